@@ -1,0 +1,2 @@
+//! Builds and runs images.
+fn main() {}

@@ -1,0 +1,2 @@
+//! Mechanisms of the machine.
+#![no_std]

@@ -1,0 +1,3 @@
+//! Decisions of the scheduler.
+#![no_std]
+#![forbid(unsafe_code)]
