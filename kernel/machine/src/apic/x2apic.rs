@@ -1,0 +1,36 @@
+//! x2APIC: registers are model-specific registers, ids have 32 bits, and a command is one write.
+//!
+//! Intel SDM vol. 3A, "x2APIC Register Address Space".
+
+use core::sync::atomic::{Ordering, fence};
+
+use x86_64::registers::model_specific::Msr;
+
+use super::icr::{self, Target};
+
+const FIRST: u32 = 0x800;
+const ICR: u32 = 0x830;
+
+const fn msr(offset: u32) -> Msr {
+    Msr::new(FIRST + offset / 16)
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the upper half of these registers is reserved")]
+pub(super) fn read(offset: u32) -> u32 {
+    // SAFETY: the mode is x2APIC and the caller's enum names existing registers.
+    unsafe { msr(offset).read() as u32 }
+}
+
+pub(super) fn write(offset: u32, value: u32) {
+    // SAFETY: as in `read`; the values are those that the manual allows.
+    unsafe { msr(offset).write(u64::from(value)) };
+}
+
+pub(super) fn send(command: u32, target: Target) {
+    // A write to a model-specific register of the x2APIC is not serialising: what the receiver is to find in
+    // memory must be visible first (SDM, "MSR Access in x2APIC Mode").
+    fence(Ordering::SeqCst);
+    let value = u64::from(icr::destination(target)) << 32 | u64::from(command);
+    // SAFETY: a command that `icr` built.
+    unsafe { Msr::new(ICR).write(value) };
+}

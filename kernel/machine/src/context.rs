@@ -1,0 +1,104 @@
+//! Contexts and the switch between them.
+//!
+//! A context that does not run is one address: its stack pointer. On its stack lie, from there upwards, the
+//! registers that a function must preserve, and the address to go on at:
+//!
+//! ```text
+//!            suspended                    new (made by `prepare`)
+//!   high     caller's frame               entry's stack grows from here; a multiple of 16
+//!            return address               address of `start`
+//!            rbp                          0: ends a walk along the frame pointers
+//!            rbx                          the entry function
+//!            r12                          its second argument
+//!            r13, r14                     –
+//!   low      r15            ◄── rsp       r15
+//! ```
+//!
+//! No flag and no vector register is saved: the target is soft-float, and every switch is made with interrupts
+//! on and the direction flag clear on both sides.
+//!
+//! The word that the switching side passes comes out in the context that goes on: as the result of its own
+//! [`switch`], or as the first argument of its entry function.
+
+use core::arch::naked_asm;
+
+/// A suspended context: the value of its stack pointer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct Context(u64);
+
+impl Context {
+    /// No context.
+    pub const NONE: Self = Self(0);
+
+    /// The stack pointer.
+    pub const fn rsp(self) -> u64 {
+        self.0
+    }
+}
+
+/// The first function of a new context: gets the word of the switch that started it, and the argument given to
+/// [`prepare`]. It must not return.
+pub type Entry = extern "C" fn(word: u64, argument: u64) -> !;
+
+/// Words that `prepare` puts on the stack: six registers and a return address.
+const PREPARED_WORDS: u64 = 7;
+
+/// Lays out a new context on a stack.
+///
+/// # Safety
+/// 1. `top` is a multiple of 16, and the [`PREPARED_WORDS`] words below are mapped, writable and unused.
+/// 2. The stack stays valid as long as the context is used.
+pub unsafe fn prepare(top: u64, entry: Entry, argument: u64) -> Context {
+    debug_assert!(top.is_multiple_of(16));
+    let rsp = top - PREPARED_WORDS * 8;
+    let words = [0, 0, 0, argument, entry as *const () as u64, 0, start as *const () as u64];
+    let place: *mut [u64; PREPARED_WORDS as usize] = core::ptr::with_exposed_provenance_mut(rsp as usize);
+    // SAFETY: condition 1.
+    unsafe { place.write(words) };
+    Context(rsp)
+}
+
+/// Where a new context begins: `rax` holds the word, `rbx` the entry function, `r12` the argument.
+#[unsafe(naked)]
+extern "C" fn start() -> ! {
+    naked_asm!(
+        "mov rdi, rax",
+        "mov rsi, r12",
+        // rsp is a multiple of 16 here, as it must be before a call.
+        "call rbx",
+        "ud2",
+    )
+}
+
+/// Saves the running context in `save`, goes on with `next`, and passes `word` to it. Returns when somebody
+/// switches back, with the word passed then.
+///
+/// # Safety
+/// 1. `next` was made by [`prepare`] or saved by `switch`, was not continued since, and its stack is valid.
+/// 2. `save` is valid for a write, and nobody continues what is saved before this call has left the stack: the
+///    context that goes on publishes it, not the caller.
+/// 3. Interrupts are on, and no lock is held but the one pin that the other side takes over.
+#[unsafe(naked)]
+pub unsafe extern "C" fn switch(save: *mut Context, next: Context, word: u64) -> u64 {
+    naked_asm!(
+        // rdi = save, rsi = next, rdx = word.
+        "push rbp",
+        "push rbx",
+        "push r12",
+        "push r13",
+        "push r14",
+        "push r15",
+        "mov [rdi], rsp",
+        // From here on the old stack is not touched any more.
+        "mov rsp, rsi",
+        "mov rax, rdx",
+        "pop r15",
+        "pop r14",
+        "pop r13",
+        "pop r12",
+        "pop rbx",
+        "pop rbp",
+        "ret",
+    )
+}

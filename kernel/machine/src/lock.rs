@@ -1,0 +1,127 @@
+//! The ranked spinning lock of the runtime.
+//!
+//! Holding one pins the holder to its CPU (the lock count of the per-CPU block is raised). Locks are taken in
+//! rising order of [`Rank`] only; debug builds check it and name both locks. A lock is held for a few dozen
+//! instructions and never across a context switch.
+
+use core::fmt;
+use core::ops::{Deref, DerefMut};
+use core::sync::atomic::Ordering;
+
+use crate::percpu::{self, Pinned};
+
+/// The order of all locks: whoever holds one takes only later ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Rank {
+    /// Growing the goroutine table.
+    Table,
+    /// The shared list of dead goroutines.
+    Free,
+    /// The global run queue.
+    Global,
+    /// A lock inside a program's or the runtime's data, taken by `go`-level code.
+    Leaf,
+    /// The heap.
+    Heap,
+    /// Page tables.
+    Paging,
+    /// Physical frames.
+    Frames,
+}
+
+/// A value behind a spinning lock with a rank.
+pub struct Lock<T> {
+    rank: Rank,
+    inner: spin::Mutex<T>,
+}
+
+impl<T> Lock<T> {
+    /// A free lock.
+    pub const fn new(rank: Rank, value: T) -> Self {
+        Self { rank, inner: spin::Mutex::new(value) }
+    }
+
+    /// Waits for the lock and takes it.
+    ///
+    /// # Panics
+    /// In debug builds, when this CPU holds a lock of the same or a later rank.
+    pub fn lock(&self) -> Guard<'_, T> {
+        let pinned = Pinned::new();
+        self.note_taken(&pinned);
+        Guard { inner: self.inner.lock(), rank: self.rank, pinned }
+    }
+
+    /// Takes the lock if it is free. Checks no order: a caller that does not wait cannot be part of a ring.
+    pub fn try_lock(&self) -> Option<Guard<'_, T>> {
+        let pinned = Pinned::new();
+        let inner = self.inner.try_lock()?;
+        set_held(&pinned, self.rank);
+        Some(Guard { inner, rank: self.rank, pinned })
+    }
+
+    fn note_taken(&self, pinned: &Pinned) {
+        if cfg!(debug_assertions) {
+            // Relaxed: only this CPU reads or writes its own mask.
+            let held = percpu::current(pinned).held_ranks.load(Ordering::Relaxed);
+            let latest = u64::BITS - held.leading_zeros();
+            assert!(
+                latest <= self.rank as u32,
+                "lock order: taking {:?} while holding ranks {held:#b} (the latest is number {})",
+                self.rank,
+                latest.saturating_sub(1),
+            );
+        }
+        set_held(pinned, self.rank);
+    }
+}
+
+fn set_held(pinned: &Pinned, rank: Rank) {
+    if cfg!(debug_assertions) {
+        let mask = &percpu::current(pinned).held_ranks;
+        mask.store(mask.load(Ordering::Relaxed) | 1 << rank as u8, Ordering::Relaxed);
+    }
+}
+
+impl<T> fmt::Debug for Lock<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lock").field("rank", &self.rank).finish_non_exhaustive()
+    }
+}
+
+/// Access to a locked value; the drop releases the lock.
+#[must_use = "the lock is released when the guard is dropped"]
+pub struct Guard<'l, T> {
+    // Fields are dropped in this order: the lock goes before the pin.
+    inner: spin::MutexGuard<'l, T>,
+    rank: Rank,
+    pinned: Pinned,
+}
+
+impl<T> fmt::Debug for Guard<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guard").field("rank", &self.rank).finish_non_exhaustive()
+    }
+}
+
+impl<T> Deref for Guard<'_, T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        &self.inner
+    }
+}
+
+impl<T> DerefMut for Guard<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.inner
+    }
+}
+
+impl<T> Drop for Guard<'_, T> {
+    fn drop(&mut self) {
+        if cfg!(debug_assertions) {
+            let mask = &percpu::current(&self.pinned).held_ranks;
+            mask.store(mask.load(Ordering::Relaxed) & !(1 << self.rank as u8), Ordering::Relaxed);
+        }
+    }
+}

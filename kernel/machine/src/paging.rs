@@ -1,0 +1,306 @@
+//! The kernel's address space.
+//!
+//! The boot loader's level-4 table is kept: it maps the kernel image by its segments' rights, and all physical
+//! memory, not executable, in one window. [`drop_lower_half`] takes the lower half away (page 0 is then never mapped),
+//! and the regions below are ours:
+//!
+//! | from | what |
+//! |---|---|
+//! | `0xffff_8000_0000_0000` | the boot loader's choice: image, boot information, framebuffer, physical window |
+//! | `0xffff_c000_0000_0000` | stacks mapped on first touch ([`crate::stack`]) |
+//! | `0xffff_d000_0000_0000` | stacks mapped whole ([`crate::stack`]) |
+//! | `0xffff_e000_0000_0000` | the heap's arena |
+//! | `0xffff_f000_0000_0000` | device registers, uncached |
+//!
+//! Mappings are only ever added, so no TLB entry is ever stale. [`audit`] walks the whole tree and names the
+//! first page that is writable and executable at once.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use bitflags::bitflags;
+use x86_64::PhysAddr;
+use x86_64::registers::control::{Cr3, Cr3Flags};
+use x86_64::structures::paging::PhysFrame;
+
+use crate::frames::{self, FRAME_SIZE, Frame};
+use crate::lock::{Lock, Rank};
+use crate::window::PhysWindow;
+
+/// Where the boot loader may put what it maps.
+pub const DYNAMIC_START: u64 = 0xffff_8000_0000_0000;
+/// One past the last address of the boot loader's part.
+pub const DYNAMIC_END: u64 = 0xffff_bfff_ffff_f000;
+/// Stacks that are mapped on first touch.
+pub const DEMAND_STACKS: u64 = 0xffff_c000_0000_0000;
+/// Stacks that are mapped whole.
+pub const KERNEL_STACKS: u64 = 0xffff_d000_0000_0000;
+/// The heap's arena.
+pub const HEAP: u64 = 0xffff_e000_0000_0000;
+/// Device registers.
+pub const DEVICES: u64 = 0xffff_f000_0000_0000;
+
+const ENTRIES: u64 = 512;
+const ADDRESS_MASK: u64 = 0x000f_ffff_ffff_f000;
+
+bitflags! {
+    /// Bits of a page-table entry. Intel SDM vol. 3A, "Paging-Structure Entries".
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct Entry: u64 {
+        /// The entry maps something.
+        const PRESENT = 1 << 0;
+        /// Writes are allowed.
+        const WRITABLE = 1 << 1;
+        /// Page-level write-through.
+        const WRITE_THROUGH = 1 << 3;
+        /// Page-level cache disable.
+        const CACHE_DISABLE = 1 << 4;
+        /// At levels 3 and 2: maps a page of 1 GiB or 2 MiB instead of a table.
+        const HUGE = 1 << 7;
+        /// Instructions are not fetched from here.
+        const NO_EXECUTE = 1 << 63;
+    }
+}
+
+/// What a new mapping is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Use {
+    /// Ordinary memory: readable, writable, never executable.
+    Data,
+    /// Registers of a device: uncached.
+    Device,
+}
+
+/// Why a page could not be mapped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MapError {
+    /// No frame is left for the page or for a table above it.
+    NoMemory,
+    /// Something is mapped there already.
+    AlreadyMapped(u64),
+}
+
+static WINDOW: spin::Once<PhysWindow> = spin::Once::new();
+static ROOT: AtomicU64 = AtomicU64::new(0);
+/// Serialises the making of tables; entries of the last level are written without it (see `set_leaf`).
+static TABLES: Lock<()> = Lock::new(Rank::Paging, ());
+/// Tables made since boot.
+static MADE: AtomicU64 = AtomicU64::new(0);
+static NEXT_DEVICE: AtomicU64 = AtomicU64::new(DEVICES);
+
+/// Takes over the boot loader's tables. Call once, on the boot CPU.
+pub fn init(window: PhysWindow) {
+    WINDOW.call_once(|| window);
+    // Relaxed: other CPUs start later, behind the start-up interrupt.
+    ROOT.store(Cr3::read().0.start_address().as_u64(), Ordering::Relaxed);
+}
+
+/// Unmaps the lower half.
+///
+/// Call once, after the boot CPU's own descriptor tables are loaded: the boot loader's lie in the part that goes.
+pub fn drop_lower_half() {
+    for index in 0..ENTRIES / 2 {
+        entry(root(), index).store(0, Ordering::Relaxed);
+    }
+    load();
+}
+
+/// Loads the kernel's level-4 table on this CPU and drops its TLB entries.
+pub(crate) fn load() {
+    let frame = PhysFrame::containing_address(PhysAddr::new(root()));
+    // SAFETY: the tables map the running code, its stack and all data.
+    unsafe { Cr3::write(frame, Cr3Flags::empty()) };
+}
+
+/// Physical address of the level-4 table.
+pub(crate) fn root() -> u64 {
+    ROOT.load(Ordering::Relaxed)
+}
+
+/// The window on physical memory.
+///
+/// # Panics
+/// Before [`init`].
+pub fn window() -> PhysWindow {
+    *WINDOW.get().expect("paging is initialised first")
+}
+
+/// Page tables made since boot, the boot loader's not counted.
+pub fn tables() -> u64 {
+    MADE.load(Ordering::Relaxed)
+}
+
+/// One entry of a table in physical memory.
+fn entry(table: u64, index: u64) -> &'static AtomicU64 {
+    let window = window();
+    debug_assert!(table < window.size && index < ENTRIES);
+    let address = window.base + table + index * size_of::<u64>() as u64;
+    // SAFETY: tables are never freed, lie within the window (checked above), are aligned to 8, and every access
+    // to them is atomic.
+    unsafe { AtomicU64::from_ptr(core::ptr::with_exposed_provenance_mut(address as usize)) }
+}
+
+/// Index into the table of `level` (4 is the root) for an address.
+const fn index(address: u64, level: u32) -> u64 {
+    (address >> (12 + 9 * (level - 1))) & (ENTRIES - 1)
+}
+
+/// The entry of the last level for an address, if the tables above it exist.
+fn leaf(address: u64) -> Option<&'static AtomicU64> {
+    let mut table = root();
+    for level in (2..=4).rev() {
+        // Acquire: pairs with the Release in `make_table`, so that a new table is seen zeroed.
+        let value = entry(table, index(address, level)).load(Ordering::Acquire);
+        let flags = Entry::from_bits_retain(value);
+        if !flags.contains(Entry::PRESENT) || flags.contains(Entry::HUGE) {
+            return None;
+        }
+        table = value & ADDRESS_MASK;
+    }
+    Some(entry(table, index(address, 1)))
+}
+
+/// The entry of the last level, with all tables above it made.
+fn make_leaf(address: u64) -> Result<&'static AtomicU64, MapError> {
+    if let Some(entry) = leaf(address) {
+        return Ok(entry);
+    }
+    let _tables = TABLES.lock();
+    let mut table = root();
+    for level in (2..=4).rev() {
+        let slot = entry(table, index(address, level));
+        let value = slot.load(Ordering::Relaxed);
+        if Entry::from_bits_retain(value).contains(Entry::HUGE) {
+            return Err(MapError::AlreadyMapped(address));
+        }
+        table = if value & Entry::PRESENT.bits() == 0 { make_table(slot)? } else { value & ADDRESS_MASK };
+    }
+    Ok(entry(table, index(address, 1)))
+}
+
+fn make_table(slot: &AtomicU64) -> Result<u64, MapError> {
+    let table = frames::alloc_zeroed().ok_or(MapError::NoMemory)?.address();
+    // Relaxed: a count.
+    MADE.fetch_add(1, Ordering::Relaxed);
+    // Release: pairs with the Acquire in `leaf`; also on x86 the page walker sees stores in order.
+    slot.store(table | (Entry::PRESENT | Entry::WRITABLE).bits(), Ordering::Release);
+    Ok(table)
+}
+
+/// Maps the page at `address` to `frame`.
+///
+/// # Errors
+/// [`MapError`]; nothing has changed then, but tables may have been made.
+pub fn map(address: u64, frame: Frame, purpose: Use) -> Result<(), MapError> {
+    set_leaf(make_leaf(address)?, address, frame, purpose)
+}
+
+/// Makes the tables for a page without mapping it, so that [`map_prepared`] needs no lock.
+///
+/// # Errors
+/// [`MapError::NoMemory`].
+pub(crate) fn prepare(address: u64) -> Result<(), MapError> {
+    make_leaf(address).map(|_| ())
+}
+
+/// Maps a page whose tables exist, without a lock: for the page-fault handler.
+///
+/// # Errors
+/// [`MapError::NoMemory`] when the tables are missing.
+pub(crate) fn map_prepared(address: u64, frame: Frame) -> Result<(), MapError> {
+    set_leaf(leaf(address).ok_or(MapError::NoMemory)?, address, frame, Use::Data)
+}
+
+fn set_leaf(slot: &AtomicU64, address: u64, frame: Frame, purpose: Use) -> Result<(), MapError> {
+    let flags = Entry::PRESENT
+        | Entry::WRITABLE
+        | Entry::NO_EXECUTE
+        | match purpose {
+            Use::Data => Entry::empty(),
+            Use::Device => Entry::CACHE_DISABLE | Entry::WRITE_THROUGH,
+        };
+    // Two CPUs may race for one page only by a mistake above; the exchange turns it into an error.
+    slot.compare_exchange(0, frame.address() | flags.bits(), Ordering::Release, Ordering::Relaxed)
+        .map_err(|_| MapError::AlreadyMapped(address))?;
+    Ok(())
+}
+
+/// Maps fresh frames at `length` bytes from `address` (both multiples of the frame size).
+///
+/// # Errors
+/// [`MapError`]; pages mapped so far stay mapped, and the count of them is what a caller may use.
+pub fn map_fresh(address: u64, length: u64) -> Result<(), (MapError, u64)> {
+    for offset in (0..length).step_by(FRAME_SIZE as usize) {
+        let frame = frames::alloc().ok_or((MapError::NoMemory, offset))?;
+        map(address + offset, frame, Use::Data).map_err(|e| (e, offset))?;
+    }
+    Ok(())
+}
+
+/// Maps one page of device registers and returns its virtual address.
+///
+/// # Errors
+/// [`MapError::NoMemory`].
+pub fn map_device(physical: u64) -> Result<u64, MapError> {
+    let page = NEXT_DEVICE.fetch_add(FRAME_SIZE, Ordering::Relaxed);
+    map(page, Frame::containing(physical), Use::Device)?;
+    Ok(page + physical % FRAME_SIZE)
+}
+
+/// The physical address that a virtual one is mapped to.
+pub fn translate(address: u64) -> Option<u64> {
+    let mut table = root();
+    for level in (1..=4).rev() {
+        let value = entry(table, index(address, level)).load(Ordering::Acquire);
+        let flags = Entry::from_bits_retain(value);
+        if !flags.contains(Entry::PRESENT) {
+            return None;
+        }
+        if level == 1 || (level < 4 && flags.contains(Entry::HUGE)) {
+            let size = 1u64 << (12 + 9 * (level - 1));
+            return Some((value & ADDRESS_MASK & !(size - 1)) + address % size);
+        }
+        table = value & ADDRESS_MASK;
+    }
+    None
+}
+
+/// What [`audit`] found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Audit {
+    /// Mappings that allow execution.
+    pub executable: u64,
+    /// Mappings that allow writing.
+    pub writable: u64,
+    /// First mapping that allows both.
+    pub both: Option<u64>,
+}
+
+/// Walks every mapping. The rights of a page are those that all levels above it allow.
+pub fn audit() -> Audit {
+    let mut found = Audit::default();
+    walk(root(), 4, 0, Entry::WRITABLE, &mut found);
+    found
+}
+
+fn walk(table: u64, level: u32, base: u64, allowed: Entry, found: &mut Audit) {
+    for i in 0..ENTRIES {
+        let value = entry(table, i).load(Ordering::Acquire);
+        let flags = Entry::from_bits_retain(value);
+        if !flags.contains(Entry::PRESENT) {
+            continue;
+        }
+        let rights = (allowed & flags & Entry::WRITABLE) | ((allowed | flags) & Entry::NO_EXECUTE);
+        let address = base | i << (12 + 9 * (level - 1));
+        if level > 1 && !(level < 4 && flags.contains(Entry::HUGE)) {
+            walk(value & ADDRESS_MASK, level - 1, address, rights, found);
+            continue;
+        }
+        let writable = rights.contains(Entry::WRITABLE);
+        let executable = !rights.contains(Entry::NO_EXECUTE);
+        found.writable += u64::from(writable);
+        found.executable += u64::from(executable);
+        if writable && executable && found.both.is_none() {
+            found.both = Some(if address & 1 << 47 == 0 { address } else { address | 0xffff << 48 });
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! The serial ports COM1 and COM2.
+//!
+//! Nothing here holds a lock or Rust state that two writers could tear: a driver handle is made for each
+//! write, and what must be remembered is atomic. So a CPU that reports its own death may write while another
+//! one is in the middle of a line; only the text mixes. [`crate::console`] keeps lines whole in normal life.
+//!
+//! No wait is without end. A board without a UART answers all ones and is found absent; a UART that never
+//! gets ready (a stuck line, a chip that is half there) costs one wait of [`READY_POLLS`] reads, and from
+//! then on bytes are dropped without waiting until it is ready again.
+
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use uart_16550::backend::Backend;
+use uart_16550::spec::FIFO_SIZE;
+use uart_16550::spec::registers::{LSR, offsets};
+use uart_16550::{BaudRate, Config, Uart16550};
+use x86_64::instructions::port::Port as IoPort;
+
+/// Reads of the line status register before a port counts as stuck.
+///
+/// A full FIFO drains in 1.4 ms at 115,200 baud. A read takes about 1 µs on a board and 0.1 µs in an
+/// emulator, whose reader may sleep for tens of milliseconds.
+const READY_POLLS: u32 = 1 << 21;
+
+/// A serial port at its customary address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Port {
+    /// The console.
+    Com1,
+    /// Free for dumps and data.
+    Com2,
+}
+
+/// What is remembered about one port.
+struct State {
+    base: u16,
+    present: AtomicBool,
+    has_fifo: AtomicBool,
+    /// Reads since the port was last seen ready.
+    polls: AtomicU32,
+}
+
+impl State {
+    const fn new(base: u16) -> Self {
+        Self {
+            base,
+            present: AtomicBool::new(false),
+            has_fifo: AtomicBool::new(false),
+            polls: AtomicU32::new(0),
+        }
+    }
+}
+
+static COM1: State = State::new(0x3f8);
+static COM2: State = State::new(0x2f8);
+
+impl Port {
+    fn state(self) -> &'static State {
+        match self {
+            Self::Com1 => &COM1,
+            Self::Com2 => &COM2,
+        }
+    }
+}
+
+/// Port access that ends every wait of the driver.
+///
+/// The driver waits by reading the line status until a bit is set. After [`READY_POLLS`] reads in a row
+/// without it the port is said to be ready: the driver goes on and what it sends is lost.
+#[derive(Debug)]
+struct Bounded {
+    base: u16,
+    polls: &'static AtomicU32,
+}
+
+impl Bounded {
+    fn bound(&self, status: u8) -> u8 {
+        // Relaxed: a counter of its own; a lost update makes one wait longer.
+        if LSR::from_bits_retain(status).contains(LSR::THR_EMPTY) {
+            self.polls.store(0, Ordering::Relaxed);
+        } else if self.polls.load(Ordering::Relaxed) < READY_POLLS {
+            self.polls.fetch_add(1, Ordering::Relaxed);
+            return status;
+        }
+        // The transmitter may still shift out its last byte, which disturbs nothing.
+        status | (LSR::THR_EMPTY | LSR::TRANSMITTER_EMPTY).bits()
+    }
+}
+
+impl Backend for Bounded {
+    unsafe fn read(&mut self, register_offset: u8) -> u8 {
+        // SAFETY: a UART's register (the caller's contract), or a port where nothing is: it reads as ones.
+        let value = unsafe { IoPort::new(self.base + u16::from(register_offset)).read() };
+        if usize::from(register_offset) == offsets::LSR { self.bound(value) } else { value }
+    }
+
+    unsafe fn write(&mut self, register_offset: u8, value: u8) {
+        // SAFETY: a UART's register (the caller's contract), or a port where nothing is: the write is ignored.
+        unsafe { IoPort::new(self.base + u16::from(register_offset)).write(value) }
+    }
+}
+
+/// A driver handle; cheap, and without memory of its own.
+fn uart(state: &'static State) -> Uart16550<Bounded> {
+    // SAFETY: 0x3f8 and 0x2f8 are the PC's serial ports or nothing at all. Two handles for one UART at a time
+    // can mix bytes, which the module allows.
+    unsafe { Uart16550::new_with_backend(Bounded { base: state.base, polls: &state.polls }) }
+}
+
+/// Finds the port and sets it to 115,200 baud, 8 data bits, no parity, one stop bit.
+///
+/// Returns whether a UART is there. Without one, later writes do nothing. There is no loopback test: the
+/// driver's waits for the looped byte without end.
+pub fn init(port: Port) -> bool {
+    let state = port.state();
+    let mut uart = uart(state);
+    // The driver checks presence first (a scratch register that keeps what is written).
+    let found = uart.init(Config { baud_rate: BaudRate::Baud115200, ..Config::DEFAULT }).is_ok();
+    // Relaxed, then Release: pairs with the Acquire load in `write_bytes`.
+    state.has_fifo.store(uart.fifo_enabled(), Ordering::Relaxed);
+    state.present.store(found, Ordering::Release);
+    found
+}
+
+/// Sends the bytes as they are. Does nothing before [`init`] or when there is no UART.
+///
+/// Takes no lock: see the head of this file.
+pub fn write_bytes(port: Port, bytes: &[u8]) {
+    let state = port.state();
+    // Acquire: pairs with the Release store in `init`; the UART is set up and `has_fifo` is known.
+    if !state.present.load(Ordering::Acquire) {
+        return;
+    }
+    let mut uart = uart(state);
+    // A fresh handle believes in a FIFO; a chip without one gets its bytes one at a time.
+    let chunk = if state.has_fifo.load(Ordering::Relaxed) { FIFO_SIZE } else { 1 };
+    for part in bytes.chunks(chunk) {
+        uart.send_bytes_exact(part);
+    }
+}
+
+/// Sends text for a terminal: each `\n` becomes `\r\n`.
+pub fn write_text(port: Port, text: &str) {
+    for piece in text.split_inclusive('\n') {
+        match piece.strip_suffix('\n') {
+            Some(line) => {
+                write_bytes(port, line.as_bytes());
+                write_bytes(port, b"\r\n");
+            }
+            None => write_bytes(port, piece.as_bytes()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{AtomicU32, Bounded, LSR, READY_POLLS};
+    use core::sync::atomic::Ordering;
+
+    static POLLS: AtomicU32 = AtomicU32::new(0);
+
+    #[test]
+    fn a_stuck_port_costs_one_wait_and_recovers() {
+        let bounded = Bounded { base: 0x3f8, polls: &POLLS };
+        let ready = (LSR::THR_EMPTY | LSR::TRANSMITTER_EMPTY).bits();
+        let waits = (0..=READY_POLLS).take_while(|_| bounded.bound(0) & ready == 0).count();
+        assert_eq!(waits, READY_POLLS as usize, "ends, but not early");
+        assert_eq!(bounded.bound(0) & ready, ready, "no second wait");
+        bounded.bound(LSR::THR_EMPTY.bits());
+        assert_eq!(POLLS.load(Ordering::Relaxed), 0);
+        assert_eq!(bounded.bound(0) & ready, 0, "waits again after it was ready");
+    }
+}

@@ -1,0 +1,305 @@
+//! Starting the other CPUs, all at once.
+//!
+//! Intel SDM vol. 3A, "MP Initialization Protocol Algorithm for MP Systems": INIT, 10 ms, SIPI, 200 µs, and a
+//! second SIPI to whoever has not come. Each step is done for all CPUs before the next, so 255 CPUs wait as
+//! long as one. Only CPUs that the firmware lists as enabled are addressed.
+//!
+//! A CPU goes through these states; each arrow is one compare-exchange or a store by the side named:
+//!
+//! ```text
+//!   Starting ──1──► Arrived ──2──► Online
+//!      └──────3──► Abandoned
+//! ```
+//!
+//! 1. The CPU, standing on its own stack with its own tables, interrupts still off.
+//! 2. The CPU, in its handler of the boot CPU's ping: so it is online only when interrupts reach it. Counting it
+//!    earlier would let somebody wait for an answer that cannot come.
+//! 3. The boot CPU, when the deadline has passed. A CPU that comes later fails step 1 and halts for good.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use bootloader_api::info::MemoryRegion;
+
+use crate::apic::icr::{Ipi, Target};
+use crate::apic::{self, Mode};
+use crate::clock::{self, Nanos};
+use crate::gdt::{self, IstTops};
+use crate::idt;
+use crate::irq;
+use crate::paging::MapError;
+use crate::percpu::{self, CpuId, PerCpu};
+use crate::stack::{self, KERNEL_STACK_SIZE, WholeStack};
+use crate::trampoline::{self, TrampolineError};
+use crate::vector::Vector;
+
+const INIT_DELAY: Nanos = Nanos(10_000_000);
+const SIPI_DELAY: Nanos = Nanos(200_000);
+/// A CPU counts as dead when nobody has come online for this long. An emulator on a busy host may not run a
+/// CPU's thread for hundreds of milliseconds.
+const PATIENCE: Nanos = Nanos(2_000_000_000);
+/// A ping is repeated after this time.
+const PING_INTERVAL: Nanos = Nanos(10_000_000);
+
+const STARTING: u32 = 0;
+const ARRIVED: u32 = 1;
+const ONLINE: u32 = 2;
+const ABANDONED: u32 = 3;
+
+/// How the start of one CPU went.
+#[derive(Debug, Clone, Copy)]
+pub enum Outcome {
+    /// Interrupts reach it.
+    Online {
+        /// From the first SIPI to the answer.
+        after: Nanos,
+        /// Startup interrupts sent to it.
+        sipis: u32,
+    },
+    /// It did not come in time and is left out.
+    Missing {
+        /// Startup interrupts sent to it.
+        sipis: u32,
+    },
+    /// Its id does not fit the APIC mode.
+    Unreachable,
+}
+
+/// One CPU that was to be started.
+#[derive(Debug, Clone, Copy)]
+pub struct Report {
+    /// Its number.
+    pub id: CpuId,
+    /// Its local APIC's id.
+    pub apic_id: u32,
+    /// What came of it.
+    pub outcome: Outcome,
+    /// Its block. Nobody uses it if the CPU is not online.
+    pub block: &'static PerCpu,
+}
+
+/// Why no CPU could be started at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StartError {
+    /// No place for the start-up code.
+    Trampoline(TrampolineError),
+    /// No memory for stacks.
+    Memory(MapError),
+}
+
+/// What a CPU does once it is online. Called with interrupts on, on its kernel stack.
+pub type Main = fn(&'static PerCpu) -> !;
+
+struct Candidate {
+    apic_id: u32,
+    state: AtomicU32,
+    /// Written by the CPU before it is online, read after.
+    online_at: AtomicU64,
+    sipis: AtomicU32,
+    block: PerCpu,
+}
+
+struct Ticket {
+    stack: WholeStack,
+    ists: IstTops,
+}
+
+struct Start {
+    candidates: Vec<Candidate>,
+    tickets: Vec<Ticket>,
+    main: Main,
+}
+
+static START: spin::Once<&'static Start> = spin::Once::new();
+
+/// Starts the CPUs with these APIC ids; they become CPU 1, 2, … in this order.
+///
+/// Runs on the boot CPU with interrupts on. A CPU that does not come is reported, never waited for longer than
+/// two seconds after the last one that did.
+///
+/// # Errors
+/// [`StartError`]: nothing was started.
+///
+/// # Panics
+/// When called twice.
+pub fn start(apic_ids: &[u32], map: &[MemoryRegion], main: Main) -> Result<Vec<Report>, StartError> {
+    assert!(!START.is_completed(), "CPUs are started once");
+    let start: &'static Start = Box::leak(Box::new(Start::new(apic_ids, main)?));
+    let stacks: &'static [u64] = Box::leak(start.tickets.iter().map(|t| t.stack.top).collect());
+    START.call_once(|| start);
+    idt::register(Vector::PING, |_| pinged());
+    let page = trampoline::install(map, stacks, arrived).map_err(StartError::Trampoline)?;
+    let since = start.send_startup(page);
+    start.gather();
+    Ok(start.report(since))
+}
+
+impl Start {
+    fn new(apic_ids: &[u32], main: Main) -> Result<Self, StartError> {
+        let candidates: Vec<Candidate> = (1..).zip(apic_ids).map(|(n, id)| Candidate::new(n, *id)).collect();
+        let reachable = candidates.iter().filter(|c| c.reachable()).count();
+        let mut tickets = Vec::with_capacity(reachable);
+        for _ in 0..reachable {
+            let stack = stack::allocate_whole(KERNEL_STACK_SIZE).map_err(StartError::Memory)?;
+            let ists = stack::allocate_ists().map_err(StartError::Memory)?;
+            tickets.push(Ticket { stack, ists });
+        }
+        Ok(Self { candidates, tickets, main })
+    }
+
+    fn reachable(&self) -> impl Iterator<Item = &Candidate> {
+        self.candidates.iter().filter(|c| c.reachable())
+    }
+
+    /// INIT, SIPI, second SIPI. Returns the time of the first SIPI.
+    fn send_startup(&self, page: u8) -> Nanos {
+        for candidate in self.reachable() {
+            apic::send(Ipi::Init, Target::One(candidate.apic_id));
+        }
+        clock::spin_for(INIT_DELAY);
+        let since = clock::now();
+        for candidate in self.reachable() {
+            candidate.send_sipi(page);
+        }
+        clock::spin_for(SIPI_DELAY);
+        for candidate in self.reachable() {
+            // Acquire: pairs with the Release of `claim`.
+            if candidate.state.load(Ordering::Acquire) == STARTING {
+                candidate.send_sipi(page);
+            }
+        }
+        since
+    }
+
+    /// Pings whoever has arrived until all are online or nobody has come for [`PATIENCE`].
+    fn gather(&self) {
+        let mut last_progress = clock::now();
+        let mut last_ping = Nanos(0);
+        let mut online = 0;
+        loop {
+            let now = clock::now();
+            let again = now.0 - last_ping.0 >= PING_INTERVAL.0;
+            let mut count = 0;
+            for candidate in self.reachable() {
+                match candidate.state.load(Ordering::Acquire) {
+                    ONLINE => count += 1,
+                    ARRIVED if again => {
+                        apic::send(Ipi::Fixed(Vector::PING), Target::One(candidate.apic_id));
+                    }
+                    _ => {}
+                }
+            }
+            if again {
+                last_ping = now;
+            }
+            if count > online {
+                (online, last_progress) = (count, now);
+            }
+            if count == self.tickets.len() || now.0 - last_progress.0 > PATIENCE.0 {
+                return;
+            }
+            core::hint::spin_loop();
+        }
+    }
+
+    fn report(&'static self, since: Nanos) -> Vec<Report> {
+        let report = |c: &'static Candidate| Report {
+            id: c.block.id(),
+            apic_id: c.apic_id,
+            outcome: c.outcome(since),
+            block: &c.block,
+        };
+        self.candidates.iter().map(report).collect()
+    }
+}
+
+impl Candidate {
+    fn new(number: u32, apic_id: u32) -> Self {
+        Self {
+            apic_id,
+            state: AtomicU32::new(STARTING),
+            online_at: AtomicU64::new(0),
+            sipis: AtomicU32::new(0),
+            block: PerCpu::new(CpuId(number)),
+        }
+    }
+
+    /// In xAPIC mode ids have eight bits, and 255 addresses everybody.
+    fn reachable(&self) -> bool {
+        apic::mode() == Mode::X2apic || self.apic_id < 0xff
+    }
+
+    fn send_sipi(&self, page: u8) {
+        apic::send(Ipi::Startup { page }, Target::One(self.apic_id));
+        // Relaxed: only the boot CPU counts.
+        self.sipis.store(self.sipis.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    /// Step 1: false if the boot CPU has given up.
+    fn claim(&self) -> bool {
+        // AcqRel: Release pairs with the boot CPU's Acquire loads.
+        self.state.compare_exchange(STARTING, ARRIVED, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+
+    /// Ends the start of this CPU: from here on it is online or abandoned for ever.
+    fn outcome(&self, since: Nanos) -> Outcome {
+        let sipis = self.sipis.load(Ordering::Relaxed);
+        if !self.reachable() {
+            return Outcome::Unreachable;
+        }
+        let mut state = self.state.load(Ordering::Acquire);
+        while state != ONLINE {
+            match self.state.compare_exchange(state, ABANDONED, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return Outcome::Missing { sipis },
+                Err(now) => state = now,
+            }
+        }
+        let after = self.online_at.load(Ordering::Relaxed).saturating_sub(since.0);
+        Outcome::Online { after: Nanos(after), sipis }
+    }
+}
+
+fn start_data() -> &'static Start {
+    START.get().expect("set before the first SIPI")
+}
+
+/// Rust entry of an application processor, on the stack of its ticket, with interrupts off.
+extern "C" fn arrived(ticket: u32) -> ! {
+    let start = start_data();
+    let own = &start.tickets[ticket as usize];
+    let apic_id = apic::enable();
+    let Some(candidate) = start.candidates.iter().find(|c| c.apic_id == apic_id) else {
+        irq::halt_forever();
+    };
+    candidate.block.set_apic_id(apic_id);
+    candidate.block.set_kernel_stack(own.stack.bottom, own.stack.top);
+    candidate.block.install();
+    gdt::install(own.ists);
+    idt::load();
+    if !candidate.claim() {
+        irq::halt_forever();
+    }
+    // Acquire: pairs with the Release in `pinged`, or in `outcome` when the boot CPU has given up. Interrupts are
+    // off at each check: a ping that comes after it ends the halt.
+    while candidate.state.load(Ordering::Acquire) == ARRIVED {
+        irq::enable_and_halt();
+        irq::disable();
+    }
+    irq::enable();
+    if candidate.state.load(Ordering::Acquire) == ABANDONED {
+        irq::halt_forever();
+    }
+    (start.main)(&candidate.block)
+}
+
+/// Step 2, in the handler.
+fn pinged() {
+    let id = percpu::of_this_cpu().id();
+    let Some(candidate) = start_data().candidates.iter().find(|c| c.block.id() == id) else {
+        return;
+    };
+    candidate.online_at.store(clock::now().0, Ordering::Relaxed);
+    // Release: publishes `online_at`. A failure means that it is online or abandoned already.
+    candidate.state.compare_exchange(ARRIVED, ONLINE, Ordering::Release, Ordering::Relaxed).ok();
+}

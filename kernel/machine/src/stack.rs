@@ -1,0 +1,146 @@
+//! Stacks: those mapped on first touch, and those mapped whole. Below each lies a guard page that is never
+//! mapped, so that an overflow is a page fault and not somebody else's data.
+//!
+//! A demand-mapped stack is a slot of [`SLOT_SIZE`] bytes of address space:
+//!
+//! ```text
+//!   top(i) = bottom(i + 1)   first word pushed lies below
+//!      ┊ mapped by `birth`: one page
+//!      ┊ mapped by the page-fault handler, page by page
+//!      ┊ guard page, never mapped
+//!   bottom(i)
+//! ```
+//!
+//! The handler maps a page only if the faulting address and the interrupted stack pointer lie in the same slot:
+//! a stray pointer into another stack stays an error. A slot's page table is made by `birth`, so the handler
+//! writes one entry that no other CPU writes, and takes no lock but the frame pool's (see `frames.rs` for why
+//! that cannot wait for itself).
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use crate::frames::{self, FRAME_SIZE};
+use crate::gdt::{Ist, IstTops};
+use crate::paging::{self, DEMAND_STACKS, KERNEL_STACKS, MapError, Use};
+
+/// Address space of one demand-mapped stack, guard page included.
+pub const SLOT_SIZE: u64 = 256 * 1024;
+/// Slots in the region.
+pub const MAX_SLOTS: u64 = (KERNEL_STACKS - DEMAND_STACKS) / SLOT_SIZE;
+/// Bytes of a CPU's kernel stack (Go's g0).
+pub const KERNEL_STACK_SIZE: u64 = 32 * 1024;
+/// Bytes of each interrupt stack. Reports are formatted on them.
+pub const IST_STACK_SIZE: u64 = 16 * 1024;
+
+/// Next free address in the region of whole stacks.
+static NEXT_KERNEL: AtomicU64 = AtomicU64::new(KERNEL_STACKS);
+
+/// One past the highest address of a slot.
+pub const fn top(slot: u32) -> u64 {
+    DEMAND_STACKS + (slot as u64 + 1) * SLOT_SIZE
+}
+
+/// The lowest usable address of a slot: the first above its guard page.
+pub const fn bottom(slot: u32) -> u64 {
+    DEMAND_STACKS + slot as u64 * SLOT_SIZE + FRAME_SIZE
+}
+
+/// The slot that an address lies in, guard page included.
+#[expect(clippy::cast_possible_truncation, reason = "the region has fewer than 2^32 slots")]
+pub const fn slot_of(address: u64) -> Option<u32> {
+    if address < DEMAND_STACKS || address >= KERNEL_STACKS {
+        return None;
+    }
+    Some(((address - DEMAND_STACKS) / SLOT_SIZE) as u32)
+}
+
+/// Prepares a slot for its first use: makes its page table and maps its topmost page.
+///
+/// # Errors
+/// [`MapError::NoMemory`]; the slot can be tried again.
+pub fn birth(slot: u32) -> Result<(), MapError> {
+    let page = top(slot) - FRAME_SIZE;
+    paging::prepare(page)?;
+    if paging::translate(page).is_some() {
+        return Ok(());
+    }
+    let frame = frames::alloc().ok_or(MapError::NoMemory)?;
+    paging::map(page, frame, Use::Data)
+}
+
+/// Pages of a slot that are mapped.
+pub fn mapped_pages(slot: u32) -> u64 {
+    let pages = (SLOT_SIZE / FRAME_SIZE) - 1;
+    (1..=pages).take_while(|n| paging::translate(top(slot) - n * FRAME_SIZE).is_some()).count() as u64
+}
+
+/// A stack that is mapped whole.
+#[derive(Debug, Clone, Copy)]
+pub struct WholeStack {
+    /// Lowest usable address.
+    pub bottom: u64,
+    /// One past the highest.
+    pub top: u64,
+}
+
+/// Makes a stack of `size` bytes, mapped whole, with a guard page below. It is never freed.
+///
+/// # Errors
+/// [`MapError`].
+pub fn allocate_whole(size: u64) -> Result<WholeStack, MapError> {
+    // Relaxed: only the sum matters.
+    let guard = NEXT_KERNEL.fetch_add(size + FRAME_SIZE, Ordering::Relaxed);
+    let bottom = guard + FRAME_SIZE;
+    paging::map_fresh(bottom, size).map_err(|(error, _)| error)?;
+    Ok(WholeStack { bottom, top: bottom + size })
+}
+
+/// Makes the interrupt stacks of one CPU.
+///
+/// # Errors
+/// [`MapError`].
+pub fn allocate_ists() -> Result<IstTops, MapError> {
+    let mut tops = [0; Ist::ALL.len()];
+    for top in &mut tops {
+        *top = allocate_whole(IST_STACK_SIZE)?.top;
+    }
+    Ok(tops)
+}
+
+/// What a page fault at an unmapped address was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// A stack's next page: it is mapped now.
+    Mapped,
+    /// The guard page of this slot.
+    Overflow(u32),
+    /// The guard page of a stack that is mapped whole.
+    KernelOverflow,
+    /// A stack's next page, but no frame is left.
+    NoMemory(u32),
+    /// Nothing to do with stacks.
+    NotAStack,
+}
+
+/// Serves a fault at `address`, interrupted with stack pointer `rsp`. Runs on the page-fault IST.
+pub(crate) fn handle_fault(address: u64, rsp: u64) -> Fault {
+    if (KERNEL_STACKS..NEXT_KERNEL.load(Ordering::Relaxed)).contains(&address) {
+        return Fault::KernelOverflow;
+    }
+    // One word down: with an empty stack rsp is the bottom of the slot above.
+    let (Some(slot), true) = (slot_of(address), slot_of(address) == slot_of(rsp - 8)) else {
+        return Fault::NotAStack;
+    };
+    if address < bottom(slot) {
+        return Fault::Overflow(slot);
+    }
+    if frames::held_here() {
+        return Fault::NotAStack;
+    }
+    let Some(frame) = frames::alloc() else {
+        return Fault::NoMemory(slot);
+    };
+    match paging::map_prepared(address & !(FRAME_SIZE - 1), frame) {
+        Ok(()) => Fault::Mapped,
+        Err(MapError::NoMemory | MapError::AlreadyMapped(_)) => Fault::NotAStack,
+    }
+}

@@ -1,0 +1,77 @@
+//! What a P has done since boot, for the table at the end and for the scheduler's trace.
+
+use crate::sync::Plain64;
+
+/// A number that only the CPU holding the P raises, and that anyone may read.
+#[derive(Debug, Default)]
+pub struct Tally(Plain64);
+
+impl Tally {
+    /// Raises the number by `amount`.
+    pub fn add(&self, amount: u64) {
+        self.0.add(amount);
+    }
+}
+
+/// The counters of one P; reached for writing through [`Owner::counters`](crate::processor::Owner::counters).
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Times that a goroutine was switched to.
+    pub run: Tally,
+    /// Goroutines started here.
+    pub spawned: Tally,
+    /// Goroutines that ended here.
+    pub exited: Tally,
+    /// Successful steals by this P.
+    pub steals: Tally,
+    /// Goroutines that these steals moved here.
+    pub stolen: Tally,
+    /// Idle Ps that this one woke.
+    pub wakes: Tally,
+    /// Times that a goroutine parked here.
+    pub parks: Tally,
+    /// Time without work, in nanoseconds.
+    pub idle_nanos: Tally,
+    /// Times that the P went idle.
+    pub idle_periods: Tally,
+}
+
+/// The numbers of [`Counters`] at about one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Times that a goroutine was switched to.
+    pub run: u64,
+    /// Goroutines started here.
+    pub spawned: u64,
+    /// Goroutines that ended here.
+    pub exited: u64,
+    /// Successful steals by this P.
+    pub steals: u64,
+    /// Goroutines that these steals moved here.
+    pub stolen: u64,
+    /// Idle Ps that this one woke.
+    pub wakes: u64,
+    /// Times that a goroutine parked here.
+    pub parks: u64,
+    /// Time without work, in nanoseconds.
+    pub idle_nanos: u64,
+    /// Times that the P went idle.
+    pub idle_periods: u64,
+}
+
+impl Counters {
+    /// Reads all counters, one after the other.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            run: self.run.0.get(),
+            spawned: self.spawned.0.get(),
+            exited: self.exited.0.get(),
+            steals: self.steals.0.get(),
+            stolen: self.stolen.0.get(),
+            wakes: self.wakes.0.get(),
+            parks: self.parks.0.get(),
+            idle_nanos: self.idle_nanos.0.get(),
+            idle_periods: self.idle_periods.0.get(),
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! The global run queue: what does not fit into a local one, and what must not wait behind one.
+//!
+//! A plain structure; the kernel holds a lock around it. No hot path takes that lock: a CPU comes here when
+//! its own queue overflows, when it has run dry, and once in [`crate::pick::GLOBAL_TICK`] picks so that
+//! a busy CPU does not leave it waiting for ever.
+
+use crate::id::GoIndex;
+use crate::list::{Chain, List, SharedLen};
+use crate::table::Table;
+
+/// A first-in, first-out queue of runnable goroutines.
+#[derive(Debug)]
+pub struct GlobalQueue(List);
+
+impl GlobalQueue {
+    /// An empty queue, and its length for those without the lock.
+    pub fn new() -> (Self, SharedLen) {
+        let (list, len) = List::new();
+        (Self(list), len)
+    }
+
+    /// Goroutines in the queue.
+    pub fn len(&self) -> u32 {
+        self.0.len()
+    }
+
+    /// Whether the queue is empty.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Appends one goroutine.
+    pub fn push<B>(&mut self, table: &Table<B>, g: GoIndex) {
+        self.0.push(table, Chain::one(table, g));
+    }
+
+    /// Appends a chain, in a constant number of steps.
+    pub fn push_batch<B>(&mut self, table: &Table<B>, batch: Chain) {
+        self.0.push(table, batch);
+    }
+
+    /// Removes the fair share of one of `procs` Ps, `max` at most: the first `len / procs + 1`.
+    pub fn grab<B>(&mut self, table: &Table<B>, procs: u32, max: u32) -> Option<Chain> {
+        let share = self.len() / procs.max(1) + 1;
+        self.0.take(table, share.min(max))
+    }
+}

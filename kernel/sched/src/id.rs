@@ -1,0 +1,153 @@
+//! Names of things: processors, goroutine slots, goroutines.
+//!
+//! The core passes indices, never pointers: an index can be checked, and a queue of them needs no `unsafe`.
+
+use core::fmt;
+use core::num::NonZeroU64;
+
+use crate::sync::{AtomicU64, Ordering};
+
+/// The most Ps that a machine may have; Go's `MaxGomaxprocs`.
+pub const MAX_PROCS: u32 = 256;
+
+/// Goroutine ids that a P takes from the [`GoidGenerator`] at a time.
+pub const GOID_BATCH: u64 = 16;
+
+/// Index of a P: less than [`MAX_PROCS`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ProcId(u32);
+
+impl ProcId {
+    /// The P with this index, or `None` from [`MAX_PROCS`] on.
+    pub const fn new(index: u32) -> Option<Self> {
+        if index < MAX_PROCS { Some(Self(index)) } else { None }
+    }
+
+    /// The number itself.
+    pub const fn get(self) -> u32 {
+        self.0
+    }
+
+    /// The number as a slice index.
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl fmt::Display for ProcId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "P{}", self.0)
+    }
+}
+
+/// Index of a slot in the goroutine table. Says where a goroutine is, not that it still lives; see [`GoRef`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GoIndex(u32);
+
+impl GoIndex {
+    /// What a link or queue slot holds when it names no goroutine.
+    pub(crate) const NONE: u32 = u32::MAX;
+
+    /// The slot with this number, or `None` for `u32::MAX`, which means "no goroutine" in links.
+    pub const fn new(index: u32) -> Option<Self> {
+        if index == Self::NONE { None } else { Some(Self(index)) }
+    }
+
+    /// The number itself.
+    pub const fn get(self) -> u32 {
+        self.0
+    }
+
+    /// The word that [`GoIndex::new`] turns back into `index`.
+    pub(crate) const fn encode(index: Option<Self>) -> u32 {
+        match index {
+            Some(g) => g.0,
+            None => Self::NONE,
+        }
+    }
+}
+
+/// A goroutine in its slot, at one life of that slot: a handle that is recognised when it is stale.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct GoRef {
+    /// The slot.
+    pub index: GoIndex,
+    /// Which of the goroutines that lived in the slot. Wraps after 2^32 of them.
+    pub generation: u32,
+}
+
+/// The number people see: unique, never reused, counted from 1. Go's `goid`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Goid(NonZeroU64);
+
+impl Goid {
+    /// The id with this number, or `None` for 0.
+    pub const fn new(number: u64) -> Option<Self> {
+        match NonZeroU64::new(number) {
+            Some(number) => Some(Self(number)),
+            None => None,
+        }
+    }
+
+    /// The number itself.
+    pub const fn get(self) -> u64 {
+        self.0.get()
+    }
+}
+
+impl fmt::Display for Goid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Where goroutine ids come from; Go's `sched.goidgen`.
+///
+/// Ps take [`GOID_BATCH`] at a time, so that a spawn seldom touches this word.
+#[derive(Debug)]
+pub struct GoidGenerator(AtomicU64);
+
+impl Default for GoidGenerator {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl GoidGenerator {
+    /// A generator whose first id is 1.
+    pub fn new() -> Self {
+        Self(AtomicU64::new(1))
+    }
+
+    /// Reserves [`GOID_BATCH`] ids for the caller and returns the first.
+    pub(crate) fn reserve(&self) -> u64 {
+        // Relaxed: only the number matters, and an addition is never lost.
+        self.0.fetch_add(GOID_BATCH, Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::string::ToString;
+
+    use super::{GoIndex, Goid, MAX_PROCS, ProcId};
+
+    #[test]
+    fn ids_refuse_the_numbers_that_name_nothing() {
+        assert_eq!(ProcId::new(MAX_PROCS), None);
+        assert_eq!(ProcId::new(MAX_PROCS - 1).map(ProcId::get), Some(MAX_PROCS - 1));
+        assert_eq!(GoIndex::new(u32::MAX), None);
+        assert_eq!(Goid::new(0), None);
+    }
+
+    #[test]
+    fn a_goid_prints_its_number() {
+        assert_eq!(Goid::new(42).map(|id| id.to_string()), Some("42".to_string()));
+    }
+
+    #[test]
+    fn a_link_survives_its_encoding() {
+        assert_eq!(GoIndex::new(GoIndex::encode(GoIndex::new(7))), GoIndex::new(7));
+        assert_eq!(GoIndex::new(GoIndex::encode(None)), None);
+    }
+}

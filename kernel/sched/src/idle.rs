@@ -1,0 +1,281 @@
+//! Which Ps are idle, how many look for work, and why no work is ever left behind by a machine that sleeps.
+//!
+//! A P is **busy** (it runs a goroutine, or is about to), **spinning** (it has run dry and looks into the
+//! others' queues) or **idle** (its bit is set here and its CPU sleeps or is about to). A producer wakes an
+//! idle P only if nobody spins: a spinner will find the work, and a machine where every new goroutine
+//! wakes a CPU spends its time on waking.
+//!
+//! # Why no wake-up is lost
+//!
+//! Lost would be: work is in a queue, and every P that is not busy sleeps with no wake on its way.
+//!
+//! The producer
+//!
+//! 1. puts the goroutine into a queue ([`Local::push_back`](crate::runq::Local::push_back),
+//!    [`put_next`](crate::runq::Local::put_next), or the global queue);
+//! 2. fences ([`Idle::wake_one`] does, fence A);
+//! 3. looks for a spinner, then for an idle P. If there is no spinner and an idle P, it counts a spinner on
+//!    that P's account, takes the P's bit, and wakes its CPU through the [`Note`](crate::note::Note).
+//!
+//! The idler
+//!
+//! 1. sets its bit, then, if it was spinning, stops to be counted ([`Idle::go_idle`]);
+//! 2. fences (`go_idle` does, fence B);
+//! 3. looks into all queues once more ([`recheck`](crate::pick::recheck)). Only if they are empty, its CPU
+//!    sleeps.
+//!
+//! *Why one of them sees the other.* Fences with `SeqCst` have one order. If A is before B, the idler's third
+//! step sees the producer's first: it finds the work. If B is before A, the producer's third step sees the
+//! idler's first: there is the bit, and the count without the idler. So it either wakes the idler, or sees
+//! that another waker took the bit (then a wake is on its way), or sees another spinner.
+//!
+//! *Why a spinner may be trusted.* A producer that saw a count above 0 did so before that count was lowered.
+//! Each of those who are counted lowers it in one of three ways, and the last of them acts on it:
+//!
+//! * It goes idle: fence B comes after the lowering, so it comes after the producer's A, and its
+//!   third step sees the work.
+//! * It found other work ([`Idle::stop_spinning`]). The one that was [`Spinner::Last`] then calls `wake_one`
+//!   in the producer's place, because the work that the producer trusted it with may still be there.
+//! * It is a waker that counted one spinner too many, because the last bit was taken under its hands. It
+//!   starts again with fence A ([`Idle::wake_one`] loops), now in the place of those who trusted its count.
+//!
+//! One that was not the last leaves the duty to those still counted: the count only passes 0 by the hand of
+//! one who knows. A thief's loot changes queues meanwhile; between the two it is in no queue, but the
+//! thief is a counted spinner then, so the same rule covers it.
+//!
+//! *Why the last step is safe too.* Between the idler's look and its sleep, a waker may take the bit. Its
+//! wake then meets the note: [`note`](crate::note) says why the CPU cannot miss it.
+//!
+//! A P that runs dry but may not spin ([`Idle::try_spin`]) goes idle in the same three steps.
+
+use core::fmt;
+
+use crate::id::{MAX_PROCS, ProcId};
+use crate::sync::{AtomicU32, AtomicU64, Ordering, Padded, fence};
+
+/// Words of the idle mask.
+const WORDS: usize = (MAX_PROCS / u64::BITS) as usize;
+
+/// Whether a P is counted as spinning. It is passed along by the loop that looks for work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "who is counted as spinning must stop, by stop_spinning or go_idle"]
+pub enum Spin {
+    /// It is counted.
+    Yes,
+    /// It is not.
+    No,
+}
+
+/// What a spinner that found work must do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "the last spinner must call wake_one"]
+pub enum Spinner {
+    /// Call [`Idle::wake_one`]: producers may have trusted it with more work than it found.
+    Last,
+    /// Nothing: somebody else still looks.
+    NotLast,
+}
+
+/// How a P stopped being idle. Either way it is counted as spinning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Left {
+    /// It took its own bit back: nobody wakes it.
+    TookBack,
+    /// A waker had taken the bit: its wake has come, or is on its way and will find nobody asleep.
+    Claimed,
+}
+
+/// The idle Ps and the number of spinning ones.
+pub struct Idle {
+    procs: u32,
+    /// Bit `n` is set while P `n` is idle.
+    mask: Padded<[AtomicU64; WORDS]>,
+    /// Ps that are idle, or whose bit a waker has taken without having counted that yet.
+    count: AtomicU32,
+    spinning: Padded<AtomicU32>,
+}
+
+impl fmt::Debug for Idle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Idle")
+            .field("procs", &self.procs)
+            .field("idle", &self.idle_count())
+            .field("spinning", &self.spinning_count())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Idle {
+    /// No P of `procs` is idle and none spins.
+    pub fn new(procs: u32) -> Self {
+        Self {
+            procs: procs.min(MAX_PROCS),
+            mask: Padded(core::array::from_fn(|_| AtomicU64::new(0))),
+            count: AtomicU32::new(0),
+            spinning: Padded(AtomicU32::new(0)),
+        }
+    }
+
+    /// The producer's steps 2 and 3, after it has put work into a queue; also the duty of a last spinner. The
+    /// P that comes back starts as spinning; the caller must wake its CPU through its note.
+    #[must_use = "the CPU of this P must be woken: no other producer will do it"]
+    pub fn wake_one(&self) -> Option<ProcId> {
+        loop {
+            // Fence A pairs with fence B in `go_idle`: the work is visible, or the idler is.
+            fence(Ordering::SeqCst);
+            // Relaxed, here and below: the fence orders them.
+            if self.spinning.load(Ordering::Relaxed) != 0 || self.nobody_idle() {
+                return None;
+            }
+            // Relaxed: what is read from the count orders nothing, fences and the mask do. On failure
+            // somebody else has begun to spin.
+            self.spinning.compare_exchange(0, 1, Ordering::Relaxed, Ordering::Relaxed).ok()?;
+            if let Some(p) = self.claim() {
+                return Some(p);
+            }
+            // The idle P that was seen is gone. Others may have trusted the count: look again for them.
+            // Release and Acquire chain those who lower the count, so that the last sees what the others did.
+            let before = self.spinning.fetch_sub(1, Ordering::AcqRel);
+            if before != 1 {
+                return None;
+            }
+        }
+    }
+
+    /// Counts the caller, which is busy and has run dry, as spinning, unless half of the busy Ps already spin.
+    pub fn try_spin(&self) -> Spin {
+        // Relaxed: a limit that is missed by one does no harm.
+        let busy = self.procs.saturating_sub(self.count.load(Ordering::Relaxed));
+        if self.spinning.load(Ordering::Relaxed).saturating_mul(2) >= busy {
+            return Spin::No;
+        }
+        self.spinning.fetch_add(1, Ordering::Relaxed);
+        Spin::Yes
+    }
+
+    /// Ends spinning because work was found.
+    ///
+    /// # Panics
+    ///
+    /// Nobody was counted as spinning.
+    pub fn stop_spinning(&self) -> Spinner {
+        if self.lower_spinning() == 1 { Spinner::Last } else { Spinner::NotLast }
+    }
+
+    /// The idler's steps 1 and 2. The caller then makes its step 3, [`recheck`](crate::pick::recheck).
+    ///
+    /// # Panics
+    ///
+    /// `p` is idle already, or it claims to be spinning and nobody is counted.
+    pub fn go_idle(&self, p: ProcId, spin: Spin) {
+        // The count goes first and comes down last, so that it is never below the number of bits. Release
+        // pairs with the Acquire in `all_idle`.
+        self.count.fetch_add(1, Ordering::Release);
+        // Release pairs with the Acquire of the waker that takes the bit.
+        let before = self.word(p).fetch_or(bit(p), Ordering::Release);
+        assert!(before & bit(p) == 0, "{p} goes idle and is idle already");
+        if spin == Spin::Yes {
+            self.lower_spinning();
+        }
+        // Fence B pairs with fence A in `wake_one`.
+        fence(Ordering::SeqCst);
+    }
+
+    /// Ends being idle, because work was found in step 3 or because the CPU woke up. Whether by the caller or
+    /// by a waker, `p` is counted as spinning afterwards.
+    pub fn leave_idle(&self, p: ProcId) -> Left {
+        // Acquire pairs with the Release of the waker that took the bit.
+        if self.word(p).fetch_and(!bit(p), Ordering::AcqRel) & bit(p) == 0 {
+            return Left::Claimed;
+        }
+        self.count.fetch_sub(1, Ordering::Relaxed);
+        self.spinning.fetch_add(1, Ordering::Relaxed);
+        Left::TookBack
+    }
+
+    /// Whether no P is busy or spinning. When the caller is the last idler and then finds all queues empty once
+    /// more, only an interrupt can bring work: without timers and devices that is a deadlock. Not conclusive
+    /// while an interrupt handler calls [`wake_one`](Self::wake_one).
+    pub fn all_idle(&self) -> bool {
+        // Acquire pairs with the Release in `go_idle`: what the others queued before is visible.
+        self.count.load(Ordering::Acquire) == self.procs
+    }
+
+    /// Idle Ps, at about this moment.
+    pub fn idle_count(&self) -> u32 {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// Spinning Ps, at about this moment.
+    pub fn spinning_count(&self) -> u32 {
+        self.spinning.load(Ordering::Relaxed)
+    }
+
+    /// Whether `p` is idle, at about this moment.
+    pub fn is_idle(&self, p: ProcId) -> bool {
+        self.word(p).load(Ordering::Relaxed) & bit(p) != 0
+    }
+
+    /// Lowers the count and returns what it was.
+    ///
+    /// # Panics
+    ///
+    /// It was 0.
+    fn lower_spinning(&self) -> u32 {
+        // Release and Acquire chain those who lower the count: the last one sees what the others queued.
+        let before = self.spinning.fetch_sub(1, Ordering::AcqRel);
+        assert!(before != 0, "a P stops spinning and none is counted");
+        before
+    }
+
+    /// Takes the bit of the lowest idle P: low CPUs stay warm and high ones asleep.
+    fn claim(&self) -> Option<ProcId> {
+        let bases = (0..).step_by(u64::BITS as usize);
+        let (base, n) =
+            self.words().iter().zip(bases).find_map(|(word, base)| Some((base, claim_in(word)?)))?;
+        self.count.fetch_sub(1, Ordering::Relaxed);
+        ProcId::new(base + n)
+    }
+
+    /// Whether no bit is set.
+    fn nobody_idle(&self) -> bool {
+        // Relaxed: the fence in `wake_one` orders it.
+        self.words().iter().all(|word| word.load(Ordering::Relaxed) == 0)
+    }
+
+    /// The words that hold bits of Ps.
+    fn words(&self) -> &[AtomicU64] {
+        &self.mask[..self.procs.div_ceil(u64::BITS) as usize]
+    }
+
+    /// The word that holds the bit of `p`.
+    fn word(&self, p: ProcId) -> &AtomicU64 {
+        &self.mask[p.index() / u64::BITS as usize]
+    }
+}
+
+/// Takes the lowest bit of a word of the mask, and says which that was.
+fn claim_in(word: &AtomicU64) -> Option<u32> {
+    let mut idle = word.load(Ordering::Relaxed);
+    while idle != 0 {
+        let n = idle.trailing_zeros();
+        // Acquire pairs with the Release in `go_idle`, Release with the Acquire in `leave_idle`.
+        let before = word.fetch_and(!(1 << n), Ordering::AcqRel);
+        if before & (1 << n) != 0 {
+            return Some(n);
+        }
+        // Another waker took this one.
+        idle = before;
+    }
+    None
+}
+
+/// The bit of `p` in its word.
+fn bit(p: ProcId) -> u64 {
+    1 << (p.get() % u64::BITS)
+}
+
+#[cfg(test)]
+#[path = "tests/idle.rs"]
+mod tests;

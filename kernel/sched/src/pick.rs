@@ -1,0 +1,267 @@
+//! Which goroutine runs next, and where a new one goes.
+//!
+//! The order of sources is that of Go's `findRunnable`:
+//!
+//! 1. the global queue, but only in every [`GLOBAL_TICK`]th pick: else two goroutines that ready each other
+//!    on every P would keep it waiting for ever;
+//! 2. the run-next slot: the goroutine that the last one readied, with its data in the cache;
+//! 3. the local ring;
+//! 4. the global queue: a fair share of it, one to run and the others to the local ring;
+//! 5. the other Ps: half of a ring. [`STEAL_ROUNDS`] rounds over all Ps in a random order; a run-next slot only
+//!    in the last round.
+//!
+//! [`next_local`] is 1 to 4, short enough for the stack of the goroutine that gives up its CPU. [`find_work`]
+//! is 4 and 5, for a P that spins. [`recheck`] only looks, for a P that has gone idle.
+//!
+//! Go has no bound on source 2 before source 3, because a goroutine from the run-next slot inherits its
+//! predecessor's time slice and both are preempted when that ends. A machine whose goroutines give up
+//! their CPUs of their own will has no such end, so after [`NEXT_STREAK`] picks from the run-next slot
+//! in a row the ring has its turn.
+
+use crate::global::GlobalQueue;
+use crate::id::{GoIndex, ProcId};
+use crate::list::SharedLen;
+use crate::processor::{Owner, Processor};
+use crate::runq::{Overflow, StealNext};
+use crate::sync::QUEUE_CAPACITY;
+use crate::table::Table;
+
+/// In every so manieth pick the global queue comes first. A prime, as in Go, so that it does not keep step
+/// with a program's own pattern.
+pub const GLOBAL_TICK: u32 = 61;
+
+/// Picks from the run-next slot in a row before the ring has its turn.
+pub const NEXT_STREAK: u32 = 61;
+
+/// Rounds that a spinning P makes over all others.
+pub const STEAL_ROUNDS: u32 = 4;
+
+/// How the kernel lends the global queue, which it guards with a lock of its own.
+pub trait Global {
+    /// Calls `f` with the queue, locked. `f` is short and takes no lock.
+    fn with<R>(&self, f: impl FnOnce(&mut GlobalQueue) -> R) -> R;
+
+    /// The queue's length, without the lock.
+    fn length(&self) -> &SharedLen;
+
+    /// Called before a run-next slot is stolen: a moment of patience (Go waits 3 µs) lets its owner run it,
+    /// where a goroutine readies another and blocks right after. Does nothing unless implemented.
+    fn hesitate(&self) {}
+}
+
+/// Everything that work can be in.
+#[derive(Debug)]
+pub struct Sources<'a, B, G> {
+    /// All goroutines.
+    pub table: &'a Table<B>,
+    /// All Ps, each at the index of its id.
+    pub processors: &'a [Processor],
+    /// The global queue.
+    pub global: &'a G,
+}
+
+impl<B, G> Clone for Sources<'_, B, G> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<B, G> Copy for Sources<'_, B, G> {}
+
+/// Where a picked goroutine was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// In the run-next slot.
+    Next,
+    /// In the local ring.
+    Local,
+    /// In the global queue.
+    Global,
+    /// In another P's queue.
+    Stolen {
+        /// That P.
+        from: ProcId,
+        /// Goroutines that moved, the picked one included.
+        count: u32,
+    },
+}
+
+/// The goroutine to run. It is in no queue now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "a picked goroutine is in no queue: run it, or it is lost"]
+pub struct Picked {
+    /// The goroutine.
+    pub g: GoIndex,
+    /// It goes on with the time slice of the one before.
+    pub inherit_time: bool,
+    /// Where it was.
+    pub source: Source,
+}
+
+impl Picked {
+    /// A goroutine that starts a time slice.
+    fn fresh(g: GoIndex, source: Source) -> Self {
+        Self { g, inherit_time: false, source }
+    }
+}
+
+/// Where a runnable goroutine goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// The run-next slot: it was readied or started by the running goroutine.
+    Next,
+    /// The back of the local ring: it yielded.
+    Back,
+}
+
+/// Puts a runnable goroutine into the caller's queue. What does not fit goes to the global queue; only then
+/// is its lock taken. The caller then calls [`Idle::wake_one`](crate::idle::Idle::wake_one).
+pub fn enqueue<B, G: Global>(me: &Owner<'_>, sources: &Sources<'_, B, G>, g: GoIndex, place: Place) {
+    let queue = me.queue();
+    let overflow = match place {
+        Place::Next => queue.put_next(g),
+        Place::Back => queue.push_back(g),
+    };
+    if let Some(overflow) = overflow {
+        spill(sources, overflow);
+    }
+}
+
+/// Puts half of a full ring on the global queue.
+#[cold]
+fn spill<B, G: Global>(sources: &Sources<'_, B, G>, overflow: Overflow) {
+    let chain = overflow.into_chain(sources.table);
+    sources.global.with(|queue| queue.push_batch(sources.table, chain));
+}
+
+/// Sources 1 to 4. Allocates nothing; takes the global queue's lock only if there is something in it. Counts
+/// a pick, whether it finds anything or not.
+#[must_use]
+pub fn next_local<B, G: Global>(me: &Owner<'_>, sources: &Sources<'_, B, G>) -> Option<Picked> {
+    if me.count_pick().is_multiple_of(GLOBAL_TICK)
+        && let Some(picked) = from_global(me, sources, 1)
+    {
+        return Some(picked);
+    }
+    from_queue(me).or_else(|| from_global(me, sources, QUEUE_CAPACITY / 2))
+}
+
+/// Sources 4 and 5, for a P whose own queue is empty and that is counted as spinning. Counts its steals.
+#[must_use]
+pub fn find_work<B, G: Global>(me: &Owner<'_>, sources: &Sources<'_, B, G>) -> Option<Picked> {
+    if let Some(picked) = from_global(me, sources, QUEUE_CAPACITY / 2) {
+        return Some(picked);
+    }
+    (1..=STEAL_ROUNDS).find_map(|round| {
+        let next = if round == STEAL_ROUNDS { StealNext::Yes } else { StealNext::No };
+        steal_round(me, sources, next)
+    })
+}
+
+/// Whether there is work anywhere: the third step of an idler. It takes nothing.
+#[must_use]
+pub fn recheck<B, G: Global>(sources: &Sources<'_, B, G>) -> bool {
+    !sources.global.length().is_empty() || sources.processors.iter().any(|p| !p.queue().is_empty())
+}
+
+/// Sources 2 and 3.
+fn from_queue(me: &Owner<'_>) -> Option<Picked> {
+    let queue = me.queue();
+    if me.streak() >= NEXT_STREAK {
+        me.set_streak(0);
+        if let Some(g) = queue.pop_ring() {
+            return Some(Picked::fresh(g, Source::Local));
+        }
+    }
+    let popped = queue.pop()?;
+    let source = if popped.inherit_time { Source::Next } else { Source::Local };
+    me.set_streak(if popped.inherit_time { me.streak() + 1 } else { 0 });
+    Some(Picked { g: popped.g, inherit_time: popped.inherit_time, source })
+}
+
+/// Sources 1 and 4: one goroutine to run, and the others of the share to the local ring.
+fn from_global<B, G: Global>(me: &Owner<'_>, sources: &Sources<'_, B, G>, max: u32) -> Option<Picked> {
+    if sources.global.length().is_empty() {
+        return None;
+    }
+    let queue = me.queue();
+    let max = max.min(queue.room() + 1);
+    let procs = u32::try_from(sources.processors.len()).unwrap_or(u32::MAX);
+    let share = sources.global.with(|global| global.grab(sources.table, procs, max))?;
+    let (g, rest) = share.split_first(sources.table);
+    if let Some(rest) = rest {
+        queue.push_chain(sources.table, rest);
+    }
+    Some(Picked::fresh(g, Source::Global))
+}
+
+/// One round over all other Ps.
+fn steal_round<B, G: Global>(me: &Owner<'_>, sources: &Sources<'_, B, G>, next: StealNext) -> Option<Picked> {
+    let thief = me.queue();
+    for index in RandomOrder::new(sources.processors.len(), me.random()) {
+        let victim = &sources.processors[index];
+        if victim.id() == me.id() {
+            continue;
+        }
+        if next == StealNext::Yes && victim.queue().has_only_next() {
+            sources.global.hesitate();
+        }
+        if let Some(stolen) = victim.queue().steal_into(&thief, next) {
+            me.counters().steals.add(1);
+            me.counters().stolen.add(u64::from(stolen.count));
+            let source = Source::Stolen { from: victim.id(), count: stolen.count };
+            return Some(Picked::fresh(stolen.g, source));
+        }
+    }
+    None
+}
+
+/// The numbers below `len`, each once, in an order that `random` chooses.
+///
+/// From a random start it goes on by a step that has no divisor in common with `len`, so it comes back
+/// to the start only after all of them.
+#[derive(Clone, Debug)]
+struct RandomOrder {
+    position: usize,
+    step: usize,
+    len: usize,
+    left: usize,
+}
+
+impl RandomOrder {
+    /// An order of `0..len`.
+    fn new(len: usize, random: u32) -> Self {
+        let divisor = len.max(1);
+        let random = random as usize;
+        let position = random % divisor;
+        let mut step = (random / divisor) % divisor + 1;
+        // Ends: 1 and the neighbour below `len` are coprime to it, and the search wraps to 1.
+        while gcd(step, divisor) != 1 {
+            step = step % divisor + 1;
+        }
+        Self { position, step, len, left: len }
+    }
+}
+
+impl Iterator for RandomOrder {
+    type Item = usize;
+
+    fn next(&mut self) -> Option<usize> {
+        self.left = self.left.checked_sub(1)?;
+        let now = self.position;
+        self.position = (now + self.step) % self.len;
+        Some(now)
+    }
+}
+
+/// The greatest common divisor.
+fn gcd(mut a: usize, mut b: usize) -> usize {
+    while b != 0 {
+        (a, b) = (b, a % b);
+    }
+    a
+}
+
+#[cfg(test)]
+#[path = "tests/pick.rs"]
+mod tests;

@@ -1,0 +1,200 @@
+//! A P: the right to run goroutines, and what makes running them cheap — a queue, ids, dead goroutines, all
+//! without a lock.
+//!
+//! A [`Processor`] is shared: others steal from its queue and read its counters. Everything else belongs to
+//! the CPU that holds the P, which reaches it through an [`Owner`]. An `Owner` cannot leave the CPU that
+//! made it, and is not kept across a switch: the goroutine may come back on another CPU.
+
+use core::marker::PhantomData;
+
+use crate::counters::{Counters, Snapshot};
+use crate::free::LocalFree;
+use crate::id::{GOID_BATCH, GoIndex, Goid, GoidGenerator, ProcId};
+use crate::list::Chain;
+use crate::runq::{Local, RunQueue};
+use crate::sync::{Padded, Plain32, Plain64};
+use crate::table::Table;
+
+/// One P.
+#[derive(Debug)]
+pub struct Processor {
+    id: ProcId,
+    queue: RunQueue,
+    own: Padded<Own>,
+    counters: Padded<Counters>,
+}
+
+/// What only the holder of the P touches.
+#[derive(Debug)]
+struct Own {
+    /// Picks made.
+    tick: Plain32,
+    /// Picks from the run-next slot in a row.
+    streak: Plain32,
+    /// The next id of the batch, and the end of the batch.
+    goid: Plain64,
+    goid_end: Plain64,
+    /// State of the random numbers; never 0.
+    random: Plain64,
+    free: LocalFree,
+}
+
+impl Processor {
+    /// A P with an empty queue. `seed` starts its random numbers; give each P another one.
+    pub fn new(id: ProcId, seed: u64) -> Self {
+        // Neighbouring seeds must not lead to neighbouring numbers, and 0 would stay 0.
+        let random = seed.wrapping_add(u64::from(id.get()) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        let own = Own {
+            tick: Plain32::new(0),
+            streak: Plain32::new(0),
+            goid: Plain64::new(0),
+            goid_end: Plain64::new(0),
+            random: Plain64::new(random),
+            free: LocalFree::new(),
+        };
+        Self { id, queue: RunQueue::new(), own: Padded(own), counters: Padded(Counters::default()) }
+    }
+
+    /// Which P this is.
+    pub fn id(&self) -> ProcId {
+        self.id
+    }
+
+    /// The run queue, for a look or a theft.
+    pub fn queue(&self) -> &RunQueue {
+        &self.queue
+    }
+
+    /// What the P has done.
+    pub fn counters(&self) -> Snapshot {
+        self.counters.snapshot()
+    }
+
+    /// Dead goroutines that the P keeps, at about this moment.
+    pub fn free_len(&self) -> u32 {
+        self.own.free.len()
+    }
+
+    /// The owner's face of the P. Only for the CPU that holds the P, with nothing in between that could
+    /// run another goroutine there: two owners at once would lose goroutines and repeat ids.
+    pub fn owner(&self) -> Owner<'_> {
+        Owner { processor: self, not_send: PhantomData }
+    }
+}
+
+/// The owner's face of a [`Processor`]. It stays on its CPU: neither `Send` nor `Sync`.
+///
+/// ```compile_fail
+/// let p = sched::Processor::new(sched::ProcId::new(0).unwrap(), 1);
+/// let me = p.owner();
+/// std::thread::scope(|s| {
+///     s.spawn(move || me.tick());
+/// });
+/// ```
+#[derive(Debug)]
+pub struct Owner<'p> {
+    processor: &'p Processor,
+    not_send: PhantomData<*const ()>,
+}
+
+impl<'p> Owner<'p> {
+    /// Which P this is.
+    pub fn id(&self) -> ProcId {
+        self.processor.id
+    }
+
+    /// The owner's face of the run queue.
+    pub fn queue(&self) -> Local<'p> {
+        self.processor.queue.local()
+    }
+
+    /// The counters, to raise them.
+    pub fn counters(&self) -> &'p Counters {
+        &self.processor.counters.0
+    }
+
+    /// Picks made so far, modulo 2^32.
+    pub fn tick(&self) -> u32 {
+        self.processor.own.tick.get()
+    }
+
+    /// Counts a pick and returns its number.
+    pub(crate) fn count_pick(&self) -> u32 {
+        let tick = self.tick().wrapping_add(1);
+        self.processor.own.tick.set(tick);
+        tick
+    }
+
+    /// Picks from the run-next slot in a row.
+    pub(crate) fn streak(&self) -> u32 {
+        self.processor.own.streak.get()
+    }
+
+    /// Sets the picks from the run-next slot in a row.
+    pub(crate) fn set_streak(&self, streak: u32) {
+        self.processor.own.streak.set(streak);
+    }
+
+    /// The id of a new goroutine. Every [`GOID_BATCH`]th call takes a batch from `generator`, so ids are
+    /// unique but not in the order of their birth on different Ps.
+    ///
+    /// # Panics
+    ///
+    /// Never: ids start at 1 and 2^64 of them are not used up.
+    pub fn next_goid(&self, generator: &GoidGenerator) -> Goid {
+        let own = &self.processor.own;
+        if own.goid.get() == own.goid_end.get() {
+            let first = generator.reserve();
+            own.goid.set(first);
+            own.goid_end.set(first + GOID_BATCH);
+        }
+        let number = own.goid.get();
+        own.goid.set(number + 1);
+        Goid::new(number).expect("ids start at 1")
+    }
+
+    /// A random number, by xorshift; the same sequence for the same seed.
+    pub fn random(&self) -> u32 {
+        let mut x = self.processor.own.random.get();
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        self.processor.own.random.set(x);
+        // The upper half has the better bits.
+        (x >> 32) as u32
+    }
+
+    /// Takes a dead goroutine for a new life; `None` when the P has none and needs a
+    /// [`refill`](Self::refill).
+    pub fn take_free<B>(&self, table: &Table<B>) -> Option<GoIndex> {
+        self.processor.own.free.take(table)
+    }
+
+    /// Keeps a dead goroutine. A chain that comes back is for the shared
+    /// [`FreeList`](crate::free::FreeList).
+    #[must_use = "a spill belongs on the shared free list"]
+    pub fn put_free<B>(&self, table: &Table<B>, g: GoIndex) -> Option<Chain> {
+        self.processor.own.free.put(table, g)
+    }
+
+    /// Keeps a chain of dead goroutines from the shared list; call it when [`take_free`](Self::take_free)
+    /// has returned nothing. What comes back did not fit.
+    #[must_use = "a spill belongs on the shared free list"]
+    pub fn refill<B>(&self, table: &Table<B>, batch: Chain) -> Option<Chain> {
+        let mut rest = Some(batch);
+        while let Some(chain) = rest {
+            if self.processor.own.free.len() >= crate::free::LOCAL_FREE_MAX {
+                return Some(chain);
+            }
+            let (g, tail) = chain.split_first(table);
+            let spill = self.put_free(table, g);
+            debug_assert!(spill.is_none(), "below the limit nothing spills");
+            rest = tail;
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+#[path = "tests/processor.rs"]
+mod tests;

@@ -1,0 +1,413 @@
+//! The state machine of a goroutine. A state says who owns the goroutine's stack.
+//!
+//! ```text
+//!               1 spawn              2 run
+//!      ┌──────┐ ──────► ┌──────────┐ ──────► ┌─────────┐
+//!      │ Dead │         │ Runnable │         │ Running │
+//!      └──────┘         └──────────┘ ◄────── └─────────┘
+//!          ▲             ▲        ▲ 3 yielded │ │  ▲
+//!          │             │        │           │ │  │
+//!          └─────────────┼────────┼───────────┘ │  │
+//!               8 exit   │        │ 4 begin_park│  │ 5 cancel_park
+//!                        │        │             ▼  │
+//!                        │        │  7b ready  ┌─────────┐
+//!             7a ready   │        │ ┌───────── │ Parking │ ─┐
+//!                        │     6b │ ▼          └─────────┘  │ 6a finish_park
+//!                        │   ┌───────┐                      │
+//!                        │   │ Woken │ ── 5 cancel_park     │
+//!                        │   └───────┘      (to Running)    ▼
+//!                        │                           ┌─────────┐
+//!                        └────────────────────────── │ Waiting │
+//!                                                    └─────────┘
+//! ```
+//!
+//! | state    | in a run queue | stack owned by                    | who may leave the state                   |
+//! |----------|----------------|-----------------------------------|-------------------------------------------|
+//! | Dead     | no (free list) | the free list; nothing runs on it | who took the slot from the free list (1)  |
+//! | Runnable | exactly one    | the queue; nothing runs on it     | the CPU that took it from the queue (2)   |
+//! | Running  | no             | the goroutine, on one CPU         | that CPU (3, 4, 8)                        |
+//! | Parking  | no             | the goroutine: it still runs, or its context is being saved | its CPU (5, 6a) and its waker (7b) race |
+//! | Woken    | no             | as in Parking; its wake has come  | its CPU (5, 6b)                           |
+//! | Waiting  | no             | whoever will wake it              | its waker (7a)                            |
+//!
+//! # Why parking has two phases
+//!
+//! A goroutine that blocks (4) must tell its waker where to find it before it leaves the CPU: afterwards it
+//! runs no code. So the wake can come while its registers are still in use. A waker that enqueued it there
+//! and then would let a second CPU run on a stack that the first has not left. Therefore the waker only
+//! leaves a mark (7b), and the CPU that left the stack, once the context is saved, finds the mark and
+//! enqueues the goroutine itself (6b). Exactly one of the two enqueues it, whichever way the race goes.
+//!
+//! # Orderings
+//!
+//! Arrows 1, 2, 3, 4 and 8 have one possible actor, so they load, check and store. Arrows 5, 6 and 7 race
+//! and compare-and-swap. Every arrow stores with `Release` and loads with `Acquire`: the saved context and
+//! everything that the waker did are visible to the CPU that runs the goroutine next.
+
+use core::fmt;
+
+use crate::sync::{AtomicU64, Ordering};
+
+/// Where a goroutine is in its life; the table above says what each means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Status {
+    /// No goroutine: the slot is free or being prepared.
+    Dead = 0,
+    /// In exactly one run queue.
+    Runnable = 1,
+    /// On a CPU.
+    Running = 2,
+    /// On a CPU, about to leave it; may be woken already.
+    Parking = 3,
+    /// Woken before it left its CPU, which will enqueue it.
+    Woken = 4,
+    /// Off its CPU, in no run queue; somebody holds a handle to wake it.
+    Waiting = 5,
+}
+
+impl Status {
+    /// The state in the low byte of a status word.
+    fn of(word: u64) -> Self {
+        match word & 0xff {
+            0 => Self::Dead,
+            1 => Self::Runnable,
+            2 => Self::Running,
+            3 => Self::Parking,
+            4 => Self::Woken,
+            5 => Self::Waiting,
+            other => unreachable!("status word holds {other}, which is no state"),
+        }
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Dead => "dead",
+            Self::Runnable => "runnable",
+            Self::Running => "running",
+            Self::Parking => "parking",
+            Self::Woken => "woken",
+            Self::Waiting => "waiting",
+        })
+    }
+}
+
+/// An arrow of the diagram, as it is named in a [`BadTransition`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrow {
+    /// 1
+    Spawn,
+    /// 2
+    Run,
+    /// 3
+    Yielded,
+    /// 4
+    BeginPark,
+    /// 5
+    CancelPark,
+    /// 6
+    FinishPark,
+    /// 7
+    Ready,
+    /// 8
+    Exit,
+}
+
+impl Arrow {
+    /// The states that the arrow leaves.
+    pub const fn expected(self) -> &'static [Status] {
+        match self {
+            Self::Spawn => &[Status::Dead],
+            Self::Run => &[Status::Runnable],
+            Self::Yielded | Self::BeginPark | Self::Exit => &[Status::Running],
+            Self::CancelPark | Self::FinishPark => &[Status::Parking, Status::Woken],
+            Self::Ready => &[Status::Waiting, Status::Parking],
+        }
+    }
+
+    /// The method's name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Spawn => "spawn",
+            Self::Run => "run",
+            Self::Yielded => "yielded",
+            Self::BeginPark => "begin_park",
+            Self::CancelPark => "cancel_park",
+            Self::FinishPark => "finish_park",
+            Self::Ready => "ready",
+            Self::Exit => "exit",
+        }
+    }
+}
+
+/// Somebody asked for an arrow that does not leave the state the goroutine is in: a bug of the caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct BadTransition {
+    /// What was attempted.
+    pub attempted: Arrow,
+    /// The state that was found instead of one of [`Arrow::expected`].
+    pub found: Status,
+    /// The slot's generation.
+    pub generation: u32,
+    /// The generation of the caller's handle, where the arrow takes one.
+    pub handle: Option<u32>,
+}
+
+impl BadTransition {
+    /// Whether the caller's handle names a goroutine that has exited.
+    pub fn is_stale(&self) -> bool {
+        self.handle.is_some_and(|handle| handle != self.generation)
+    }
+}
+
+impl fmt::Display for BadTransition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.attempted.name();
+        if let Some(handle) = self.handle.filter(|_| self.is_stale()) {
+            let now = self.generation;
+            return write!(
+                f,
+                "{name}: stale handle, generation {handle} has exited and the slot is at {now}"
+            );
+        }
+        write!(f, "{name}: the goroutine is {}, it must be ", self.found)?;
+        for (i, status) in self.attempted.expected().iter().enumerate() {
+            let separator = if i == 0 { "" } else { " or " };
+            write!(f, "{separator}{status}")?;
+        }
+        write!(f, " (generation {})", self.generation)
+    }
+}
+
+impl core::error::Error for BadTransition {}
+
+/// What the CPU that left a parked goroutine's stack must do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Parked {
+    /// Nothing: its waker enqueues it.
+    Waiting,
+    /// Put it into a run queue: its waker came before the context was saved and left that to this CPU.
+    MustEnqueue,
+}
+
+/// What the waker of a goroutine must do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Ready {
+    /// Put it into a run queue.
+    Enqueue,
+    /// Nothing: it has not left its CPU yet, and that CPU enqueues it.
+    AlreadyUp,
+}
+
+/// What a goroutine learns that decides not to park after all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Cancelled {
+    /// Nobody has woken it.
+    Unwoken,
+    /// A waker was here: the wake is used up.
+    Woken,
+}
+
+/// A goroutine's state and the generation of its slot, in one word.
+#[derive(Debug)]
+pub struct StatusWord(AtomicU64);
+
+impl Default for StatusWord {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Packs a state and a generation.
+fn pack(status: Status, generation: u32) -> u64 {
+    (u64::from(generation) << 32) | u64::from(status as u8)
+}
+
+/// The generation in the upper half of a status word.
+const fn generation_of(word: u64) -> u32 {
+    (word >> 32) as u32
+}
+
+/// The error for `attempted`, which found `word`.
+fn bad(attempted: Arrow, word: u64) -> BadTransition {
+    BadTransition { attempted, found: Status::of(word), generation: generation_of(word), handle: None }
+}
+
+impl StatusWord {
+    /// A dead slot at generation 0.
+    pub fn new() -> Self {
+        Self(AtomicU64::new(pack(Status::Dead, 0)))
+    }
+
+    /// State and generation at this moment. Another CPU may change them in the next.
+    pub fn get(&self) -> (Status, u32) {
+        // Acquire pairs with the Release of every arrow: what led to the state is visible.
+        let word = self.0.load(Ordering::Acquire);
+        (Status::of(word), generation_of(word))
+    }
+
+    /// Arrow 1, Dead → Runnable: the slot is prepared and its first context written. Returns the generation
+    /// of the new goroutine. Only for who took the slot from a free list; the caller then enqueues it.
+    ///
+    /// # Errors
+    ///
+    /// The slot holds a goroutine.
+    pub fn spawn(&self) -> Result<u32, BadTransition> {
+        self.step(Arrow::Spawn, Status::Dead, Status::Runnable)
+    }
+
+    /// Arrow 2, Runnable → Running: the CPU that took it from a run queue is about to switch to it.
+    ///
+    /// # Errors
+    ///
+    /// It is not runnable, so it was in a queue where it must not have been.
+    pub fn run(&self) -> Result<(), BadTransition> {
+        self.step(Arrow::Run, Status::Runnable, Status::Running).map(drop)
+    }
+
+    /// Arrow 3, Running → Runnable: its context is saved and its CPU has left the stack. The caller then
+    /// enqueues it.
+    ///
+    /// # Errors
+    ///
+    /// It is not running.
+    pub fn yielded(&self) -> Result<(), BadTransition> {
+        self.step(Arrow::Yielded, Status::Running, Status::Runnable).map(drop)
+    }
+
+    /// Arrow 4, Running → Parking: the running goroutine says that it will leave its CPU. From here on it
+    /// may be woken; it publishes itself to its waker after this call, not before.
+    ///
+    /// # Errors
+    ///
+    /// It is not running.
+    pub fn begin_park(&self) -> Result<(), BadTransition> {
+        self.step(Arrow::BeginPark, Status::Running, Status::Parking).map(drop)
+    }
+
+    /// Arrow 5, Parking or Woken → Running: the goroutine stays after all. It has taken itself back from its
+    /// waker, or knows that the waker was here.
+    ///
+    /// # Errors
+    ///
+    /// It has not begun to park.
+    pub fn cancel_park(&self) -> Result<Cancelled, BadTransition> {
+        self.leave_parking(
+            Arrow::CancelPark,
+            (Status::Running, Cancelled::Unwoken),
+            (Status::Running, Cancelled::Woken),
+        )
+    }
+
+    /// Arrow 6, Parking → Waiting or Woken → Runnable: its context is saved and its CPU has left the stack.
+    /// Called by whatever runs next on that CPU.
+    ///
+    /// # Errors
+    ///
+    /// It has not begun to park.
+    pub fn finish_park(&self) -> Result<Parked, BadTransition> {
+        self.leave_parking(
+            Arrow::FinishPark,
+            (Status::Waiting, Parked::Waiting),
+            (Status::Runnable, Parked::MustEnqueue),
+        )
+    }
+
+    /// Arrow 7, Waiting → Runnable or Parking → Woken: the waker's side of a park, from any CPU.
+    ///
+    /// # Errors
+    ///
+    /// It does not wait: it is runnable, running, dead, or woken already; or `generation` is not that of the
+    /// goroutine in the slot.
+    pub fn ready(&self, generation: u32) -> Result<Ready, BadTransition> {
+        // Acquire, here and below, pairs with the Release of `finish_park`: whoever enqueues the goroutine
+        // has its saved context.
+        let mut word = self.0.load(Ordering::Acquire);
+        loop {
+            let stale = generation_of(word) != generation;
+            let (next, action) = match Status::of(word) {
+                Status::Waiting if !stale => (Status::Runnable, Ready::Enqueue),
+                Status::Parking if !stale => (Status::Woken, Ready::AlreadyUp),
+                Status::Dead
+                | Status::Runnable
+                | Status::Running
+                | Status::Parking
+                | Status::Woken
+                | Status::Waiting => {
+                    return Err(BadTransition { handle: Some(generation), ..bad(Arrow::Ready, word) });
+                }
+            };
+            // Release pairs with the Acquire of `finish_park`, `cancel_park` and `run`: the goroutine sees
+            // what its waker did before waking it.
+            let new = pack(next, generation);
+            match self.0.compare_exchange(word, new, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return Ok(action),
+                Err(now) => word = now,
+            }
+        }
+    }
+
+    /// Arrow 8, Running → Dead, and a new generation: every handle to the goroutine is stale from now on.
+    /// Called when its CPU has left the stack; the caller then gives the slot to a free list.
+    ///
+    /// # Errors
+    ///
+    /// It is not running.
+    pub fn exit(&self) -> Result<(), BadTransition> {
+        let word = self.0.load(Ordering::Acquire);
+        if Status::of(word) != Status::Running {
+            return Err(bad(Arrow::Exit, word));
+        }
+        // Release pairs with the Acquire in `get`: who sees the slot dead sees its goroutine's last write.
+        self.0.store(pack(Status::Dead, generation_of(word).wrapping_add(1)), Ordering::Release);
+        Ok(())
+    }
+
+    /// An arrow that only one CPU can take, so that nothing can come between the check and the store.
+    fn step(&self, arrow: Arrow, from: Status, to: Status) -> Result<u32, BadTransition> {
+        // Acquire pairs with the Release of the arrow that led to `from`.
+        let word = self.0.load(Ordering::Acquire);
+        if Status::of(word) != from {
+            return Err(bad(arrow, word));
+        }
+        // Release pairs with the Acquire of the arrow that leaves `to`.
+        self.0.store(pack(to, generation_of(word)), Ordering::Release);
+        Ok(generation_of(word))
+    }
+
+    /// The parking goroutine's side of the race with [`ready`](Self::ready): `unwoken` or `woken` says where
+    /// the arrow leads and what it returns. Compare-and-swap runs twice at most.
+    fn leave_parking<T>(
+        &self,
+        arrow: Arrow,
+        unwoken: (Status, T),
+        woken: (Status, T),
+    ) -> Result<T, BadTransition> {
+        // Acquire, here and on failure below, pairs with the Release of `ready`.
+        let mut word = self.0.load(Ordering::Acquire);
+        if Status::of(word) == Status::Parking {
+            let new = pack(unwoken.0, generation_of(word));
+            // Release pairs with the Acquire of `ready`: the waker sees the saved context.
+            match self.0.compare_exchange(word, new, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return Ok(unwoken.1),
+                Err(now) => word = now,
+            }
+        }
+        if Status::of(word) != Status::Woken {
+            return Err(bad(arrow, word));
+        }
+        // A second `ready` is refused, so nobody races for a woken goroutine. Release pairs with `run`.
+        self.0.store(pack(woken.0, generation_of(word)), Ordering::Release);
+        Ok(woken.1)
+    }
+}
+
+#[cfg(test)]
+#[path = "tests/status.rs"]
+mod tests;

@@ -1,0 +1,99 @@
+//! The seam to the model checker: shared words, real or modelled, and words that only one CPU writes.
+//!
+//! Everything that two CPUs may race for is an [`AtomicU32`] or [`AtomicU64`] of this module. Built with
+//! `--cfg loom` they are loom's, which tries every order of accesses and every stale value that the
+//! memory model allows. No other module of the crate knows about the model checker.
+//!
+//! A field that belongs to the CPU holding a P, or that a lock of the kernel guards, is a [`Plain32`] or
+//! [`Plain64`]: an atomic accessed `Relaxed`, which compiles to a plain move. It needs no `unsafe` for a
+//! structure that many CPUs hold a reference to, and the model checker does not waste its time on it.
+
+use core::sync::atomic::{AtomicU32 as Unmodelled32, AtomicU64 as Unmodelled64};
+
+pub use core::sync::atomic::Ordering;
+
+#[cfg(loom)]
+pub use loom::sync::atomic::{AtomicU32, AtomicU64, fence};
+
+#[cfg(not(loom))]
+pub use core::sync::atomic::{AtomicU32, AtomicU64, fence};
+
+/// Slots of a local run queue. A power of two.
+#[cfg(not(loom))]
+pub const QUEUE_CAPACITY: u32 = 256;
+
+/// Slots of a local run queue: small, so that the model checker reaches a full ring.
+#[cfg(loom)]
+pub const QUEUE_CAPACITY: u32 = 4;
+
+/// Goroutine slots that the table grows by. A power of two.
+#[cfg(not(loom))]
+pub const CHUNK_SLOTS: u32 = 256;
+
+/// Goroutine slots that the table grows by: the model checker pays for every atomic that exists.
+#[cfg(loom)]
+pub const CHUNK_SLOTS: u32 = 4;
+
+/// A 32-bit word with one writer at a time, who needs no ordering from it. Others may read an older value.
+#[derive(Debug, Default)]
+pub struct Plain32(Unmodelled32);
+
+impl Plain32 {
+    /// A word holding `value`.
+    pub const fn new(value: u32) -> Self {
+        Self(Unmodelled32::new(value))
+    }
+
+    /// The value last stored, or an older one for a CPU that is not the writer.
+    pub fn get(&self) -> u32 {
+        // Pairs with nothing: whatever hands the word to its next writer (a lock, a queue) orders it.
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Replaces the value. Only for the word's owner.
+    pub fn set(&self, value: u32) {
+        // Pairs with nothing, as in `get`.
+        self.0.store(value, Ordering::Relaxed);
+    }
+}
+
+/// A 64-bit word with one writer at a time, who needs no ordering from it. Others may read an older value.
+#[derive(Debug, Default)]
+pub struct Plain64(Unmodelled64);
+
+impl Plain64 {
+    /// A word holding `value`.
+    pub const fn new(value: u64) -> Self {
+        Self(Unmodelled64::new(value))
+    }
+
+    /// The value last stored, or an older one for a CPU that is not the writer.
+    pub fn get(&self) -> u64 {
+        // Pairs with nothing: whatever hands the word to its next writer (a lock, a queue) orders it.
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Replaces the value. Only for the word's owner.
+    pub fn set(&self, value: u64) {
+        // Pairs with nothing, as in `get`.
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    /// Adds `amount`, wrapping. Only for the word's owner: an addition of another CPU could be lost.
+    pub fn add(&self, amount: u64) {
+        self.set(self.get().wrapping_add(amount));
+    }
+}
+
+/// Gives a value cache lines of its own: two, because x86 fetches lines in pairs.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct Padded<T>(pub T);
+
+impl<T> core::ops::Deref for Padded<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}

@@ -1,0 +1,78 @@
+//! The idle mask and the count of spinners, one call at a time. Races: `tests/loom`.
+
+use std::vec::Vec;
+
+use super::{Idle, Left, Spin, Spinner};
+use crate::id::{MAX_PROCS, ProcId};
+
+fn p(n: u32) -> ProcId {
+    ProcId::new(n).expect("below the limit")
+}
+
+#[test]
+fn a_producer_wakes_one_idle_p_which_starts_as_a_spinner() {
+    let idle = Idle::new(4);
+    assert_eq!(idle.wake_one(), None, "nobody is idle");
+    idle.go_idle(p(2), Spin::No);
+    idle.go_idle(p(3), Spin::No);
+    assert_eq!(idle.wake_one(), Some(p(2)));
+    assert_eq!((idle.spinning_count(), idle.idle_count()), (1, 1));
+    assert_eq!(idle.wake_one(), None, "one spinner is enough");
+    assert_eq!(idle.leave_idle(p(2)), Left::Claimed);
+    assert_eq!(idle.stop_spinning(), Spinner::Last);
+    assert_eq!(idle.wake_one(), Some(p(3)), "the last spinner passes on its duty");
+}
+
+#[test]
+fn a_p_that_takes_its_bit_back_spins() {
+    let idle = Idle::new(2);
+    idle.go_idle(p(1), Spin::No);
+    assert!(idle.is_idle(p(1)));
+    assert_eq!(idle.leave_idle(p(1)), Left::TookBack);
+    assert!(!idle.is_idle(p(1)));
+    assert_eq!((idle.spinning_count(), idle.idle_count()), (1, 0));
+    idle.go_idle(p(1), Spin::Yes);
+    assert_eq!((idle.spinning_count(), idle.idle_count()), (0, 1));
+}
+
+#[test]
+fn half_of_the_busy_ps_may_spin() {
+    let idle = Idle::new(8);
+    idle.go_idle(p(0), Spin::No);
+    idle.go_idle(p(1), Spin::No);
+    let spinners = (0..8).filter(|_| idle.try_spin() == Spin::Yes).count();
+    assert_eq!(spinners, 3, "of six that are not idle");
+    assert_eq!(idle.stop_spinning(), Spinner::NotLast);
+    assert_eq!(idle.try_spin(), Spin::Yes);
+}
+
+#[test]
+fn every_p_can_be_idle_and_each_is_woken_once() {
+    let idle = Idle::new(MAX_PROCS);
+    assert!(!idle.all_idle());
+    for n in 0..MAX_PROCS {
+        idle.go_idle(p(n), Spin::No);
+    }
+    assert!(idle.all_idle());
+    let mut woken = Vec::new();
+    while let Some(p) = idle.wake_one() {
+        woken.push(p.get());
+        assert!(!idle.all_idle());
+        assert_eq!(idle.stop_spinning(), Spinner::Last);
+    }
+    assert_eq!(woken, (0..MAX_PROCS).collect::<Vec<_>>());
+}
+
+#[test]
+#[should_panic(expected = "P1 goes idle and is idle already")]
+fn going_idle_twice_is_a_bug() {
+    let idle = Idle::new(2);
+    idle.go_idle(p(1), Spin::No);
+    idle.go_idle(p(1), Spin::No);
+}
+
+#[test]
+#[should_panic(expected = "a P stops spinning and none is counted")]
+fn stopping_without_spinning_is_a_bug() {
+    let _: Spinner = Idle::new(2).stop_spinning();
+}

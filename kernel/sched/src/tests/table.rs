@@ -1,0 +1,116 @@
+//! Growth, limits, stable addresses and stale handles.
+
+use std::sync::Barrier;
+use std::thread;
+
+use super::{GrowError, Table};
+use crate::id::{GoIndex, GoRef, Goid};
+use crate::sync::CHUNK_SLOTS;
+
+fn g(n: u32) -> GoIndex {
+    GoIndex::new(n).expect("a test's index")
+}
+
+#[test]
+fn grows_by_chunks_up_to_its_limit() {
+    let table = Table::new(CHUNK_SLOTS + 10).expect("memory");
+    assert!(table.is_empty());
+    assert_eq!(table.grow(GoIndex::get), Ok(0..CHUNK_SLOTS));
+    assert_eq!(table.grow(GoIndex::get), Ok(CHUNK_SLOTS..CHUNK_SLOTS + 10), "the last chunk is cut");
+    let full = GrowError::TableFull { max_goroutines: CHUNK_SLOTS + 10 };
+    assert_eq!(table.grow(GoIndex::get), Err(full));
+    assert_eq!(table.len(), CHUNK_SLOTS + 10);
+    for (index, slot) in table.iter() {
+        assert_eq!(*slot.body(), index.get());
+    }
+    assert_eq!(table.iter().count(), (CHUNK_SLOTS + 10) as usize);
+}
+
+#[test]
+fn a_table_for_nothing_is_full() {
+    let table = Table::new(0).expect("memory");
+    assert_eq!(table.grow(|_| ()), Err(GrowError::TableFull { max_goroutines: 0 }));
+}
+
+#[test]
+fn slots_do_not_move_when_the_table_grows() {
+    let table = Table::new(CHUNK_SLOTS * 8).expect("memory");
+    assert_eq!(table.grow(|_| ()), Ok(0..CHUNK_SLOTS));
+    let before = table.slot(g(3));
+    for _ in 1..8 {
+        assert!(table.grow(|_| ()).is_ok());
+    }
+    assert!(core::ptr::eq(before, table.slot(g(3))));
+}
+
+#[test]
+fn a_handle_dies_with_its_goroutine() {
+    let table = Table::new(10).expect("memory");
+    table.grow(|_| ()).expect("memory");
+    let slot = table.slot(g(2));
+    let generation = slot.status().spawn().expect("dead");
+    let handle = GoRef { index: g(2), generation };
+    assert_eq!(table.handle(g(2)), handle);
+    assert!(table.get(handle).is_some_and(|found| core::ptr::eq(found, slot)));
+    slot.status().run().expect("runnable");
+    slot.status().exit().expect("running");
+    assert!(table.get(handle).is_none());
+    slot.status().spawn().expect("dead");
+    assert!(table.get(handle).is_none(), "the next life of the slot is not the same goroutine");
+    assert!(table.get(table.handle(g(2))).is_some());
+}
+
+#[test]
+fn a_handle_beyond_the_table_is_stale() {
+    let table = Table::new(10).expect("memory");
+    table.grow(|_| ()).expect("memory");
+    for index in [10, CHUNK_SLOTS, u32::MAX - 1] {
+        assert!(table.get(GoRef { index: g(index), generation: 0 }).is_none());
+    }
+}
+
+#[test]
+#[should_panic(expected = "slot 10 does not exist, the table has 10")]
+fn an_index_beyond_the_table_is_named() {
+    let table = Table::new(10).expect("memory");
+    table.grow(|_| ()).expect("memory");
+    table.slot(g(10));
+}
+
+#[test]
+fn goids_are_remembered() {
+    let table = Table::new(1).expect("memory");
+    table.grow(|_| ()).expect("memory");
+    assert_eq!(table.slot(g(0)).goid(), None);
+    let goid = Goid::new(77).expect("not 0");
+    table.slot(g(0)).set_goid(goid);
+    assert_eq!(table.slot(g(0)).goid(), Some(goid));
+}
+
+#[test]
+fn readers_see_the_table_before_or_after_a_growth() {
+    const CHUNKS: u32 = 64;
+    let table = Table::new(CHUNK_SLOTS * CHUNKS).expect("memory");
+    let start = Barrier::new(3);
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                start.wait();
+                loop {
+                    let len = table.len();
+                    assert!(len.is_multiple_of(CHUNK_SLOTS));
+                    if let Some(last) = len.checked_sub(1) {
+                        assert_eq!(*table.slot(g(last)).body(), last);
+                    }
+                    if len == CHUNK_SLOTS * CHUNKS {
+                        break;
+                    }
+                }
+            });
+        }
+        start.wait();
+        for _ in 0..CHUNKS {
+            table.grow(GoIndex::get).expect("memory");
+        }
+    });
+}

@@ -1,0 +1,208 @@
+//! From the boot loader's jump to the first goroutine, one step a line.
+
+use alloc::vec::Vec;
+
+use bootloader_api::BootInfo;
+use bootloader_api::info::{MemoryRegion, MemoryRegionKind};
+use machine::acpi::Tables;
+use machine::cpu::Cpu;
+use machine::madt::ApicId;
+use machine::percpu::{CpuId, PerCpu};
+use machine::vector::Vector;
+use machine::window::PhysWindow;
+use machine::{
+    apic, clock, console, control, frames, gdt, idt, irq, paging, pic, smp, stack,
+};
+use sched::MAX_PROCS;
+
+use crate::args::Args;
+use crate::bring_up::{self, BringUp, CpuLine, Firmware};
+use crate::m::M;
+use crate::program::Program;
+use crate::{console as log_console, go, idle, panic, runtime};
+
+/// The boot CPU's block. Those of the others are made when they are started.
+static BOOT_CPU: PerCpu = PerCpu::new(CpuId(0));
+
+/// A window that is not larger than this can hold every device the kernel uses.
+const LOWEST_WINDOW: u64 = 4 << 30;
+
+/// A goroutine takes at least one frame of memory, for its stack.
+const FRAMES_PER_GOROUTINE: u64 = 1;
+
+/// Brings the machine up and runs the program.
+pub(crate) fn boot(info: &'static mut BootInfo, program: Program) -> ! {
+    // Per-CPU data come first: every lock counts in them.
+    BOOT_CPU.install();
+    BOOT_CPU.set_kernel_stack(info.kernel_stack_bottom, info.kernel_stack_bottom + info.kernel_stack_len);
+    console::init_serial();
+    log_console::init();
+    if let Some(screen) = info.framebuffer.take()
+        && let Err(error) = console::attach_screen(screen)
+    {
+        log::warn!("no text on the screen: {error}");
+    }
+    let args = boot_arguments(info);
+    let level = args.choice("log", log::LevelFilter::Warn, &bring_up::LEVELS);
+    log::set_max_level(level);
+    args.warn_unknown(program.parameters);
+
+    let window = memory(info);
+    descriptor_tables();
+    let tables = Tables::read(info.rsdp_addr.into_option(), window);
+    for problem in &tables.problems {
+        log::error!("ACPI: {problem}");
+    }
+    let boot_cpu = Cpu::identify();
+    let clock = clock::init(&tables, window, boot_cpu.features);
+    let mode = interrupts(&tables);
+    let reports = start_cpus(&tables, &info.memory_regions, &args);
+
+    let cpus: Vec<CpuLine> = core::iter::once(CpuLine::boot(&BOOT_CPU)).chain(reports).collect();
+    let online: Vec<&'static PerCpu> = cpus.iter().filter_map(CpuLine::block).collect();
+    let gomaxprocs = gomaxprocs(&args, &online);
+    bring_up::publish(BringUp {
+        firmware: firmware(&info.memory_regions),
+        memory: usable(&info.memory_regions),
+        cpu: boot_cpu,
+        apic: mode,
+        clock: *clock,
+        acpi_oem: tables.oem,
+        cpus,
+        gomaxprocs,
+        ready_at: clock::now(),
+        args,
+    });
+    start_scheduler(&online, gomaxprocs, program)
+}
+
+/// The text that the image carries, or nothing.
+fn boot_arguments(info: &BootInfo) -> Args {
+    let address = info.ramdisk_addr.into_option();
+    let bytes = address.map_or(&[][..], |address| {
+        let start: *const u8 = core::ptr::with_exposed_provenance(address as usize);
+        // SAFETY: the boot loader has mapped the file there, and its frames are never handed out.
+        unsafe { core::slice::from_raw_parts(start, info.ramdisk_len as usize) }
+    });
+    Args::from_bytes(bytes, |warning| log::warn!("{warning}"))
+}
+
+/// Frames, page tables, and by the first allocation the heap.
+fn memory(info: &BootInfo) -> PhysWindow {
+    let Some(base) = info.physical_memory_offset.into_option() else {
+        panic::throw(format_args!("the boot loader has not mapped physical memory"));
+    };
+    let end = info.memory_regions.iter().map(|region| region.end).max().unwrap_or(0);
+    let window = PhysWindow { base, size: end.max(LOWEST_WINDOW) };
+    let lost = frames::init(window, &info.memory_regions);
+    if lost > 0 {
+        log::warn!("memory map: too many holes, {} KiB stay unused", lost / 1024);
+    }
+    paging::init(window);
+    window
+}
+
+/// Segments, interrupt stacks, interrupt table; after that the boot loader's part of the address space goes.
+fn descriptor_tables() {
+    match stack::allocate_ists() {
+        Ok(tops) => gdt::install(tops),
+        Err(error) => panic::throw(format_args!("no memory for the boot CPU's interrupt stacks: {error:?}")),
+    }
+    idt::load();
+    panic::init();
+    control::install();
+    paging::drop_lower_half();
+    let audit = paging::audit();
+    if let Some(page) = audit.both {
+        panic::throw(format_args!("the page at {page:#x} is writable and executable"));
+    }
+}
+
+/// The local APIC of the boot CPU; from here on interrupts are on.
+fn interrupts(tables: &Tables) -> apic::Mode {
+    pic::disable();
+    let mode = apic::choose(tables.local_apic_address())
+        .unwrap_or_else(|error| panic::throw(format_args!("cannot map the local APIC: {error:?}")));
+    BOOT_CPU.set_apic_id(apic::enable());
+    idt::register(Vector::WAKE, |_| {});
+    idt::register(Vector::SPURIOUS, |_| {});
+    idt::register(Vector::APIC_ERROR, |_| log::warn!("local APIC error, status {:#x}", apic::take_errors()));
+    panic::allow_freeze();
+    irq::enable();
+    mode
+}
+
+/// Starts all CPUs that the firmware lists, and waits until they are online or given up.
+fn start_cpus(tables: &Tables, map: &[MemoryRegion], args: &Args) -> Vec<CpuLine> {
+    let listed = tables.madt.as_ref().map_or(&[][..], |madt| &madt.cpus);
+    let mut ids: Vec<u32> =
+        listed.iter().map(|ApicId(id)| *id).filter(|id| *id != BOOT_CPU.apic_id()).collect();
+    // A CPU that does not exist, to see what the start does with one that does not come.
+    let ghost = args.number("ghost", u32::MAX, 0..=u32::MAX);
+    if ghost != u32::MAX {
+        ids.push(ghost);
+    }
+    ids.truncate(MAX_CPUS - 1);
+    match smp::start(&ids, map, application_processor) {
+        Ok(reports) => reports.into_iter().map(CpuLine::from).collect(),
+        Err(error) => {
+            log::error!("only the boot CPU runs: {error:?}");
+            Vec::new()
+        }
+    }
+}
+
+/// CPUs that are started at most.
+const MAX_CPUS: usize = machine::madt::MAX_CPUS;
+
+/// What an application processor does once it is online: waits for the runtime, then schedules.
+fn application_processor(block: &'static PerCpu) -> ! {
+    loop {
+        irq::disable();
+        // The M is installed by the boot CPU, which then sends an interrupt: no halt misses it.
+        if let Some(m) = runtime::try_get().and_then(|rt| rt.ms.iter().find(|m| m.block.id() == block.id())) {
+            irq::enable();
+            m.install();
+            idle::scheduler(m)
+        }
+        irq::enable_and_halt();
+    }
+}
+
+/// GOMAXPROCS: what the boot arguments ask for, at most one P for each CPU.
+fn gomaxprocs(args: &Args, online: &[&'static PerCpu]) -> u32 {
+    let cpus = u32::try_from(online.len()).unwrap_or(MAX_PROCS).min(MAX_PROCS);
+    let wanted = args.number("gomaxprocs", cpus, 1..=MAX_PROCS);
+    if wanted > cpus {
+        log::warn!("gomaxprocs={wanted}: only {cpus} CPUs can run goroutines, so {cpus} is used");
+    }
+    wanted.min(cpus)
+}
+
+/// Makes the runtime, starts the main goroutine, and lets all CPUs run.
+fn start_scheduler(online: &[&'static PerCpu], gomaxprocs: u32, program: Program) -> ! {
+    let most =
+        (frames::stats().total / FRAMES_PER_GOROUTINE).min(stack::MAX_SLOTS).min(u64::from(u32::MAX / 2));
+    let rt = runtime::init(online, gomaxprocs, u32::try_from(most).unwrap_or(u32::MAX / 2))
+        .unwrap_or_else(|error| panic::throw(format_args!("no memory for the goroutine table: {error}")));
+    let m: &'static M = &rt.ms[0];
+    m.install();
+    go::go_named("main", move || panic::exit((program.main)()));
+    apic::send(apic::icr::Ipi::Fixed(Vector::WAKE), apic::icr::Target::AllButMyself);
+    idle::scheduler(m)
+}
+
+/// Which firmware started the machine: the boot loader keeps its kinds of memory apart.
+fn firmware(map: &[MemoryRegion]) -> Firmware {
+    if map.iter().any(|region| matches!(region.kind, MemoryRegionKind::UnknownUefi(_))) {
+        Firmware::Uefi
+    } else {
+        Firmware::Bios
+    }
+}
+
+/// Bytes of memory that the firmware gives to the system.
+fn usable(map: &[MemoryRegion]) -> u64 {
+    let ours = |kind| matches!(kind, MemoryRegionKind::Usable | MemoryRegionKind::Bootloader);
+    map.iter().filter(|region| ours(region.kind)).map(|region| region.end - region.start).sum()
+}

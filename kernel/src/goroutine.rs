@@ -1,0 +1,82 @@
+//! What the kernel keeps of a goroutine in its table slot.
+
+use core::cell::UnsafeCell;
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+
+use machine::context::Context;
+use crate::park::WaitReason;
+
+/// The kernel's part of a slot. Goroutine number i of the table runs on stack slot i.
+#[derive(Debug)]
+pub(crate) struct Body {
+    /// Written by the CPU that leaves the goroutine's stack, read by the one that goes on with it; the status
+    /// word hands it over.
+    context: UnsafeCell<Context>,
+    /// The stack's page table and first page exist. Changed only while the slot is dead, by its owner.
+    pub(crate) stack_born: AtomicBool,
+    /// `park`'s token: see `park.rs`.
+    pub(crate) token: AtomicU32,
+    wait_reason: AtomicU32,
+    name: AtomicU64,
+}
+
+// SAFETY: `context` has one user at a time, by the status machine: who moves a goroutine from runnable to running
+// owns it until the goroutine has left that CPU again.
+unsafe impl Sync for Body {}
+// SAFETY: nothing in it belongs to a thread.
+unsafe impl Send for Body {}
+
+impl Body {
+    pub(crate) fn new() -> Self {
+        Self {
+            context: UnsafeCell::new(Context::NONE),
+            stack_born: AtomicBool::new(false),
+            token: AtomicU32::new(0),
+            wait_reason: AtomicU32::new(0),
+            name: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn context(&self) -> *mut Context {
+        self.context.get()
+    }
+
+    pub(crate) fn set_wait_reason(&self, reason: WaitReason) {
+        // Relaxed: for reports.
+        self.wait_reason.store(reason as u32, Ordering::Relaxed);
+    }
+
+    pub(crate) fn wait_reason(&self) -> WaitReason {
+        WaitReason::from_number(self.wait_reason.load(Ordering::Relaxed))
+    }
+
+    /// Sets the name, shortened to 65,535 bytes.
+    pub(crate) fn set_name(&self, name: &'static str) {
+        // Relaxed: one word, so a report on another CPU sees one name or the other.
+        self.name.store(pack(name), Ordering::Relaxed);
+    }
+
+    /// The name; empty if it has none.
+    pub(crate) fn name(&self) -> &'static str {
+        unpack(self.name.load(Ordering::Relaxed))
+    }
+}
+
+const ADDRESS_BITS: u32 = 48;
+
+/// Address and length in one word: kernel addresses have 48 significant bits, sign-extended.
+fn pack(name: &'static str) -> u64 {
+    let length = name.floor_char_boundary(usize::from(u16::MAX)) as u64;
+    length << ADDRESS_BITS | name.as_ptr().expose_provenance() as u64 & ((1 << ADDRESS_BITS) - 1)
+}
+
+fn unpack(word: u64) -> &'static str {
+    let length = (word >> ADDRESS_BITS) as usize;
+    if length == 0 {
+        return "";
+    }
+    let address = ((word << (64 - ADDRESS_BITS)).cast_signed() >> (64 - ADDRESS_BITS)).cast_unsigned();
+    let start: *const u8 = core::ptr::with_exposed_provenance(address as usize);
+    // SAFETY: the word was packed from a string that lives for ever, cut at a character boundary.
+    unsafe { str::from_utf8_unchecked(core::slice::from_raw_parts(start, length)) }
+}

@@ -1,0 +1,99 @@
+//! A place for one value between goroutines.
+
+use alloc::collections::VecDeque;
+use core::fmt;
+
+use machine::lock::{Guard, Lock, Rank};
+use sched::GoRef;
+
+use crate::park::{WaitReason, goready, gopark};
+
+/// Holds at most one value: [`put`](Mailbox::put) waits while there is one, [`take`](Mailbox::take) while there is
+/// none. Any number of goroutines may do either; share it by `Arc` or as a `static`.
+///
+/// Waiters are woken in the order in which they came. One that comes between a wake and the woken goroutine's turn
+/// may be faster; the woken one then waits again.
+pub struct Mailbox<T> {
+    inner: Lock<Inner<T>>,
+}
+
+struct Inner<T> {
+    value: Option<T>,
+    takers: VecDeque<GoRef>,
+    putters: VecDeque<GoRef>,
+}
+
+impl<T> fmt::Debug for Mailbox<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mailbox").finish_non_exhaustive()
+    }
+}
+
+impl<T> Default for Mailbox<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T> Mailbox<T> {
+    /// An empty mailbox.
+    pub const fn new() -> Self {
+        let inner = Inner { value: None, takers: VecDeque::new(), putters: VecDeque::new() };
+        Self { inner: Lock::new(Rank::Leaf, inner) }
+    }
+
+    /// Whether there is no value at this moment.
+    pub fn is_empty(&self) -> bool {
+        self.inner.lock().value.is_none()
+    }
+
+    /// Waits until the mailbox is empty and puts the value in.
+    ///
+    /// # Throws
+    /// When called outside of a goroutine and the mailbox is full.
+    pub fn put(&self, value: T) {
+        loop {
+            let mut inner = self.inner.lock();
+            if inner.value.is_none() {
+                inner.value = Some(value);
+                let taker = inner.takers.pop_front();
+                drop(inner);
+                return wake(taker);
+            }
+            wait(inner, |inner| &mut inner.putters);
+        }
+    }
+
+    /// Waits for a value and takes it out.
+    ///
+    /// # Throws
+    /// When called outside of a goroutine and the mailbox is empty.
+    pub fn take(&self) -> T {
+        loop {
+            let mut inner = self.inner.lock();
+            if let Some(value) = inner.value.take() {
+                let putter = inner.putters.pop_front();
+                drop(inner);
+                wake(putter);
+                return value;
+            }
+            wait(inner, |inner| &mut inner.takers);
+        }
+    }
+}
+
+/// Parks on one of the two lists. The lock goes only after the goroutine is on it and in state `Parking`: whoever
+/// takes the lock next may ready it at once.
+fn wait<T>(mut inner: Guard<'_, Inner<T>>, list: impl FnOnce(&mut Inner<T>) -> &mut VecDeque<GoRef>) {
+    gopark(WaitReason::Mailbox, |me| {
+        list(&mut inner).push_back(me);
+        drop(inner);
+        true
+    });
+}
+
+fn wake(waiter: Option<GoRef>) {
+    if let Some(waiter) = waiter {
+        goready(waiter);
+    }
+}

@@ -1,0 +1,177 @@
+//! Parking and readying, in two phases, and the friendlier `park`/`unpark` on top.
+//!
+//! [`gopark`] moves the goroutine to `Parking` **before** it lets anybody know of it. So a [`goready`] may come at
+//! any instant from then on: while the goroutine still runs, it only turns `Parking` into `Woken`, and whoever
+//! arrives after the switch puts the goroutine back on a queue. There is no instant at which a ready is lost,
+//! and none at which a goroutine that still stands on its stack is in a queue.
+
+use core::fmt;
+use core::sync::atomic::Ordering;
+
+use machine::percpu::Pinned;
+use sched::pick::Place;
+use sched::{GoRef, Ready, Status};
+
+use crate::m;
+use crate::panic::{check, throw};
+use crate::perform::{self, After};
+
+/// What a goroutine waits for, in reports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum WaitReason {
+    /// It never waited.
+    None,
+    /// [`park`].
+    Park,
+    /// A [`Mailbox`](crate::Mailbox), full or empty.
+    Mailbox,
+    /// An interrupt of a device: only the outside can end it, so it is no deadlock.
+    Device,
+}
+
+impl WaitReason {
+    pub(crate) const fn from_number(number: u32) -> Self {
+        match number {
+            1 => Self::Park,
+            2 => Self::Mailbox,
+            3 => Self::Device,
+            _ => Self::None,
+        }
+    }
+}
+
+impl fmt::Display for WaitReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "none",
+            Self::Park => "park",
+            Self::Mailbox => "mailbox",
+            Self::Device => "device",
+        })
+    }
+}
+
+/// Parks the goroutine that calls. Go's `gopark`.
+///
+/// `publish` gets the goroutine's handle and hands it to whoever will call [`goready`]. It runs on the goroutine's
+/// own stack, pinned to its CPU, and must not block. If it returns `false` the goroutine stays: it must then have
+/// made sure that nobody will ready it, or that the one who did is done.
+///
+/// Returns when somebody has readied the goroutine, perhaps on another CPU.
+///
+/// # Throws
+/// When no goroutine calls, or from inside another `publish`.
+pub fn gopark(reason: WaitReason, publish: impl FnOnce(GoRef) -> bool) {
+    let pinned = Pinned::new();
+    let m = m::current(&pinned);
+    let rt = m::runtime();
+    let Some(me) = m.current() else {
+        throw(format_args!("gopark not on a goroutine"));
+    };
+    let slot = rt.slot(me);
+    slot.body().set_wait_reason(reason);
+    check(slot.status().begin_park());
+    let stays = !publish(rt.table.handle(me));
+    if stays || slot.status().get().0 == Status::Woken {
+        // A wake that came meanwhile is what this park was for.
+        let _: sched::status::Cancelled = check(slot.status().cancel_park());
+        return;
+    }
+    m.proc().owner().counters().parks.add(1);
+    let next = sched::pick::next_local(&m.proc().owner(), &rt.sources());
+    perform::leave(pinned, m, me, After::Parked(me), next);
+}
+
+/// Makes a parked goroutine runnable, on the CPU that calls. Go's `goready`.
+///
+/// Exactly one `goready` belongs to each [`gopark`] whose `publish` returned `true`.
+///
+/// # Throws
+/// When the goroutine does not wait, or has ended.
+pub fn goready(g: GoRef) {
+    let pinned = Pinned::new();
+    let rt = m::runtime();
+    match check(rt.slot(g.index).status().ready(g.generation)) {
+        Ready::Enqueue => perform::enqueue(rt, m::current(&pinned), g.index, Place::Next),
+        Ready::AlreadyUp => {}
+    }
+}
+
+/// Parks for an interrupt of a device, which nobody has registered for yet: for ever. Other goroutines run on, and
+/// when there are none all CPUs sleep; that is no deadlock, because the outside may still wake the machine.
+pub fn park_for_devices() -> ! {
+    loop {
+        // Release: pairs with the Acquire in `deadlock::check`; the count is up before this P can go idle.
+        m::runtime().device_waiters.fetch_add(1, Ordering::Release);
+        gopark(WaitReason::Device, |_| true);
+        m::runtime().device_waiters.fetch_sub(1, Ordering::Release);
+    }
+}
+
+/// The token of `park` and `unpark`: nothing, …
+const EMPTY: u32 = 0;
+/// … an unpark that nobody has taken yet, …
+const NOTIFIED: u32 = 1;
+/// … or a goroutine that waits for one.
+const PARKED: u32 = 2;
+
+/// Waits until somebody calls [`unpark`] with this goroutine's handle, or returns at once if that happened since the
+/// last `park`. The semantics of `std::thread::park`: it may also return without cause, so callers check in a
+/// loop what they wait for.
+///
+/// What happens before `unpark` is visible after the `park` that it ends.
+pub fn park() {
+    let token = || {
+        let pinned = Pinned::new();
+        let me = m::current(&pinned).current();
+        me.map(|g| &m::runtime().slot(g).body().token)
+    };
+    let Some(token) = token() else {
+        throw(format_args!("park not on a goroutine"));
+    };
+    // Acquire: pairs with the Release in `unpark`.
+    if token.swap(EMPTY, Ordering::Acquire) == NOTIFIED {
+        return;
+    }
+    gopark(WaitReason::Park, |_| {
+        // Fails when an unpark came since: then there is nothing to wait for.
+        token.compare_exchange(EMPTY, PARKED, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    });
+    // An unpark has stored EMPTY or NOTIFIED; either is used up now. Acquire: as above.
+    token.swap(EMPTY, Ordering::Acquire);
+}
+
+/// Ends the current or the next [`park`] of a goroutine. Several calls before that count as one.
+///
+/// Returns `false`, and does nothing, if the goroutine has ended.
+pub fn unpark(g: GoRef) -> bool {
+    let rt = m::runtime();
+    let Some(slot) = rt.table.get(g) else { return false };
+    // Release: pairs with the Acquire in `park`.
+    if slot.body().token.swap(NOTIFIED, Ordering::AcqRel) != PARKED {
+        return true;
+    }
+    // Whoever takes PARKED away owes a ready to the goroutine that put it there. If the slot has changed hands since
+    // the look above, that is another one, for which this `park` ends without cause; it cannot be gone, because
+    // only this ready lets it go on.
+    let (_, generation) = slot.status().get();
+    let pinned = Pinned::new();
+    match check(slot.status().ready(generation)) {
+        Ready::Enqueue => perform::enqueue(rt, m::current(&pinned), g.index, Place::Next),
+        Ready::AlreadyUp => {}
+    }
+    true
+}
+
+/// The handle of the goroutine that calls.
+///
+/// # Throws
+/// When no goroutine calls.
+pub fn current() -> GoRef {
+    let pinned = Pinned::new();
+    let Some(me) = m::current(&pinned).current() else {
+        throw(format_args!("current not on a goroutine"));
+    };
+    m::runtime().table.handle(me)
+}

@@ -1,0 +1,93 @@
+//! Numbers about the machine and the scheduler.
+
+use machine::frames;
+use machine::paging;
+use machine::percpu::CpuId;
+use machine::stack;
+use sched::counters::Snapshot;
+
+use sched::table::Slot;
+
+use crate::goroutine::Body;
+use crate::heap;
+use crate::m;
+
+/// CPUs that are online.
+pub fn num_cpu() -> usize {
+    m::runtime().ms.len()
+}
+
+/// Ps: CPUs that run goroutines.
+pub fn gomaxprocs() -> usize {
+    m::runtime().procs.len()
+}
+
+/// Goroutines that exist, the main one included. Exact when nobody starts or ends one meanwhile.
+pub fn num_goroutine() -> u64 {
+    let counters = || m::runtime().procs.iter().map(sched::Processor::counters);
+    // Ends are read first: one that is counted as ended was counted as started.
+    let exited: u64 = counters().map(|c| c.exited).sum();
+    let spawned: u64 = counters().map(|c| c.spawned).sum();
+    spawned.saturating_sub(exited)
+}
+
+/// What the P on each CPU has done so far.
+pub fn per_cpu() -> impl Iterator<Item = (CpuId, Snapshot)> {
+    m::runtime().ms.iter().filter_map(|m| Some((m.block.id(), m.proc?.counters())))
+}
+
+/// Where memory is, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MemoryInUse {
+    /// Page frames under management.
+    pub total: u64,
+    /// Page frames that are free.
+    pub free: u64,
+    /// The heap's arena.
+    pub heap_mapped: u64,
+    /// Heap blocks handed out, the goroutine table's among them.
+    pub heap_used: u64,
+    /// Stack pages of living goroutines.
+    pub stacks: u64,
+    /// Stack pages of dead goroutines, kept for the next ones.
+    pub idle_stacks: u64,
+    /// Page tables made since boot.
+    pub page_tables: u64,
+    /// The goroutine table's slots.
+    pub goroutine_table: u64,
+}
+
+impl MemoryInUse {
+    /// What a program can still use or cause to be used: free frames, and what the runtime keeps to use it again.
+    ///
+    /// Starting and ending goroutines leaves this number as it was.
+    pub const fn available(&self) -> u64 {
+        let kept = self.idle_stacks + self.page_tables + self.goroutine_table;
+        self.free + kept + (self.heap_mapped - self.heap_used)
+    }
+}
+
+/// Where memory is. Walks all goroutines; exact when nobody else runs meanwhile.
+pub fn memory() -> MemoryInUse {
+    let table = &m::runtime().table;
+    let (mut stacks, mut idle_stacks) = (0, 0);
+    for (g, slot) in table.iter() {
+        let bytes = stack::mapped_pages(g.get()) * frames::FRAME_SIZE;
+        if slot.status().get().0 == sched::Status::Dead {
+            idle_stacks += bytes;
+        } else {
+            stacks += bytes;
+        }
+    }
+    let (pool, heap) = (frames::stats(), heap::stats());
+    MemoryInUse {
+        total: pool.total * frames::FRAME_SIZE,
+        free: pool.free * frames::FRAME_SIZE,
+        heap_mapped: heap.mapped,
+        heap_used: heap.used,
+        stacks,
+        idle_stacks,
+        page_tables: paging::tables() * frames::FRAME_SIZE,
+        goroutine_table: u64::from(table.len()) * size_of::<Slot<Body>>() as u64,
+    }
+}
