@@ -105,7 +105,7 @@ fn memory(info: &BootInfo) -> PhysWindow {
 /// Segments, interrupt stacks, interrupt table; after that the boot loader's part of the address space goes.
 fn descriptor_tables() {
     match stack::allocate_ists() {
-        Ok(tops) => gdt::install(tops),
+        Ok(tops) => gdt::load(gdt::build(tops)),
         Err(error) => panic::throw(format_args!("no memory for the boot CPU's interrupt stacks: {error:?}")),
     }
     idt::load();

@@ -37,6 +37,10 @@ trait Reference {
     fn mask(&self) -> u64;
     /// The count; rises and wraps around at the mask.
     fn count(&mut self) -> u64;
+    /// Counts from one to a later one, of which at most one wrapped around.
+    fn between(&self, earlier: u64, later: u64) -> u64 {
+        later.wrapping_sub(earlier) & self.mask()
+    }
     /// Called before each window.
     fn begin(&mut self) {}
     /// Whether the count since [`Reference::begin`] may have wrapped around unseen.
@@ -111,10 +115,10 @@ fn measure(reference: &mut dyn Reference) -> Option<u64> {
     (0..DEAD_READS).find(|_| reference.count() != first)?;
     let mut windows = [Window { hz: 0, doubt: u64::MAX }; MOST_WINDOWS];
     let (mut measured, mut good) = (0, 0);
-    for slot in &mut windows {
+    for _ in 0..MOST_WINDOWS {
         let (begin, end) = ends(reference)?;
         if let Some(window) = evaluate(reference, begin, end) {
-            *slot = window;
+            *windows.get_mut(measured)? = window;
             measured += 1;
             good += usize::from(window.doubt <= GOOD);
         }
@@ -122,9 +126,12 @@ fn measure(reference: &mut dyn Reference) -> Option<u64> {
             break;
         }
     }
-    // Empty slots have the largest doubt and go last.
+    median_of_best(windows.get_mut(..measured)?)
+}
+
+fn median_of_best(windows: &mut [Window]) -> Option<u64> {
     windows.sort_unstable_by_key(|window| window.doubt);
-    let best = windows.get_mut(..BEST_WINDOWS.min(measured))?;
+    let best = windows.get_mut(..BEST_WINDOWS.min(windows.len()))?;
     best.sort_unstable_by_key(|window| window.hz);
     best.get(best.len() / 2).map(|window| window.hz)
 }
@@ -142,8 +149,11 @@ struct End {
 fn ends(reference: &mut dyn Reference) -> Option<(End, End)> {
     reference.begin();
     let begin = sample(reference);
-    let (length, mask) = (reference.hz() / WINDOWS_PER_SECOND, reference.mask());
-    (0..WINDOW_READS).find(|_| reference.count().wrapping_sub(begin.count) & mask >= length)?;
+    let length = reference.hz() / WINDOWS_PER_SECOND;
+    (0..WINDOW_READS).find(|_| {
+        let count = reference.count();
+        reference.between(begin.count, count) >= length
+    })?;
     Some((begin, sample(reference)))
 }
 
@@ -165,7 +175,7 @@ fn evaluate(reference: &mut dyn Reference, begin: End, end: End) -> Option<Windo
     if reference.overflowed() {
         return None;
     }
-    let counts = end.count.wrapping_sub(begin.count) & reference.mask();
+    let counts = reference.between(begin.count, end.count);
     let ticks = end.tsc.wrapping_sub(begin.tsc);
     let hz = (u128::from(ticks) * u128::from(reference.hz())).checked_div(u128::from(counts))?;
     let hz = u64::try_from(hz).ok().filter(|hz| BELIEVED_HZ.contains(hz))?;
@@ -355,7 +365,7 @@ impl Drop for Pit {
 
 #[cfg(test)]
 mod tests {
-    use super::{DEAD_READS, Reference, measure};
+    use super::{DEAD_READS, Reference, Window, measure, median_of_best};
 
     /// A counter of 1 MHz beside a TSC of 2 GHz, in a world where a read takes 1 µs and time can jump.
     struct Simulated {
@@ -432,14 +442,28 @@ mod tests {
 
     #[test]
     fn wrapping_around_does_no_harm() {
-        assert_2_ghz(Simulated { mask: 0x3fff, ..Simulated::new() }.rate());
+        let narrow = Simulated { mask: 0x3fff, ..Simulated::new() };
+        assert_eq!(narrow.between(0x3ffe, 1), 3);
+        assert_2_ghz(narrow.rate());
     }
 
     #[test]
     fn a_dead_counter_is_given_up() {
-        assert_eq!(Simulated { counts_until: 0, ..Simulated::new() }.rate(), None);
+        let mut dead = Simulated { counts_until: 0, ..Simulated::new() };
+        assert_eq!(measure(&mut dead), None);
+        assert!(dead.reads <= DEAD_READS + 1, "and soon: {} reads", dead.reads);
         let dies_later = Simulated { counts_until: DEAD_READS, ..Simulated::new() };
         assert_eq!(dies_later.rate(), None);
+    }
+
+    #[test]
+    fn doubtful_windows_are_outvoted() {
+        let window = |(hz, doubt)| Window { hz, doubt };
+        let windows =
+            [(9, 800), (9, 900), (9, 700), (4, 1), (5, 2), (9, 600), (3, 3), (9, 999), (5, 5), (9, 4)];
+        assert_eq!(median_of_best(&mut windows.map(window)), Some(5));
+        assert_eq!(median_of_best(&mut [window((7, 1))]), Some(7));
+        assert_eq!(median_of_best(&mut []), None);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Time: the time stamp counter (TSC), its rate, and waiting.
 //!
-//! All CPUs read their own TSC and share one rate, measured at boot ([`crate::calibrate`]). The time is the same
+//! All CPUs read their own TSC and share one rate, measured at boot (`calibrate.rs`). The time is the same
 //! on all CPUs as far as their TSCs are, which holds on machines with an invariant TSC and in emulators.
 
 use core::arch::asm;

@@ -23,9 +23,10 @@ static SCREEN: Once<Screen> = Once::new();
 static HOLDER_DEAD: AtomicBool = AtomicBool::new(false);
 
 /// Turns of waiting for the lock in normal life: more than all CPUs together need for a line at 115,200 baud.
-const PATIENT: u32 = 1 << 27;
-/// Turns of waiting in an emergency: some tens of milliseconds, enough for a living holder to end its line.
-const URGENT: u32 = 1 << 20;
+const PATIENT: u32 = 1 << 26;
+/// Turns of waiting in an emergency, enough for a living holder to end its line: some 20 ms on a board, and ten
+/// times that in an emulator.
+const URGENT: u32 = 1 << 18;
 
 /// Finds the two serial ports. Returns whether each is there: first the console's, then the second one.
 pub fn init_serial() -> (bool, bool) {

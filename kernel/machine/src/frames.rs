@@ -29,6 +29,10 @@ pub const FRAME_SIZE: u64 = 4096;
 /// Memory below this line is left to the start-up code of application processors.
 pub const LOW_MEMORY_END: u64 = 0x10_0000;
 
+/// Memory below this line is handed out last. Old devices reach no further, and the boot loader's code lay there:
+/// an emulator with many CPUs spends seconds on dropping its translations when they are overwritten.
+const DMA_END: u64 = 0x100_0000;
+
 /// Regions that the cursor can walk. Firmware reports up to about 130, most of them adjacent.
 const MAX_REGIONS: usize = 192;
 
@@ -121,11 +125,13 @@ pub fn init(window: PhysWindow, map: &[MemoryRegion]) -> u64 {
     let pool = &mut *held.0;
     pool.window = window;
     let mut lost = 0;
-    for region in map.iter().filter(|r| r.kind == MemoryRegionKind::Usable) {
-        let start = region.start.max(LOW_MEMORY_END).next_multiple_of(FRAME_SIZE);
-        let end = region.end.min(window.size) & !(FRAME_SIZE - 1);
-        if start < end && !pool.add(Region { start, end }) {
-            lost += end - start;
+    for zone in [DMA_END..window.size, LOW_MEMORY_END..DMA_END] {
+        for region in map.iter().filter(|r| r.kind == MemoryRegionKind::Usable) {
+            let start = region.start.max(zone.start).next_multiple_of(FRAME_SIZE);
+            let end = region.end.min(zone.end) & !(FRAME_SIZE - 1);
+            if start < end && !pool.add(Region { start, end }) {
+                lost += end - start;
+            }
         }
     }
     pool.next = pool.regions[0].start;

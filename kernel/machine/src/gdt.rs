@@ -54,17 +54,20 @@ impl Ist {
 /// The tops of one CPU's interrupt stacks, in the order of [`Ist::ALL`].
 pub type IstTops = [u64; Ist::ALL.len()];
 
-struct Segments {
+/// One CPU's segments and task state segment.
+#[derive(Debug)]
+pub struct Segments {
     table: GlobalDescriptorTable,
     code: SegmentSelector,
     data: SegmentSelector,
     task: SegmentSelector,
 }
 
-/// Builds and loads this CPU's segments. The tables live for ever.
+/// Builds the segments of one CPU; they live for ever.
 ///
-/// Changes the GS base: the value from before is put back.
-pub fn install(ist_tops: IstTops) {
+/// The boot CPU does this for all: a hundred CPUs that wait for the heap's lock at once, on a host that runs two
+/// of them at a time, would take seconds.
+pub fn build(ist_tops: IstTops) -> &'static Segments {
     let mut tss = Box::new(TaskStateSegment::new());
     for (slot, top) in Ist::ALL.into_iter().zip(ist_tops) {
         tss.interrupt_stack_table[slot as usize - 1] = VirtAddr::new(top);
@@ -74,12 +77,14 @@ pub fn install(ist_tops: IstTops) {
     let code = table.append(Descriptor::kernel_code_segment());
     let data = table.append(Descriptor::kernel_data_segment());
     let task = table.append(Descriptor::tss_segment(tss));
-    let segments: &'static Segments = Box::leak(Box::new(Segments { table, code, data, task }));
-    segments.table.load();
-    load_selectors(segments);
+    Box::leak(Box::new(Segments { table, code, data, task }))
 }
 
-fn load_selectors(segments: &'static Segments) {
+/// Loads segments on the CPU that they were built for, once: a task state segment has one user.
+///
+/// Keeps the GS base. Takes no lock.
+pub fn load(segments: &'static Segments) {
+    segments.table.load();
     let block = GsBase::read();
     // SAFETY: the table was just loaded and holds a 64-bit code segment at this selector.
     unsafe { CS::set_reg(segments.code) };

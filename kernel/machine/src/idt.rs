@@ -65,7 +65,7 @@ static HANDLERS: [AtomicUsize; 256] = [const { AtomicUsize::new(0) }; 256];
 
 /// Loads the table on this CPU. The first call builds it.
 ///
-/// The CPU's segments ([`crate::gdt::install`]) and per-CPU block are in place.
+/// The CPU's segments ([`crate::gdt::load`]) and per-CPU block are in place.
 pub fn load() {
     let table = TABLE.call_once(|| {
         let mut gates = [Gate::new(0, Ist::Exception); 256];

@@ -5,7 +5,7 @@
 //! one is in the middle of a line; only the text mixes. [`crate::console`] keeps lines whole in normal life.
 //!
 //! No wait is without end. A board without a UART answers all ones and is found absent; a UART that never
-//! gets ready (a stuck line, a chip that is half there) costs one wait of [`READY_POLLS`] reads, and from
+//! gets ready (a stuck line, a chip that is half there) costs one wait of `READY_POLLS` reads, and from
 //! then on bytes are dropped without waiting until it is ready again.
 
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -65,7 +65,7 @@ impl Port {
 
 /// Port access that ends every wait of the driver.
 ///
-/// The driver waits by reading the line status until a bit is set. After [`READY_POLLS`] reads in a row
+/// The driver waits by reading the line status until a bit is set. After `READY_POLLS` reads in a row
 /// without it the port is said to be ready: the driver goes on and what it sends is lost.
 #[derive(Debug)]
 struct Bounded {

@@ -25,7 +25,7 @@ use bootloader_api::info::MemoryRegion;
 use crate::apic::icr::{Ipi, Target};
 use crate::apic::{self, Mode};
 use crate::clock::{self, Nanos};
-use crate::gdt::{self, IstTops};
+use crate::gdt::{self, Segments};
 use crate::idt;
 use crate::irq;
 use crate::paging::MapError;
@@ -102,7 +102,7 @@ struct Candidate {
 
 struct Ticket {
     stack: WholeStack,
-    ists: IstTops,
+    segments: &'static Segments,
 }
 
 struct Start {
@@ -130,8 +130,11 @@ pub fn start(apic_ids: &[u32], map: &[MemoryRegion], main: Main) -> Result<Vec<R
     START.call_once(|| start);
     idt::register(Vector::PING, |_| pinged());
     let page = trampoline::install(map, stacks, arrived).map_err(StartError::Trampoline)?;
+    log::info!("stacks and start-up page are ready at {}", clock::now());
     let since = start.send_startup(page);
+    log::info!("first SIPI at {since}, last at {}", clock::now());
     start.gather();
+    log::info!("gathered at {}", clock::now());
     Ok(start.report(since))
 }
 
@@ -143,7 +146,7 @@ impl Start {
         for _ in 0..reachable {
             let stack = stack::allocate_whole(KERNEL_STACK_SIZE).map_err(StartError::Memory)?;
             let ists = stack::allocate_ists().map_err(StartError::Memory)?;
-            tickets.push(Ticket { stack, ists });
+            tickets.push(Ticket { stack, segments: gdt::build(ists) });
         }
         Ok(Self { candidates, tickets, main })
     }
@@ -264,7 +267,8 @@ fn start_data() -> &'static Start {
     START.get().expect("set before the first SIPI")
 }
 
-/// Rust entry of an application processor, on the stack of its ticket, with interrupts off.
+/// Rust entry of an application processor, on the stack of its ticket, with interrupts off. Takes no lock: all
+/// CPUs come through here at the same time.
 extern "C" fn arrived(ticket: u32) -> ! {
     let start = start_data();
     let own = &start.tickets[ticket as usize];
@@ -275,7 +279,7 @@ extern "C" fn arrived(ticket: u32) -> ! {
     candidate.block.set_apic_id(apic_id);
     candidate.block.set_kernel_stack(own.stack.bottom, own.stack.top);
     candidate.block.install();
-    gdt::install(own.ists);
+    gdt::load(own.segments);
     idt::load();
     if !candidate.claim() {
         irq::halt_forever();

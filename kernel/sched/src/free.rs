@@ -1,6 +1,6 @@
 //! Dead goroutines, kept for reuse with their stacks.
 //!
-//! Each P has a [`LocalFree`], last in, first out, so that a spawn gets a stack that is still in the cache.
+//! Each P has a list of its own, last in, first out, so that a spawn gets a stack that is still in the cache.
 //! It spills into the shared [`FreeList`] when one P ends more goroutines than it starts, and is refilled
 //! from there when it is the other way round. The kernel holds a lock around the shared list, and
 //! looks at its [`SharedLen`] first, so that an empty one is not locked.

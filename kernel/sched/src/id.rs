@@ -128,7 +128,7 @@ impl GoidGenerator {
 
 #[cfg(test)]
 mod tests {
-    use std::string::ToString;
+    use alloc::string::ToString;
 
     use super::{GoIndex, Goid, MAX_PROCS, ProcId};
 

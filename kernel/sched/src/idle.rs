@@ -143,7 +143,8 @@ impl Idle {
         }
     }
 
-    /// Counts the caller, which is busy and has run dry, as spinning, unless half of the busy Ps already spin.
+    /// Counts the caller, which is busy and has run dry, as spinning, unless half of the busy Ps already
+    /// spin.
     pub fn try_spin(&self) -> Spin {
         // Relaxed: a limit that is missed by one does no harm.
         let busy = self.procs.saturating_sub(self.count.load(Ordering::Relaxed));
@@ -194,9 +195,9 @@ impl Idle {
         Left::TookBack
     }
 
-    /// Whether no P is busy or spinning. When the caller is the last idler and then finds all queues empty once
-    /// more, only an interrupt can bring work: without timers and devices that is a deadlock. Not conclusive
-    /// while an interrupt handler calls [`wake_one`](Self::wake_one).
+    /// Whether no P is busy or spinning. When the caller is the last idler and then finds all queues empty
+    /// once more, only an interrupt can bring work: without timers and devices that is a deadlock. Not
+    /// conclusive while an interrupt handler calls [`wake_one`](Self::wake_one).
     pub fn all_idle(&self) -> bool {
         // Acquire pairs with the Release in `go_idle`: what the others queued before is visible.
         self.count.load(Ordering::Acquire) == self.procs

@@ -23,16 +23,16 @@
 //!
 //! # The rule: decide, never do
 //!
-//! Nothing here switches a stack, sends an interrupt, halts, takes a lock, or asks the time. Functions
-//! take what they need as arguments and return what must now be done as values that may not be dropped:
+//! Nothing here switches a stack, sends an interrupt, halts, takes a lock, or asks the time. Functions take
+//! what they need as arguments and return what must now be done as values that may not be dropped:
 //! [`Ready::Enqueue`](status::Ready), [`WakeAction::SendIpi`](note::WakeAction),
-//! [`Parked::MustEnqueue`](status::Parked), [`Picked`](pick::Picked). The kernel matches on them and acts. So all of it
-//! runs, and is tested, on any machine: with threads for CPUs, with random operations against a model,
-//! and under a model checker that tries every order of every access ([`sync`]).
+//! [`Parked::MustEnqueue`](status::Parked), [`Picked`](pick::Picked). The kernel matches on them and acts.
+//! So all of it runs, and is tested, on any machine: with threads for CPUs, with random operations against
+//! a model, and under a model checker that tries every order of every access ([`sync`]).
 //!
 //! Goroutines and Ps are indices ([`id`]), never pointers; the crate is free of `unsafe` and of statics. One
 //! structure made of its parts is shared by all CPUs. What belongs to the holder of a P is reached through
-//! an [`Owner`](processor::Owner), which does not leave its CPU. Hot paths allocate nothing and take
+//! an [`Owner`], which does not leave its CPU. Hot paths allocate nothing and take
 //! no lock. The global queue and the shared free list are plain structures that the kernel locks.
 //!
 //! # The loop of a CPU

@@ -2,7 +2,8 @@
 //!
 //! A [`Chain`] is a run of linked goroutines on its way from one owner to another, for instance from a full
 //! local queue to the global one. It is built without a lock; taking it over is a constant number of steps
-//! under one. A [`List`] is a first-in, first-out list of chains that publishes its length in a [`SharedLen`].
+//! under one. The lists that take chains over are first-in, first-out, and publish their length in a
+//! [`SharedLen`].
 //!
 //! A goroutine is in one list at most. The links of a list belong to who holds the list.
 

@@ -22,20 +22,20 @@
 //!
 //! The waker publishes what it has, then calls [`Note::wake`] and does what that says.
 //!
-//! `prepare` and `wake` change one word by read-modify-write, so one is first. If `wake` is, `prepare` finds
-//! NOTIFIED and the CPU stays awake. If `prepare` is, `wake` finds HALTING and an interrupt is sent. It can
-//! arrive before the `hlt`, and that closes the last window: interrupts are off since step 1, so it
-//! stays pending in the CPU's interrupt controller; `sti` takes effect only after the instruction that follows
-//! it, and that is the `hlt`, which a pending interrupt ends at once. With any instruction between the two, the
-//! handler could run there, and the CPU would sleep after its wake-up. Without step 1, the same could
-//! happen between `prepare` and `hlt`.
+//! `prepare` and `wake` change one word by read-modify-write, so one is first. If `wake` is, `prepare`
+//! finds NOTIFIED and the CPU stays awake. If `prepare` is, `wake` finds HALTING and an interrupt is sent.
+//! It can arrive before the `hlt`, and that closes the last window: interrupts are off since step 1, so it
+//! stays pending in the CPU's interrupt controller; `sti` takes effect only after the instruction that
+//! follows it, and that is the `hlt`, which a pending interrupt ends at once. With any instruction between
+//! the two, the handler could run there, and the CPU would sleep after its wake-up. Without step 1, the
+//! same could happen between `prepare` and `hlt`.
 //!
 //! An interrupt is sent only to a CPU that said that it sleeps. To a running one it would be a loss of
 //! time; that one finds NOTIFIED when it next wants to sleep, and looks for work once more.
 //!
-//! A wake that comes when the CPU runs again for another reason leaves NOTIFIED behind, or an interrupt without a
-//! purpose. Either costs one more look at the queues. The opposite order in step 4, look and then clear,
-//! would forget a wake that came between the two.
+//! A wake that comes when the CPU runs again for another reason leaves NOTIFIED behind, or an interrupt
+//! without a purpose. Either costs one more look at the queues. The opposite order in step 4, look and then
+//! clear, would forget a wake that came between the two.
 
 use crate::sync::{AtomicU32, Ordering};
 
@@ -95,7 +95,8 @@ impl Note {
 
     /// The sleeper's step 4. Says whether the note was set; a CPU may run again for other reasons.
     pub fn clear(&self) -> bool {
-        // Acquire pairs with the Release of `wake`: what the waker published is visible to the look that follows.
+        // Acquire pairs with the Release of `wake`: what the waker published is visible to the look that
+        // follows.
         self.0.swap(EMPTY, Ordering::AcqRel) == NOTIFIED
     }
 }

@@ -7,8 +7,8 @@
 //! 2. the run-next slot: the goroutine that the last one readied, with its data in the cache;
 //! 3. the local ring;
 //! 4. the global queue: a fair share of it, one to run and the others to the local ring;
-//! 5. the other Ps: half of a ring. [`STEAL_ROUNDS`] rounds over all Ps in a random order; a run-next slot only
-//!    in the last round.
+//! 5. the other Ps: half of a ring. [`STEAL_ROUNDS`] rounds over all Ps in a random order; a run-next slot
+//!    only in the last round.
 //!
 //! [`next_local`] is 1 to 4, short enough for the stack of the goroutine that gives up its CPU. [`find_work`]
 //! is 4 and 5, for a P that spins. [`recheck`] only looks, for a P that has gone idle.

@@ -75,8 +75,9 @@ impl Processor {
         self.own.free.len()
     }
 
-    /// The owner's face of the P. Only for the CPU that holds the P, with nothing in between that could
-    /// run another goroutine there: two owners at once would lose goroutines and repeat ids.
+    /// The owner's face of the P. Only for the CPU that holds the P, while nothing can run another goroutine
+    /// there and no interrupt handler uses the same P: two owners at once would lose goroutines and repeat
+    /// ids. Memory stays safe even then.
     pub fn owner(&self) -> Owner<'_> {
         Owner { processor: self, not_send: PhantomData }
     }

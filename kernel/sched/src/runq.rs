@@ -179,9 +179,10 @@ impl RunQueue {
         self.len() == 1 && self.tail.next.load(Ordering::Relaxed) != GoIndex::NONE
     }
 
-    /// Takes half of the ring (rounded up) for `thief`: the oldest. All but one go into the thief's ring, that
-    /// one is returned to be run at once. With [`StealNext::Yes`] and an empty ring, takes the run-next slot.
-    /// `None` when there was nothing to take. A thief does not steal from itself.
+    /// Takes half of the ring (rounded up) for `thief`: the oldest. All but one go into the thief's ring,
+    /// that one is returned to be run at once. With [`StealNext::Yes`] and an empty ring, takes the
+    /// run-next slot. `None` when there was nothing to take, or the thief's ring is full. A thief does not
+    /// steal from itself.
     pub fn steal_into(&self, thief: &Local<'_>, next: StealNext) -> Option<Stolen> {
         debug_assert!(!core::ptr::eq(self, thief.queue), "a P steals from itself");
         let at = thief.queue.tail.tail.load(Ordering::Relaxed);
@@ -198,7 +199,11 @@ impl RunQueue {
 
     /// Moves goroutines to the thief's slots from `at` on, without showing them, and says how many.
     fn grab(&self, thief: &Local<'_>, at: u32, next: StealNext) -> Option<u32> {
-        let room = thief.room() + 1;
+        // The one that is run passes through a slot too.
+        let room = thief.room();
+        if room == 0 {
+            return None;
+        }
         loop {
             // Acquire pairs with the Release of other consumers, so that the tail is not older than the head.
             let head = self.head.load(Ordering::Acquire);
@@ -274,6 +279,7 @@ impl Local<'_> {
     }
 
     /// Takes the older half of a full ring, together with `g`; `None` if a stealer moved `head`.
+    #[cold]
     fn take_half(&self, head: u32, g: GoIndex) -> Option<Overflow> {
         let mut goroutines = [g.get(); OVERFLOW_RING as usize + 1];
         for (raw, i) in goroutines.iter_mut().zip(0..OVERFLOW_RING) {

@@ -1,34 +1,35 @@
 //! The state machine of a goroutine. A state says who owns the goroutine's stack.
 //!
 //! ```text
-//!               1 spawn              2 run
-//!      ┌──────┐ ──────► ┌──────────┐ ──────► ┌─────────┐
-//!      │ Dead │         │ Runnable │         │ Running │
-//!      └──────┘         └──────────┘ ◄────── └─────────┘
-//!          ▲             ▲        ▲ 3 yielded │ │  ▲
-//!          │             │        │           │ │  │
-//!          └─────────────┼────────┼───────────┘ │  │
-//!               8 exit   │        │ 4 begin_park│  │ 5 cancel_park
-//!                        │        │             ▼  │
-//!                        │        │  7b ready  ┌─────────┐
-//!             7a ready   │        │ ┌───────── │ Parking │ ─┐
-//!                        │     6b │ ▼          └─────────┘  │ 6a finish_park
-//!                        │   ┌───────┐                      │
-//!                        │   │ Woken │ ── 5 cancel_park     │
-//!                        │   └───────┘      (to Running)    ▼
-//!                        │                           ┌─────────┐
-//!                        └────────────────────────── │ Waiting │
-//!                                                    └─────────┘
+//!  ┌──────┐ 1 spawn  ┌──────────┐   2 run    ┌─────────┐
+//!  │ Dead │ ───────► │ Runnable │ ─────────► │ Running │ ◄────────────────┐
+//!  └──────┘          └──────────┘ ◄───────── └─────────┘                  │
+//!     ▲                ▲      ▲    3 yielded   │     │                    │
+//!     └────────────────┼──────┼─── 8 exit ─────┘     │ 4 begin_park       │
+//!                      │      │                      ▼                    │
+//!                      │      │                 ┌─────────┐ 5 cancel_park │
+//!                      │      │                 │ Parking │ ──────────────┤
+//!                      │      │                 └─────────┘               │
+//!                      │      │       7b ready   │       │                │
+//!                      │      │          ┌───────┘       │ 6a finish_park │
+//!                      │      │          ▼               ▼                │
+//!                      │      │      ┌───────┐      ┌─────────┐           │
+//!                      │      └───── │ Woken │      │ Waiting │           │
+//!                      │   6b finish └───────┘      └─────────┘           │
+//!                      │      _park      │ 5 cancel_park │                │
+//!                      │                 └───────────────┼────────────────┘
+//!                      └─────────────────────────────────┘
+//!                                 7a ready
 //! ```
 //!
-//! | state    | in a run queue | stack owned by                    | who may leave the state                   |
-//! |----------|----------------|-----------------------------------|-------------------------------------------|
-//! | Dead     | no (free list) | the free list; nothing runs on it | who took the slot from the free list (1)  |
-//! | Runnable | exactly one    | the queue; nothing runs on it     | the CPU that took it from the queue (2)   |
-//! | Running  | no             | the goroutine, on one CPU         | that CPU (3, 4, 8)                        |
-//! | Parking  | no             | the goroutine: it still runs, or its context is being saved | its CPU (5, 6a) and its waker (7b) race |
-//! | Woken    | no             | as in Parking; its wake has come  | its CPU (5, 6b)                           |
-//! | Waiting  | no             | whoever will wake it              | its waker (7a)                            |
+//! | state    | run queue   | stack owned by                    | who may leave the state                 |
+//! |----------|-------------|-----------------------------------|-----------------------------------------|
+//! | Dead     | none        | the free list; nothing runs on it | who took it from the free list (1)      |
+//! | Runnable | exactly one | the queue; nothing runs on it     | the CPU that took it from the queue (2) |
+//! | Running  | none        | the goroutine, on one CPU         | that CPU (3, 4, 8)                      |
+//! | Parking  | none        | the goroutine, until it is saved  | its CPU (5, 6a) and its waker (7b) race |
+//! | Woken    | none        | as in Parking; its wake has come  | its CPU (5, 6b)                         |
+//! | Waiting  | none        | whoever will wake it              | its waker (7a)                          |
 //!
 //! # Why parking has two phases
 //!

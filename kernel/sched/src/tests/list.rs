@@ -1,6 +1,6 @@
 //! Chains and lists, the global queue and the free lists that are made of them.
 
-use std::vec::Vec;
+use alloc::vec::Vec;
 
 use super::{Chain, List};
 use crate::free::{FREE_BATCH, FreeList, LOCAL_FREE_MAX};

@@ -1,8 +1,8 @@
 //! The order of the sources.
 
-use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
-use std::vec::Vec;
+use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
+use core::cell::{Cell, RefCell};
 
 use super::{
     GLOBAL_TICK, Global, NEXT_STREAK, Picked, Place, RandomOrder, Source, Sources, enqueue, find_work,
@@ -83,8 +83,8 @@ fn g(n: u32) -> GoIndex {
     GoIndex::new(n).expect("a test's index")
 }
 
-fn picked(n: u32, source: Source) -> Option<Picked> {
-    Some(Picked { g: g(n), inherit_time: source == Source::Next, source })
+fn picked(n: u32, source: Source) -> Picked {
+    Picked { g: g(n), inherit_time: source == Source::Next, source }
 }
 
 #[test]
@@ -93,9 +93,9 @@ fn run_next_then_ring_then_global() {
     bench.push_global(0..1);
     bench.enqueue(0, 1, Place::Back);
     bench.enqueue(0, 2, Place::Next);
-    assert_eq!(bench.next_local(0), picked(2, Source::Next));
-    assert_eq!(bench.next_local(0), picked(1, Source::Local));
-    assert_eq!(bench.next_local(0), picked(0, Source::Global));
+    assert_eq!(bench.next_local(0), Some(picked(2, Source::Next)));
+    assert_eq!(bench.next_local(0), Some(picked(1, Source::Local)));
+    assert_eq!(bench.next_local(0), Some(picked(0, Source::Global)));
     assert_eq!(bench.next_local(0), None);
 }
 
@@ -150,9 +150,9 @@ fn two_that_ready_each_other_do_not_starve_the_ring() {
 fn a_share_of_the_global_queue_goes_to_the_ring() {
     let bench = Bench::new(4);
     bench.push_global(0..40);
-    assert_eq!(bench.find_work(2), picked(0, Source::Global));
+    assert_eq!(bench.find_work(2), Some(picked(0, Source::Global)));
     assert_eq!(bench.processors[2].queue().len(), 40 / 4);
-    assert_eq!(bench.next_local(2), picked(1, Source::Local));
+    assert_eq!(bench.next_local(2), Some(picked(1, Source::Local)));
     assert_eq!(bench.global.length.get(), 29);
 }
 
@@ -163,7 +163,7 @@ fn a_share_never_overflows_the_ring() {
         bench.enqueue(0, n, Place::Back);
     }
     bench.push_global(300..310);
-    assert_eq!(bench.find_work(0), picked(300, Source::Global));
+    assert_eq!(bench.find_work(0), Some(picked(300, Source::Global)));
     assert_eq!(bench.processors[0].queue().len(), QUEUE_CAPACITY);
 }
 
@@ -175,7 +175,7 @@ fn overflow_goes_to_the_global_queue() {
     }
     assert_eq!(bench.global.length.get(), QUEUE_CAPACITY / 2 + 1);
     assert_eq!(bench.global.locks.get(), 1);
-    assert_eq!(bench.next_local(0), picked(QUEUE_CAPACITY / 2, Source::Local));
+    assert_eq!(bench.next_local(0), Some(picked(QUEUE_CAPACITY / 2, Source::Local)));
 }
 
 #[test]
@@ -185,7 +185,7 @@ fn a_spinner_steals_half_and_counts_it() {
         bench.enqueue(5, n, Place::Back);
     }
     let from = ProcId::new(5).expect("below the limit");
-    assert_eq!(bench.find_work(1), picked(4, Source::Stolen { from, count: 5 }));
+    assert_eq!(bench.find_work(1), Some(picked(4, Source::Stolen { from, count: 5 })));
     assert_eq!(bench.processors[1].queue().len(), 4);
     let counters = bench.processors[1].counters();
     assert_eq!((counters.steals, counters.stolen), (1, 5));

@@ -1,7 +1,7 @@
 //! Ids, random numbers and counters of a P.
 
-use std::collections::BTreeSet;
-use std::vec::Vec;
+use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
 
 use super::Processor;
 use crate::counters::Snapshot;

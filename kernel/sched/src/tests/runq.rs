@@ -1,6 +1,6 @@
 //! The run queue, one call at a time. Races: `tests/loom`, `tests/stress.rs`.
 
-use std::vec::Vec;
+use alloc::vec::Vec;
 
 use super::{Popped, RunQueue, StealNext, Stolen};
 use crate::id::GoIndex;
@@ -107,15 +107,19 @@ fn a_thief_takes_the_older_half_rounded_up() {
 fn a_thief_takes_no_more_than_it_has_room_for() {
     let (victim, thief) = (with(QUEUE_CAPACITY), with(QUEUE_CAPACITY - 2));
     let stolen = victim.steal_into(&thief.local(), StealNext::No);
-    assert_eq!(stolen, Some(Stolen { g: g(2), count: 3 }), "two into the ring and one to run");
-    assert_eq!(thief.len(), QUEUE_CAPACITY);
+    assert_eq!(stolen, Some(Stolen { g: g(1), count: 2 }), "one into the ring and one to run");
+    let mine = (0..QUEUE_CAPACITY - 2).chain([0]);
+    assert_eq!(drain(&thief), mine.collect::<Vec<_>>(), "what the thief had is untouched");
+    let full = with(QUEUE_CAPACITY);
+    assert_eq!(victim.steal_into(&full.local(), StealNext::No), None);
+    assert_eq!(drain(&full), (0..QUEUE_CAPACITY).collect::<Vec<_>>());
 }
 
 #[test]
 fn run_next_is_stolen_only_on_permission_and_last() {
     let (victim, thief) = (with(1), RunQueue::new());
     assert!(victim.local().put_next(g(9)).is_none());
-    let mut steal = |next| victim.steal_into(&thief.local(), next);
+    let steal = |next| victim.steal_into(&thief.local(), next);
     assert_eq!(steal(StealNext::Yes), Some(Stolen { g: g(0), count: 1 }), "the ring first");
     assert_eq!(steal(StealNext::No), None);
     assert_eq!(steal(StealNext::Yes), Some(Stolen { g: g(9), count: 1 }));

@@ -1,6 +1,6 @@
 //! Every arrow from every state: the legal ones lead where the diagram says, the others change nothing.
 
-use std::string::ToString;
+use alloc::string::ToString;
 
 use super::{Arrow, BadTransition, Cancelled, Parked, Ready, Status, StatusWord};
 

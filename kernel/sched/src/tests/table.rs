@@ -92,22 +92,20 @@ fn readers_see_the_table_before_or_after_a_growth() {
     const CHUNKS: u32 = 64;
     let table = Table::new(CHUNK_SLOTS * CHUNKS).expect("memory");
     let start = Barrier::new(3);
-    thread::scope(|scope| {
-        for _ in 0..2 {
-            scope.spawn(|| {
-                start.wait();
-                loop {
-                    let len = table.len();
-                    assert!(len.is_multiple_of(CHUNK_SLOTS));
-                    if let Some(last) = len.checked_sub(1) {
-                        assert_eq!(*table.slot(g(last)).body(), last);
-                    }
-                    if len == CHUNK_SLOTS * CHUNKS {
-                        break;
-                    }
-                }
-            });
+    let read = || {
+        start.wait();
+        let mut len = 0;
+        while len < CHUNK_SLOTS * CHUNKS {
+            len = table.len();
+            assert!(len.is_multiple_of(CHUNK_SLOTS));
+            if let Some(last) = len.checked_sub(1) {
+                assert_eq!(*table.slot(g(last)).body(), last);
+            }
         }
+    };
+    thread::scope(|scope| {
+        scope.spawn(read);
+        scope.spawn(read);
         start.wait();
         for _ in 0..CHUNKS {
             table.grow(GoIndex::get).expect("memory");

@@ -70,19 +70,29 @@ impl Machine {
             .any(|(i, queue)| i != me as usize && queue.steal_into(&thief, StealNext::Yes).is_some())
     }
 
+    /// Whether any queue holds work: the idler's third step.
+    fn recheck(&self) -> bool {
+        self.queues.iter().any(|queue| !queue.is_empty())
+    }
+
+    /// Steals if counted as spinning; a last spinner passes its duty on.
+    fn search(&self, me: u32, spin: Spin) -> bool {
+        let found = spin == Spin::Yes && self.steal(me);
+        if found && self.idle.stop_spinning() == Spinner::Last {
+            self.wake();
+        }
+        found
+    }
+
     /// A P without work, from its first step on. It does not sleep in the model: it says that it would.
     fn idle(&self, me: u32, mut spin: Spin) -> Ended {
         // Once more than there are goroutines to be found by others before it comes to them.
         for _ in 0..3 {
-            if spin == Spin::Yes && self.steal(me) {
-                if self.idle.stop_spinning() == Spinner::Last {
-                    self.wake();
-                }
+            if self.search(me, spin) {
                 return Ended::Working;
             }
             self.idle.go_idle(p(me), spin);
-            let work = self.queues.iter().any(|queue| !queue.is_empty());
-            if !work && self.notes[me as usize].prepare() {
+            if !self.recheck() && self.notes[me as usize].prepare() {
                 return Ended::Halted;
             }
             self.notes[me as usize].clear();
@@ -93,9 +103,20 @@ impl Machine {
         Ended::Working
     }
 
-    /// Asserts that nobody sleeps for ever beside work. `ended` is how each idler ended, in the order of `ids`.
+    /// An idle P that runs again for an interrupt that is none of ours, finds nothing, and goes back to sleep
+    /// unless its third step shows work.
+    fn idle_again(&self, me: u32) -> Ended {
+        let (Left::TookBack | Left::Claimed) = self.idle.leave_idle(p(me));
+        self.notes[me as usize].clear();
+        self.idle.go_idle(p(me), Spin::Yes);
+        let halted = !self.recheck() && self.notes[me as usize].prepare();
+        if halted { Ended::Halted } else { Ended::Working }
+    }
+
+    /// Asserts that nobody sleeps for ever beside work. `ended` is how each idler ended, in the order of
+    /// `ids`.
     fn assert_not_lost(&self, idlers: &[(u32, Ended)]) {
-        let work = self.queues.iter().any(|queue| !queue.is_empty());
+        let work = self.recheck();
         let asleep = idlers.iter().all(|&(id, ended)| {
             ended == Ended::Halted && !self.interrupts[id as usize].load(Ordering::Relaxed)
         });
@@ -154,7 +175,7 @@ fn last_spinner_passes_its_duty_on() {
         machine.produce(0, 1);
         let ended = idler.join().expect("the idler ends");
         machine.assert_not_lost(&[(1, ended), (2, Ended::Halted)]);
-        let left = machine.queues.iter().any(|queue| !queue.is_empty());
+        let left = machine.recheck();
         let woken = machine.interrupts[2].load(Ordering::Relaxed);
         assert!(!left || woken, "work is left, P1 is busy with its own, and P2 sleeps");
     });
@@ -169,15 +190,7 @@ fn a_waker_without_a_bit_looks_again() {
         machine.idle.go_idle(p(2), Spin::No);
         let sleeper = {
             let machine = Arc::clone(&machine);
-            thread::spawn(move || {
-                let left = machine.idle.leave_idle(p(2));
-                machine.notes[2].clear();
-                // It finds nothing and goes to sleep again, unless a look shows work.
-                machine.idle.go_idle(p(2), Spin::Yes);
-                let work = machine.queues.iter().any(|queue| !queue.is_empty());
-                let halted = !work && machine.notes[2].prepare();
-                (left, if halted { Ended::Halted } else { Ended::Working })
-            })
+            thread::spawn(move || machine.idle_again(2))
         };
         // A last spinner on P1 that wakes in the producers' place.
         let other = {
@@ -185,7 +198,7 @@ fn a_waker_without_a_bit_looks_again() {
             thread::spawn(move || machine.wake())
         };
         machine.produce(0, 0);
-        let (_, ended) = sleeper.join().expect("the sleeper ends");
+        let ended = sleeper.join().expect("the sleeper ends");
         other.join().expect("the waker ends");
         machine.assert_not_lost(&[(2, ended)]);
     });

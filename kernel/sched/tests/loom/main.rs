@@ -1,9 +1,10 @@
-//! Every interleaving, and every stale value that the memory model allows, of the structures that CPUs race for.
+//! Every interleaving, and every stale value that the memory model allows, of the structures that CPUs race
+//! for.
 //!
 //! `RUSTFLAGS="--cfg loom" cargo test -p sched --release --test loom --target host-tuple`
 //!
-//! Run queues hold 4 goroutines here. Preemptions are bounded, as the number of runs grows with each; every race
-//! that is argued in the sources needs fewer than the bound.
+//! Run queues hold 4 goroutines here. Preemptions are bounded, as the number of runs grows with each; every
+//! race that is argued in the sources needs fewer than the bound.
 #![cfg(loom)]
 
 mod idle;

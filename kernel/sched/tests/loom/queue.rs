@@ -164,6 +164,25 @@ fn run_next_stolen_against_pop() {
     });
 }
 
+/// What a thief put into its ring is stolen from there while the thief goes on.
+#[test]
+fn loot_is_stolen_again() {
+    model(6, || {
+        let (shared, first) = (Shared::new(4), RunQueue::new());
+        for n in 0..4 {
+            assert!(first.local().push_back(shared.save(n)).is_none());
+        }
+        let thief = Shared::thief(&shared, StealNext::No);
+        let mut got = Vec::new();
+        let stolen = first.steal_into(&shared.queue.local(), StealNext::No).expect("nobody else steals here");
+        shared.resume(&mut got, stolen.g);
+        got.extend(thief.join().expect("a thief ends"));
+        shared.drain(&shared.queue, &mut got);
+        shared.drain(&first, &mut got);
+        assert_each_once(got, 4);
+    });
+}
+
 /// A goroutine that moves from the run-next slot to the ring never looks gone.
 #[test]
 fn a_kicked_goroutine_does_not_look_gone() {

@@ -1,0 +1,342 @@
+//! Threads for CPUs: what the model checker proves for a few steps, here for millions on a real machine.
+#![cfg(not(loom))]
+
+mod common;
+
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use core::time::Duration;
+use std::sync::{Condvar, Mutex, mpsc};
+use std::thread;
+
+use common::{Locked, Rng};
+use sched::free::FreeList;
+use sched::idle::{Idle, Left, Spin, Spinner};
+use sched::list::{Chain, SharedLen};
+use sched::note::{Note, WakeAction};
+use sched::pick::{self, Picked, Place, Sources};
+use sched::runq::{Overflow, RunQueue, StealNext};
+use sched::status::{Parked, Ready};
+use sched::table::Table;
+use sched::{GoIndex, GoRef, ProcId, Processor};
+
+fn g(n: u32) -> GoIndex {
+    GoIndex::new(n).expect("a test's index")
+}
+
+/// Says which goroutines were seen, and refuses to see one twice.
+struct Seen(Vec<AtomicBool>);
+
+impl Seen {
+    fn see(&self, g: GoIndex) {
+        let twice = self.0[g.get() as usize].swap(true, Ordering::Relaxed);
+        assert!(!twice, "goroutine {} came twice", g.get());
+    }
+}
+
+/// Steals until the owner is done and nothing is left.
+fn thief(queue: &RunQueue, done: &AtomicBool, seen: &Seen) {
+    let mine = RunQueue::new();
+    while !done.load(Ordering::Acquire) || !queue.is_empty() {
+        if let Some(stolen) = queue.steal_into(&mine.local(), StealNext::Yes) {
+            seen.see(stolen.g);
+        }
+        while let Some(popped) = mine.local().pop() {
+            seen.see(popped.g);
+        }
+    }
+}
+
+/// Sees what did not fit.
+fn see_overflow(table: &Table<()>, overflow: Option<Overflow>, seen: &Seen) {
+    let mut rest = overflow.map(|overflow| overflow.into_chain(table));
+    while let Some(chain) = rest {
+        let (g, tail) = chain.split_first(table);
+        seen.see(g);
+        rest = tail;
+    }
+}
+
+#[test]
+fn an_owner_and_three_thieves_lose_and_double_nothing() {
+    const GOROUTINES: u32 = 400_000;
+    let queue = RunQueue::new();
+    let table = Table::new(GOROUTINES).expect("memory");
+    while table.grow(|_| ()).is_ok() {}
+    let seen = Seen((0..GOROUTINES).map(|_| AtomicBool::new(false)).collect());
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| thief(&queue, &done, &seen));
+        }
+        let (local, mut rng) = (queue.local(), Rng(1));
+        for n in 0..GOROUTINES {
+            let overflow = if rng.below(2) == 0 { local.put_next(g(n)) } else { local.push_back(g(n)) };
+            see_overflow(&table, overflow, &seen);
+            let popped = if rng.below(3) == 0 { local.pop() } else { None };
+            if let Some(popped) = popped {
+                seen.see(popped.g);
+            }
+        }
+        done.store(true, Ordering::Release);
+    });
+    assert!(seen.0.iter().all(|seen| seen.load(Ordering::Relaxed)), "a goroutine was lost");
+}
+
+/// Children of each goroutine of the tree, and how deep it is.
+const FANOUT: u32 = 5;
+const DEPTH: u32 = 5;
+const CPUS: u32 = 6;
+const ROUNDS: u32 = 100;
+
+/// What a goroutine of the tree knows.
+#[derive(Default)]
+struct Body {
+    depth: AtomicU32,
+    /// Index and generation of the parent; `u64::MAX` for the root.
+    parent: AtomicU64,
+    pending: AtomicU32,
+    leaves: AtomicU32,
+    started: AtomicBool,
+}
+
+/// A CPU's interrupt line: pending or not.
+#[derive(Default)]
+struct Line(Mutex<bool>, Condvar);
+
+/// A machine whose CPUs are threads.
+struct Machine {
+    table: Table<Body>,
+    processors: Vec<Processor>,
+    global: Locked,
+    free: Mutex<FreeList>,
+    free_len: SharedLen,
+    idle: Idle,
+    notes: Vec<Note>,
+    lines: Vec<Line>,
+    off: AtomicBool,
+    finished: Mutex<mpsc::Sender<u32>>,
+}
+
+impl Machine {
+    fn new(finished: mpsc::Sender<u32>) -> Self {
+        let (free, free_len) = FreeList::new();
+        Self {
+            table: Table::new(100_000).expect("memory"),
+            processors: (0..CPUS).filter_map(ProcId::new).map(|id| Processor::new(id, 5)).collect(),
+            global: Locked::new(),
+            free: Mutex::new(free),
+            free_len,
+            idle: Idle::new(CPUS),
+            notes: (0..CPUS).map(|_| Note::new()).collect(),
+            lines: (0..CPUS).map(|_| Line::default()).collect(),
+            off: AtomicBool::new(false),
+            finished: Mutex::new(finished),
+        }
+    }
+
+    fn sources(&self) -> Sources<'_, Body, Locked> {
+        Sources { table: &self.table, processors: &self.processors, global: &self.global }
+    }
+
+    fn send_wake(&self, p: ProcId) {
+        if self.notes[p.index()].wake() == WakeAction::SendIpi {
+            *self.lines[p.index()].0.lock().expect("no panic under it") = true;
+            self.lines[p.index()].1.notify_one();
+        }
+    }
+
+    fn wake_one(&self) {
+        if let Some(p) = self.idle.wake_one() {
+            self.send_wake(p);
+        }
+    }
+
+    fn enqueue(&self, p: &Processor, g: GoIndex, place: Place) {
+        pick::enqueue(&p.owner(), &self.sources(), g, place);
+        self.wake_one();
+    }
+
+    fn spawn(&self, p: &Processor, depth: u32, parent: Option<GoRef>) {
+        let me = p.owner();
+        let g = loop {
+            if let Some(g) = me.take_free(&self.table) {
+                break g;
+            }
+            let mut free = self.free.lock().expect("no panic under it");
+            let batch = if self.free_len.is_empty() {
+                let range = self.table.grow(|_| Body::default()).expect("the tree fits");
+                Chain::link(&self.table, range.filter_map(GoIndex::new))
+            } else {
+                free.take(&self.table)
+            };
+            if let Some(back) = batch.and_then(|batch| me.refill(&self.table, batch)) {
+                free.put(&self.table, back);
+            }
+        };
+        let body = self.table.slot(g).body();
+        let parent = parent.map_or(u64::MAX, |r| u64::from(r.index.get()) << 32 | u64::from(r.generation));
+        body.parent.store(parent, Ordering::Relaxed);
+        body.depth.store(depth, Ordering::Relaxed);
+        body.leaves.store(0, Ordering::Relaxed);
+        body.started.store(false, Ordering::Relaxed);
+        self.table.slot(g).status().spawn().expect("it was dead");
+        self.enqueue(p, g, Place::Next);
+    }
+
+    /// Runs a goroutine until it leaves its CPU.
+    fn run(&self, p: &Processor, g: GoIndex) {
+        let slot = self.table.slot(g);
+        slot.status().run().expect("it came from a queue");
+        let body = slot.body();
+        let depth = body.depth.load(Ordering::Relaxed);
+        if depth == 0 {
+            return self.report(p, g, 1);
+        }
+        if body.started.swap(true, Ordering::Relaxed) {
+            return self.report(p, g, body.leaves.load(Ordering::Relaxed));
+        }
+        body.pending.store(FANOUT, Ordering::Relaxed);
+        slot.status().begin_park().expect("it runs");
+        let handle = self.table.handle(g);
+        for _ in 0..FANOUT {
+            self.spawn(p, depth - 1, Some(handle));
+        }
+        match slot.status().finish_park().expect("it parks") {
+            Parked::Waiting => {}
+            Parked::MustEnqueue => self.enqueue(p, g, Place::Back),
+        }
+    }
+
+    /// Gives the leaves to the parent, readies that if this was its last child, and exits.
+    fn report(&self, p: &Processor, g: GoIndex, leaves: u32) {
+        let slot = self.table.slot(g);
+        let parent = slot.body().parent.load(Ordering::Relaxed);
+        slot.status().exit().expect("it runs");
+        if let Some(spill) = p.owner().put_free(&self.table, g) {
+            self.free.lock().expect("no panic under it").put(&self.table, spill);
+        }
+        if parent == u64::MAX {
+            self.finished.lock().expect("no panic under it").send(leaves).expect("the test listens");
+            return;
+        }
+        let (index, generation) = (g_of(parent >> 32), u32::try_from(parent & 0xffff_ffff).expect("masked"));
+        let parent = self.table.get(GoRef { index, generation }).expect("a parent waits for its children");
+        parent.body().leaves.fetch_add(leaves, Ordering::Relaxed);
+        if parent.body().pending.fetch_sub(1, Ordering::AcqRel) == 1 {
+            match parent.status().ready(generation).expect("it waits, or is about to") {
+                Ready::Enqueue => self.enqueue(p, index, Place::Next),
+                Ready::AlreadyUp => {}
+            }
+        }
+    }
+
+    /// One look at all sources, and whether the P is counted as spinning after it.
+    fn look(&self, p: &Processor, mut spin: Spin) -> (Option<Picked>, Spin) {
+        let mut picked = pick::next_local(&p.owner(), &self.sources());
+        if picked.is_none() && spin == Spin::No {
+            spin = self.idle.try_spin();
+        }
+        if picked.is_none() && spin == Spin::Yes {
+            picked = pick::find_work(&p.owner(), &self.sources());
+        }
+        if picked.is_some() && spin == Spin::Yes {
+            spin = Spin::No;
+            if self.idle.stop_spinning() == Spinner::Last {
+                self.wake_one();
+            }
+        }
+        (picked, spin)
+    }
+
+    /// The next goroutine; `None` when the machine is off.
+    fn schedule(&self, p: &Processor) -> Option<Picked> {
+        let mut counted = Spin::No;
+        loop {
+            let (picked, spin) = self.look(p, counted);
+            if picked.is_some() {
+                return picked;
+            }
+            self.idle.go_idle(p.id(), spin);
+            if !pick::recheck(&self.sources()) {
+                self.halt(p.id());
+            }
+            let (Left::TookBack | Left::Claimed) = self.idle.leave_idle(p.id());
+            counted = Spin::Yes;
+            if self.off.load(Ordering::Acquire) {
+                return None;
+            }
+        }
+    }
+
+    /// `prepare`, then `sti; hlt` until an interrupt is pending.
+    fn halt(&self, p: ProcId) {
+        let note = &self.notes[p.index()];
+        let Line(pending, arrived) = &self.lines[p.index()];
+        if note.prepare() {
+            let mut pending = pending.lock().expect("no panic under it");
+            while !*pending {
+                pending = arrived.wait(pending).expect("no panic under it");
+            }
+            *pending = false;
+        }
+        note.clear();
+    }
+}
+
+/// The slot of an index in a wider word.
+fn g_of(index: u64) -> GoIndex {
+    g(u32::try_from(index).expect("an index"))
+}
+
+impl Machine {
+    /// A CPU until the machine is off.
+    fn cpu(&self, p: &Processor) {
+        while let Some(picked) = self.schedule(p) {
+            self.run(p, picked.g);
+        }
+    }
+
+    /// The boot CPU: starts a tree for every word it gets, and takes part while it has work of its own. Every
+    /// round starts with the other CPUs asleep or about to be.
+    fn boot_cpu(&self, p: &Processor, rounds: &mpsc::Receiver<()>) {
+        while rounds.recv().is_ok() {
+            self.spawn(p, DEPTH, None);
+            while let Some(picked) = pick::next_local(&p.owner(), &self.sources()) {
+                self.run(p, picked.g);
+            }
+        }
+    }
+
+    /// Ends the machine: no goroutine will.
+    fn power_off(&self) {
+        self.off.store(true, Ordering::Release);
+        for p in &self.processors {
+            self.send_wake(p.id());
+        }
+    }
+}
+
+#[test]
+fn a_machine_of_threads_loses_no_wake_up() {
+    let (finished, results) = mpsc::channel();
+    let (start, rounds) = mpsc::channel();
+    let machine = Machine::new(finished);
+    thread::scope(|scope| {
+        let machine = &machine;
+        for p in &machine.processors[1..] {
+            scope.spawn(move || machine.cpu(p));
+        }
+        scope.spawn(move || machine.boot_cpu(&machine.processors[0], &rounds));
+        let failed = (0..ROUNDS).find(|_| {
+            start.send(()).expect("P0 listens");
+            // Generous: only a machine that sleeps for ever takes so long.
+            results.recv_timeout(Duration::from_mins(1)) != Ok(FANOUT.pow(DEPTH))
+        });
+        let state = format!("{:?}", machine.idle);
+        drop(start);
+        machine.power_off();
+        assert_eq!(failed, None, "wrong sum, or the machine sleeps with work left: {state}");
+    });
+    let steals: u64 = machine.processors.iter().map(|p| p.counters().steals).sum();
+    assert!(steals > 0, "the other CPUs took part");
+}
