@@ -48,6 +48,7 @@ mod park;
 mod perform;
 mod program;
 mod runtime;
+mod roll_call;
 pub mod stats;
 
 #[doc(hidden)]
@@ -61,6 +62,7 @@ pub use panic::{fatal, throw};
 pub use park::{WaitReason, current, goready, gopark, park, park_for_devices, unpark};
 #[doc(hidden)]
 pub use program::{BOOT_CONFIG, start};
+pub use roll_call::roll_call;
 pub use program::{Program, Termination};
 pub use sched::{GoRef, Goid};
 pub use stats::{num_cpu, num_goroutine};

@@ -51,15 +51,17 @@ fn main() -> u8 {
     u8::from(!ok)
 }
 
-/// The tree, the sieve and the ring, each with its answer checked.
+/// All CPUs at once, the tree, the sieve and the ring, each with its answer checked.
 fn workload() -> bool {
     let leaves = leaves();
     let primes = boot_args().number("primes", PRIMES.min(leaves), 1..=100_000);
     let members = boot_args().number("members", MEMBERS.min(leaves), 2..=1_000_000);
+    let procs = stats::gomaxprocs() as u64;
+    let all = check("all cpus", procs, u64::from(gzero::roll_call()), procs);
     let tree = check("skynet", leaves, skynet::run(leaves), skynet::expected(leaves));
     let sieve = check("sieve", primes, sieve::run(primes), sieve::expected(primes));
     let ring = check("ring", members, ring::run(members, LAPS), members * LAPS);
-    tree && sieve && ring
+    all && tree && sieve && ring
 }
 
 /// How many leaves fit: every goroutine of the tree may be alive at once.
