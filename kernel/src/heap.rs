@@ -7,7 +7,7 @@ use core::alloc::{GlobalAlloc, Layout};
 use core::ptr::{self, NonNull};
 
 use linked_list_allocator::Heap;
-use machine::frames::FRAME_SIZE;
+use machine::frames::{self, FRAME_SIZE};
 use machine::lock::{Lock, Rank};
 use machine::paging::{self, HEAP};
 
@@ -44,6 +44,9 @@ impl Arena {
     /// Makes the arena larger by at least `bytes`. `false`: memory is used up.
     fn grow(&mut self, bytes: u64) -> bool {
         let wanted = bytes.max(GROWTH).next_multiple_of(FRAME_SIZE);
+        if wanted / FRAME_SIZE > frames::stats().free {
+            return false;
+        }
         let gained = match paging::map_fresh(HEAP + self.mapped, wanted) {
             Ok(()) => wanted,
             // What could be mapped stays in the arena: it may be enough for the next caller.

@@ -50,6 +50,8 @@ mod program;
 mod runtime;
 mod roll_call;
 pub mod stats;
+#[doc(hidden)]
+pub mod testing;
 
 #[doc(hidden)]
 pub use bootloader_api;
@@ -59,7 +61,7 @@ pub use machine::console::write_fmt as console_write;
 pub use go::{GoError, go, go_named, goexit, gosched, try_go};
 pub use mailbox::Mailbox;
 pub use panic::{fatal, throw};
-pub use park::{WaitReason, current, goready, gopark, park, park_for_devices, unpark};
+pub use park::{WaitReason, current, goid, goready, gopark, park, park_for_devices, unpark};
 #[doc(hidden)]
 pub use program::{BOOT_CONFIG, start};
 pub use roll_call::roll_call;

@@ -51,17 +51,43 @@ impl<T> Mailbox<T> {
     ///
     /// # Throws
     /// When called outside of a goroutine and the mailbox is full.
-    pub fn put(&self, value: T) {
+    pub fn put(&self, mut value: T) {
         loop {
-            let mut inner = self.inner.lock();
-            if inner.value.is_none() {
-                inner.value = Some(value);
-                let taker = inner.takers.pop_front();
-                drop(inner);
-                return wake(taker);
+            match self.try_put(value) {
+                Ok(()) => return,
+                Err(back) => value = back,
             }
-            wait(inner, |inner| &mut inner.putters);
+            let inner = self.inner.lock();
+            if inner.value.is_some() {
+                wait(inner, |inner| &mut inner.putters);
+            }
         }
+    }
+
+    /// Puts the value in if the mailbox is empty, without waiting; else gives it back.
+    ///
+    /// # Errors
+    /// The value, when there is one already.
+    pub fn try_put(&self, value: T) -> Result<(), T> {
+        let mut inner = self.inner.lock();
+        if inner.value.is_some() {
+            return Err(value);
+        }
+        inner.value = Some(value);
+        let taker = inner.takers.pop_front();
+        drop(inner);
+        wake(taker);
+        Ok(())
+    }
+
+    /// Takes the value out if there is one, without waiting.
+    pub fn try_take(&self) -> Option<T> {
+        let mut inner = self.inner.lock();
+        let value = inner.value.take()?;
+        let putter = inner.putters.pop_front();
+        drop(inner);
+        wake(putter);
+        Some(value)
     }
 
     /// Waits for a value and takes it out.
@@ -70,14 +96,13 @@ impl<T> Mailbox<T> {
     /// When called outside of a goroutine and the mailbox is empty.
     pub fn take(&self) -> T {
         loop {
-            let mut inner = self.inner.lock();
-            if let Some(value) = inner.value.take() {
-                let putter = inner.putters.pop_front();
-                drop(inner);
-                wake(putter);
+            if let Some(value) = self.try_take() {
                 return value;
             }
-            wait(inner, |inner| &mut inner.takers);
+            let inner = self.inner.lock();
+            if inner.value.is_none() {
+                wait(inner, |inner| &mut inner.takers);
+            }
         }
     }
 }

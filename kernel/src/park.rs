@@ -10,7 +10,7 @@ use core::sync::atomic::Ordering;
 
 use machine::percpu::Pinned;
 use sched::pick::Place;
-use sched::{GoRef, Ready, Status};
+use sched::{GoRef, Goid, Ready, Status};
 
 use crate::m;
 use crate::panic::{check, throw};
@@ -174,4 +174,16 @@ pub fn current() -> GoRef {
         throw(format_args!("current not on a goroutine"));
     };
     m::runtime().table.handle(me)
+}
+
+/// The number of the goroutine that calls: the one in reports. Unique, never used again.
+///
+/// # Throws
+/// When no goroutine calls.
+pub fn goid() -> Goid {
+    let g = current();
+    match m::runtime().goid(g.index) {
+        Some(goid) => goid,
+        None => throw(format_args!("the running goroutine in slot {} has no number", g.index.get())),
+    }
 }

@@ -3,6 +3,7 @@
 //! Page faults on stacks that are mapped on first touch are served here. Everything else is the end: the report
 //! goes to the function that the kernel registered with [`on_fatal`].
 
+use core::arch::asm;
 use core::fmt;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
@@ -96,6 +97,12 @@ pub(crate) fn handle(frame: &Frame) {
         Fault::NoMemory(slot) => die(&Fatal::OutOfStackMemory { slot, frame }),
         Fault::NotAStack => die(&Fatal::Exception(frame)),
     }
+}
+
+/// Raises an invalid-opcode exception.
+pub fn invalid_opcode() -> ! {
+    // SAFETY: the instruction is defined to raise the exception, from which nothing returns.
+    unsafe { asm!("ud2", options(noreturn)) }
 }
 
 /// The kind of a page fault in words.

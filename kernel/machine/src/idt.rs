@@ -101,7 +101,7 @@ pub(crate) extern "C" fn dispatch(frame: &mut Frame) {
     // Relaxed: read by this CPU, and by others for reports only.
     let depth = cpu.interrupt_depth.load(Ordering::Relaxed);
     cpu.interrupt_depth.store(depth + 1, Ordering::Relaxed);
-    cpu.interrupts.store(cpu.interrupts.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    cpu.count_interrupt();
     if !vector.is_exception() && vector != Vector::SPURIOUS {
         apic::end_of_interrupt();
     }

@@ -35,7 +35,7 @@ pub struct PerCpu {
     id: AtomicU32,
     apic_id: AtomicU32,
     /// Interrupts handled, for reports.
-    pub(crate) interrupts: AtomicU64,
+    interrupts: AtomicU64,
     /// A word that belongs to the crate above: the address of its own block for this CPU.
     word: AtomicUsize,
     /// Kernel stack: lowest usable address and one past the highest.
@@ -85,6 +85,15 @@ impl PerCpu {
     /// Guards and locks held on this CPU.
     pub fn locks(&self) -> u32 {
         self.locks.load(Ordering::Relaxed)
+    }
+
+    /// Interrupts and exceptions handled so far.
+    pub fn interrupts(&self) -> u64 {
+        self.interrupts.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn count_interrupt(&self) {
+        self.interrupts.store(self.interrupts() + 1, Ordering::Relaxed);
     }
 
     /// The word of the crate above.

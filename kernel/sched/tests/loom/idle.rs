@@ -181,6 +181,34 @@ fn last_spinner_passes_its_duty_on() {
     });
 }
 
+/// A spinner that is not the last leaves the rest of its loot to the last one, which must see it.
+#[test]
+fn the_last_spinner_sees_the_loot_of_the_others() {
+    model(3, || {
+        let machine = Machine::new(3);
+        for n in 0..3 {
+            assert!(machine.queues[0].local().push_back(g(n)).is_none());
+        }
+        assert_eq!([machine.idle.try_spin(), machine.idle.try_spin()], [Spin::Yes; 2]);
+        let thief = {
+            let machine = Arc::clone(&machine);
+            thread::spawn(move || machine.search(1, Spin::Yes))
+        };
+        let idler = {
+            let machine = Arc::clone(&machine);
+            thread::spawn(move || {
+                machine.idle.go_idle(p(2), Spin::Yes);
+                !machine.recheck() && machine.notes[2].prepare()
+            })
+        };
+        // P0 runs what the thief leaves.
+        while machine.queues[0].local().pop().is_some() {}
+        thief.join().expect("the thief ends");
+        let halted = idler.join().expect("the idler ends") && !machine.interrupts[2].load(Ordering::Relaxed);
+        assert!(!(halted && machine.recheck()), "loot is left in P1's ring and P2 sleeps");
+    });
+}
+
 /// Two producers, one idler: who loses the race for its bit must not be trusted as a spinner.
 #[test]
 fn a_waker_without_a_bit_looks_again() {
@@ -222,5 +250,42 @@ fn one_sleeper_is_claimed_once() {
         assert_eq!(machine.idle.spinning_count(), 1);
         assert_eq!(machine.idle.idle_count(), 0);
         assert_eq!(machine.idle.leave_idle(p(2)), Left::Claimed);
+    });
+}
+
+/// A waker takes one bit while another P sets its own in the same word.
+#[test]
+fn a_claim_leaves_the_other_bits_alone() {
+    model(6, || {
+        let machine = Machine::new(3);
+        machine.idle.go_idle(p(2), Spin::No);
+        let waker = {
+            let machine = Arc::clone(&machine);
+            thread::spawn(move || machine.idle.wake_one())
+        };
+        machine.idle.go_idle(p(1), Spin::No);
+        let claimed = waker.join().expect("the waker ends").expect("one is idle all the time");
+        for id in [p(1), p(2)] {
+            assert_eq!(machine.idle.is_idle(id), id != claimed);
+        }
+        assert_eq!(machine.idle.idle_count(), 1);
+    });
+}
+
+/// A P runs again for a reason of its own while a waker wants it: one of them takes the bit.
+#[test]
+fn a_bit_is_claimed_or_taken_back() {
+    model(6, || {
+        let machine = Machine::new(2);
+        machine.idle.go_idle(p(1), Spin::No);
+        let waker = {
+            let machine = Arc::clone(&machine);
+            thread::spawn(move || machine.idle.wake_one())
+        };
+        let left = machine.idle.leave_idle(p(1));
+        let claimed = waker.join().expect("the waker ends");
+        assert_eq!(left == Left::Claimed, claimed == Some(p(1)));
+        assert_eq!(machine.idle.spinning_count(), 1, "the P spins, on whose account ever");
+        assert_eq!(machine.idle.idle_count(), 0);
     });
 }

@@ -1,0 +1,129 @@
+//! Cases that must end the machine, each in its own boot: how it ends, and what it says.
+#![no_std]
+#![no_main]
+
+extern crate alloc;
+
+use core::hint::black_box;
+use core::ptr;
+
+use gzero::{WaitReason, current, go_named, gopark, goready, park, testing};
+
+tests::image! {
+    pass: [],
+    dies: [
+        ("panic", "boom 42", a_panic_says_its_message),
+        ("panic", "dies.rs:", a_panic_says_where),
+        ("panic", "[victim]", a_panic_says_who),
+        ("panic", "on cpu ", a_panic_says_on_which_cpu),
+        ("fatal", "stack overflow: goroutine", recursion_without_end),
+        ("fatal", "[deep]", an_overflow_says_who),
+        ("fatal", "all goroutines are asleep - deadlock!", everybody_waits),
+        ("throw", "goready", a_ready_for_one_that_runs),
+        ("throw", "begin_park", a_park_inside_a_park),
+        ("throw", "read of a page that is not mapped at 0x0000000000000010", a_read_of_page_zero),
+        ("throw", "write to a page that is read-only", a_write_to_text),
+        ("throw", "execution of a page that is not executable", a_jump_into_data),
+        ("throw", "#UD invalid opcode", an_invalid_opcode),
+        ("throw", "#GP general protection", a_non_canonical_address),
+        ("exit:7", "", an_exit_code_reaches_the_host),
+        ("panic", "memory allocation of", an_allocation_that_cannot_be),
+    ],
+}
+
+fn a_panic_says_its_message() {
+    panic!("boom {}", black_box(42));
+}
+
+fn a_panic_says_where() {
+    let empty: &[u8] = black_box(&[]);
+    black_box(empty[black_box(3)]);
+}
+
+fn a_panic_says_who() {
+    go_named("victim", || panic!("in a goroutine with a name"));
+    park();
+}
+
+fn a_panic_says_on_which_cpu() {
+    panic!("somewhere");
+}
+
+/// Uses stack without end.
+#[expect(unconditional_recursion, reason = "that is the case")]
+fn recurse(depth: u64) -> u64 {
+    let words = black_box([depth; 16]);
+    recurse(depth + 1) + words[3]
+}
+
+fn recursion_without_end() {
+    black_box(recurse(0));
+}
+
+fn an_overflow_says_who() {
+    go_named("deep", || {
+        black_box(recurse(0));
+    });
+    park();
+}
+
+fn everybody_waits() {
+    for _ in 0..10 {
+        go_named("waits", park);
+    }
+    park();
+}
+
+fn a_ready_for_one_that_runs() {
+    goready(current());
+}
+
+fn a_park_inside_a_park() {
+    gopark(WaitReason::Park, |_| {
+        park();
+        false
+    });
+}
+
+#[expect(unsafe_code, reason = "the access is what the case is about")]
+fn read(address: usize) {
+    // SAFETY: none: the address is not mapped, and the case must end here.
+    black_box(unsafe { ptr::read_volatile(ptr::with_exposed_provenance::<u64>(address)) });
+}
+
+fn a_read_of_page_zero() {
+    read(0x10);
+}
+
+fn a_non_canonical_address() {
+    read(0x8000_0000_0000_0000);
+}
+
+#[expect(unsafe_code, reason = "the access is what the case is about")]
+fn a_write_to_text() {
+    let text = a_write_to_text as *const () as usize;
+    // SAFETY: none: the page is read-only, and the case must end here.
+    unsafe { ptr::write_volatile(ptr::with_exposed_provenance_mut::<u8>(text), 0x90) };
+}
+
+#[expect(unsafe_code, reason = "the call is what the case is about")]
+fn a_jump_into_data() {
+    // `ret`, on a heap page.
+    let code = alloc::boxed::Box::new([0xc3_u8; 16]);
+    let start = ptr::from_ref(&*code).cast::<()>();
+    // SAFETY: none: the page is not executable, and the case must end here.
+    let function: fn() = unsafe { core::mem::transmute(start) };
+    function();
+}
+
+fn an_invalid_opcode() {
+    testing::invalid_opcode();
+}
+
+fn an_exit_code_reaches_the_host() {
+    gzero::exit(7);
+}
+
+fn an_allocation_that_cannot_be() {
+    black_box(alloc::vec![0u8; 1 << 46]);
+}

@@ -1,0 +1,306 @@
+//! Goroutines: starting, ending, yielding, stacks.
+#![no_std]
+#![no_main]
+
+extern crate alloc;
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::hint::black_box;
+use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+
+use gzero::{GoRef, current, go, go_named, goexit, gosched, num_goroutine, park, roll_call, stats, try_go, unpark};
+use tests::{Verdict, equal};
+
+tests::image! {
+    pass: [
+        a_goroutine_runs,
+        ten_thousand_run_once_each,
+        closures_arrive_whole,
+        captured_values_are_dropped_once,
+        what_goexit_leaves_is_not_dropped,
+        stacks_are_used_again_and_nothing_leaks,
+        handles_of_the_dead_are_stale,
+        locals_survive_switches,
+        stacks_grow_page_by_page,
+        yielding_alternates,
+        yielding_alone_returns,
+        all_cpus_run_at_the_same_time,
+        a_busy_pair_does_not_starve_others,
+        numbers_are_unique,
+    ],
+}
+
+/// Runs `f` as a goroutine and waits until it has ended.
+fn run_and_wait(f: impl FnOnce() + Send + 'static) {
+    let done = Arc::new(AtomicU32::new(0));
+    let (flag, me) = (Arc::clone(&done), current());
+    go(move || {
+        f();
+        flag.store(1, Ordering::Release);
+        unpark(me);
+    });
+    while done.load(Ordering::Acquire) == 0 {
+        park();
+    }
+    wait_until_alone();
+}
+
+fn wait_until_alone() {
+    while num_goroutine() > 1 {
+        gosched();
+    }
+}
+
+/// Starts `count` goroutines and waits for all of them.
+fn start_all(count: u64, f: impl Fn(u64) + Send + Sync + 'static) {
+    let f = Arc::new(f);
+    let left = Arc::new(AtomicU64::new(count));
+    let me = current();
+    for n in 0..count {
+        let (f, left) = (Arc::clone(&f), Arc::clone(&left));
+        go(move || {
+            f(n);
+            drop(f);
+            if left.fetch_sub(1, Ordering::AcqRel) == 1 {
+                unpark(me);
+            }
+        });
+    }
+    while left.load(Ordering::Acquire) > 0 {
+        park();
+    }
+    wait_until_alone();
+}
+
+fn a_goroutine_runs() {
+    run_and_wait(|| {});
+}
+
+fn ten_thousand_run_once_each() -> Verdict {
+    let runs: Arc<Vec<AtomicU32>> = Arc::new((0..10_000).map(|_| AtomicU32::new(0)).collect());
+    let counts = Arc::clone(&runs);
+    start_all(10_000, move |n| {
+        counts[n as usize].fetch_add(1, Ordering::Relaxed);
+        gosched();
+    });
+    equal("goroutines that ran once", &runs.iter().filter(|r| r.load(Ordering::Relaxed) == 1).count(), &10_000)
+}
+
+#[repr(align(64))]
+struct Aligned([u64; 8]);
+
+fn closures_arrive_whole() -> Verdict {
+    let wrong = Arc::new(AtomicU32::new(0));
+    let aligned = Aligned([1, 2, 3, 4, 5, 6, 7, 8]);
+    let count = Arc::clone(&wrong);
+    run_and_wait(move || {
+        let aligned = black_box(aligned);
+        let place = core::ptr::from_ref(&aligned).addr();
+        count.fetch_add(u32::from(!place.is_multiple_of(64) || aligned.0[7] != 8), Ordering::Relaxed);
+    });
+    // Larger than the part of the first page that is used for closures: boxed.
+    let large = [0x5a_u8; 9_000];
+    let count = Arc::clone(&wrong);
+    run_and_wait(move || {
+        let large = black_box(large);
+        count.fetch_add(u32::from(large.iter().any(|byte| *byte != 0x5a)), Ordering::Relaxed);
+    });
+    equal("closures that arrived changed", &wrong.load(Ordering::Relaxed), &0)
+}
+
+static DROPS: AtomicU32 = AtomicU32::new(0);
+
+struct CountsDrops;
+
+impl Drop for CountsDrops {
+    fn drop(&mut self) {
+        DROPS.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn captured_values_are_dropped_once() -> Verdict {
+    DROPS.store(0, Ordering::Relaxed);
+    start_all(100, |_| drop(CountsDrops));
+    let kept = CountsDrops;
+    run_and_wait(move || {
+        let _kept = &kept;
+    });
+    equal("drops", &DROPS.load(Ordering::Relaxed), &101)
+}
+
+fn what_goexit_leaves_is_not_dropped() -> Verdict {
+    DROPS.store(0, Ordering::Relaxed);
+    let me = current();
+    let reached = Arc::new(AtomicU32::new(0));
+    let flag = Arc::clone(&reached);
+    go(move || {
+        let _left = CountsDrops;
+        drop(flag);
+        unpark(me);
+        goexit();
+    });
+    park();
+    wait_until_alone();
+    equal("drops", &DROPS.load(Ordering::Relaxed), &0)?;
+    equal("owners of the flag", &Arc::strong_count(&reached), &1)
+}
+
+fn stacks_are_used_again_and_nothing_leaks() -> Verdict {
+    start_all(2_000, |_| gosched());
+    let before = stats::memory();
+    for _ in 0..10 {
+        start_all(1_000, |_| gosched());
+    }
+    let after = stats::memory();
+    equal("bytes available", &after.available(), &before.available())?;
+    equal("stacks of the living", &after.stacks, &before.stacks)
+}
+
+fn handles_of_the_dead_are_stale() -> Verdict {
+    let dead = go(|| {});
+    wait_until_alone();
+    equal("unpark of a dead goroutine", &unpark(dead), &false)?;
+    // The slot lives on in another goroutine, and the old handle does not reach it.
+    let waits = go(park);
+    let (fresh, old) = (waits, dead);
+    for _ in 0..100 {
+        gosched();
+        equal("unpark by an old handle", &unpark(old), &false)?;
+    }
+    equal("unpark of a living one", &unpark(fresh), &true)?;
+    wait_until_alone();
+    Ok(())
+}
+
+/// Locals in registers and on the stack, checked after each of many switches.
+fn locals_survive_switches() -> Verdict {
+    let wrong = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&wrong);
+    start_all(64, move |n| {
+        let words: [u64; 32] = core::array::from_fn(|i| n * 1000 + i as u64);
+        let (a, b, c, d, e, f) = (n, n + 1, n ^ 2, n | 4, n * 5, !n);
+        for _ in 0..200 {
+            gosched();
+            let kept = black_box(words).iter().enumerate().all(|(i, word)| *word == n * 1000 + i as u64);
+            let registers = (black_box(a), black_box(b), black_box(c)) == (n, n + 1, n ^ 2)
+                && (black_box(d), black_box(e), black_box(f)) == (n | 4, n * 5, !n);
+            count.fetch_add(u64::from(!kept || !registers), Ordering::Relaxed);
+        }
+    });
+    equal("values changed by switches", &wrong.load(Ordering::Relaxed), &0)
+}
+
+/// Uses about a quarter of a kilobyte of stack a level and checks it on the way back.
+fn descend(depth: u64) -> u64 {
+    let words = black_box([depth; 24]);
+    let below = if depth == 0 { 0 } else { descend(depth - 1) };
+    if depth % 16 == 0 {
+        gosched();
+    }
+    below + u64::from(words.iter().all(|word| *word == depth))
+}
+
+fn stacks_grow_page_by_page() -> Verdict {
+    let levels = Arc::new(AtomicU64::new(0));
+    let sum = Arc::clone(&levels);
+    start_all(16, move |_| {
+        sum.fetch_add(descend(500), Ordering::Relaxed);
+    });
+    equal("levels", &levels.load(Ordering::Relaxed), &(16 * 501))
+}
+
+fn yielding_alternates() -> Verdict {
+    // Two that only yield must both go on: each of the two waits for the other's step.
+    let steps = Arc::new(AtomicU64::new(0));
+    let shared = Arc::clone(&steps);
+    start_all(2, move |n| {
+        for step in 0..1_000 {
+            while shared.load(Ordering::Acquire) != 2 * step + n {
+                gosched();
+            }
+            shared.fetch_add(1, Ordering::Release);
+        }
+    });
+    equal("steps", &steps.load(Ordering::Relaxed), &2_000)
+}
+
+fn yielding_alone_returns() {
+    for _ in 0..10_000 {
+        gosched();
+    }
+}
+
+fn all_cpus_run_at_the_same_time() -> Verdict {
+    for _ in 0..20 {
+        wait_until_alone();
+        equal("goroutines present", &(roll_call() as usize), &stats::gomaxprocs())?;
+    }
+    wait_until_alone();
+    Ok(())
+}
+
+/// Two goroutines that wake each other through the run-next slot, and a third that waits in the queue behind them.
+fn a_busy_pair_does_not_starve_others() -> Verdict {
+    let stop = Arc::new(AtomicU32::new(0));
+    let rounds = Arc::new(AtomicUsize::new(0));
+    let pair = |stop: &Arc<AtomicU32>| {
+        let partner = Arc::new(gzero::Mailbox::<GoRef>::new());
+        let first = {
+            let (stop, partner, rounds) = (Arc::clone(stop), Arc::clone(&partner), Arc::clone(&rounds));
+            go_named("hog", move || {
+                let other = partner.take();
+                while stop.load(Ordering::Acquire) == 0 {
+                    rounds.fetch_add(1, Ordering::Relaxed);
+                    unpark(other);
+                    park();
+                }
+                unpark(other);
+            })
+        };
+        let stop = Arc::clone(stop);
+        let second = go_named("hog", move || {
+            while stop.load(Ordering::Acquire) == 0 {
+                park();
+                unpark(first);
+            }
+            unpark(first);
+        });
+        partner.put(second);
+    };
+    for _ in 0..stats::gomaxprocs() {
+        pair(&stop);
+    }
+    let turns = Arc::new(AtomicU32::new(0));
+    let count = Arc::clone(&turns);
+    go_named("starved", move || {
+        for _ in 0..50 {
+            gosched();
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        stop.store(1, Ordering::Release);
+    });
+    while turns.load(Ordering::Relaxed) < 50 {
+        gosched();
+    }
+    wait_until_alone();
+    equal("turns of the third", &turns.load(Ordering::Relaxed), &50)
+}
+
+fn numbers_are_unique() -> Verdict {
+    let ids: Arc<Vec<AtomicU64>> = Arc::new((0..500).map(|_| AtomicU64::new(0)).collect());
+    let found = Arc::clone(&ids);
+    start_all(500, move |n| {
+        let id = gzero::goid();
+        found[n as usize].store(id.get(), Ordering::Relaxed);
+    });
+    let mut ids: Vec<u64> = ids.iter().map(|id| id.load(Ordering::Relaxed)).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    equal("different numbers", &ids.len(), &500)?;
+    // Starting one fallibly gives a handle as well.
+    let error = try_go("one more", || {}).err();
+    wait_until_alone();
+    equal("error", &error.map(|e| alloc::format!("{e}").into_boxed_str()), &None::<Box<str>>)
+}
