@@ -23,63 +23,75 @@ fn g(n: u32) -> GoIndex {
     GoIndex::new(n).expect("a test's index")
 }
 
-/// Says which goroutines were seen, and refuses to see one twice.
-struct Seen(Vec<AtomicBool>);
-
-impl Seen {
-    fn see(&self, g: GoIndex) {
-        let twice = self.0[g.get() as usize].swap(true, Ordering::Relaxed);
-        assert!(!twice, "goroutine {} came twice", g.get());
-    }
+/// Goroutines that go round, and how many the thieves took.
+struct Round {
+    queued: Vec<AtomicBool>,
+    stolen: AtomicU32,
+    done: AtomicBool,
 }
 
-/// Steals until the owner is done and nothing is left.
-fn thief(queue: &RunQueue, done: &AtomicBool, seen: &Seen) {
-    let mine = RunQueue::new();
-    while !done.load(Ordering::Acquire) || !queue.is_empty() {
-        if let Some(stolen) = queue.steal_into(&mine.local(), StealNext::Yes) {
-            seen.see(stolen.g);
-        }
-        while let Some(popped) = mine.local().pop() {
-            seen.see(popped.g);
+impl Round {
+    /// A goroutine was taken out of a queue.
+    fn took(&self, g: GoIndex) {
+        let queued = self.queued[g.get() as usize].swap(false, Ordering::AcqRel);
+        assert!(queued, "goroutine {} came out of a queue that it is not in", g.get());
+    }
+
+    /// Steals until the owner is done and nothing is left.
+    fn thief(&self, queue: &RunQueue) {
+        let mine = RunQueue::new();
+        while !self.done.load(Ordering::Acquire) || !queue.is_empty() {
+            if let Some(stolen) = queue.steal_into(&mine.local(), StealNext::Yes) {
+                self.took(stolen.g);
+                self.stolen.fetch_add(1, Ordering::Relaxed);
+            }
+            while let Some(popped) = mine.local().pop() {
+                self.took(popped.g);
+            }
         }
     }
-}
 
-/// Sees what did not fit.
-fn see_overflow(table: &Table<()>, overflow: Option<Overflow>, seen: &Seen) {
-    let mut rest = overflow.map(|overflow| overflow.into_chain(table));
-    while let Some(chain) = rest {
-        let (g, tail) = chain.split_first(table);
-        seen.see(g);
-        rest = tail;
+    /// Takes what did not fit.
+    fn took_overflow(&self, table: &Table<()>, overflow: Option<Overflow>) {
+        let mut rest = overflow.map(|overflow| overflow.into_chain(table));
+        while let Some(chain) = rest {
+            let (g, tail) = chain.split_first(table);
+            self.took(g);
+            rest = tail;
+        }
     }
 }
 
 #[test]
 fn an_owner_and_three_thieves_lose_and_double_nothing() {
-    const GOROUTINES: u32 = 400_000;
+    const GOROUTINES: u32 = 1024;
+    const THEFTS: u32 = 100_000;
     let queue = RunQueue::new();
     let table = Table::new(GOROUTINES).expect("memory");
     while table.grow(|_| ()).is_ok() {}
-    let seen = Seen((0..GOROUTINES).map(|_| AtomicBool::new(false)).collect());
-    let done = AtomicBool::new(false);
+    let queued = (0..GOROUTINES).map(|_| AtomicBool::new(false)).collect();
+    let round = Round { queued, stolen: AtomicU32::new(0), done: AtomicBool::new(false) };
     thread::scope(|scope| {
         for _ in 0..3 {
-            scope.spawn(|| thief(&queue, &done, &seen));
+            scope.spawn(|| round.thief(&queue));
         }
         let (local, mut rng) = (queue.local(), Rng(1));
-        for n in 0..GOROUTINES {
-            let overflow = if rng.below(2) == 0 { local.put_next(g(n)) } else { local.push_back(g(n)) };
-            see_overflow(&table, overflow, &seen);
-            let popped = if rng.below(3) == 0 { local.pop() } else { None };
+        // Until the thieves had their part, however the host runs the threads.
+        while round.stolen.load(Ordering::Relaxed) < THEFTS {
+            let n = rng.below(GOROUTINES);
+            if !round.queued[n as usize].load(Ordering::Acquire) {
+                round.queued[n as usize].store(true, Ordering::Release);
+                let overflow = if n % 2 == 0 { local.put_next(g(n)) } else { local.push_back(g(n)) };
+                round.took_overflow(&table, overflow);
+            }
+            let popped = if rng.below(2) == 0 { local.pop() } else { None };
             if let Some(popped) = popped {
-                seen.see(popped.g);
+                round.took(popped.g);
             }
         }
-        done.store(true, Ordering::Release);
+        round.done.store(true, Ordering::Release);
     });
-    assert!(seen.0.iter().all(|seen| seen.load(Ordering::Relaxed)), "a goroutine was lost");
+    assert!(!round.queued.iter().any(|queued| queued.load(Ordering::Relaxed)), "a goroutine was lost");
 }
 
 /// Children of each goroutine of the tree, and how deep it is.
