@@ -17,7 +17,11 @@ fn main() {
     let count = boot_args().number("primes", 30u64, 1..=10_000);
     let mut numbers = Arc::new(Mailbox::new());
     let source = Arc::clone(&numbers);
-    go(move || (2u64..).for_each(|number| source.put(number)));
+    go(move || {
+        for number in 2u64.. {
+            source.put(number);
+        }
+    });
     for n in 1..=count {
         let prime: u64 = numbers.take();
         println!("prime {n}: {prime}");

@@ -5,14 +5,13 @@ use alloc::vec::Vec;
 use bootloader_api::BootInfo;
 use bootloader_api::info::{MemoryRegion, MemoryRegionKind};
 use machine::acpi::Tables;
+use machine::address::{at, size};
 use machine::cpu::Cpu;
 use machine::madt::ApicId;
 use machine::percpu::{CpuId, PerCpu};
 use machine::vector::Vector;
 use machine::window::PhysWindow;
-use machine::{
-    apic, clock, console, control, frames, gdt, idt, irq, paging, pic, smp, stack,
-};
+use machine::{apic, clock, console, control, frames, gdt, idt, irq, paging, pic, smp, stack};
 use sched::MAX_PROCS;
 
 use crate::args::Args;
@@ -80,9 +79,9 @@ pub(crate) fn boot(info: &'static mut BootInfo, program: Program) -> ! {
 fn boot_arguments(info: &BootInfo) -> Args {
     let address = info.ramdisk_addr.into_option();
     let bytes = address.map_or(&[][..], |address| {
-        let start: *const u8 = core::ptr::with_exposed_provenance(address as usize);
+        let start: *const u8 = at(address);
         // SAFETY: the boot loader has mapped the file there, and its frames are never handed out.
-        unsafe { core::slice::from_raw_parts(start, info.ramdisk_len as usize) }
+        unsafe { core::slice::from_raw_parts(start, size(info.ramdisk_len)) }
     });
     Args::from_bytes(bytes, |warning| log::warn!("{warning}"))
 }

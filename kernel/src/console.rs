@@ -35,6 +35,5 @@ impl Log for Logger {
 /// Sends log records to the console, from warnings on until `set_level` says otherwise.
 pub(crate) fn init() {
     log::set_max_level(LevelFilter::Warn);
-    // A second call cannot happen (boot runs once), and then the first logger would do.
-    log::set_logger(&Logger).ok();
+    log::set_logger(&Logger).expect("boot runs once");
 }

@@ -14,14 +14,14 @@
 
 use alloc::boxed::Box;
 use core::fmt;
-use core::ptr;
 use core::sync::atomic::Ordering;
 
+use machine::address::at;
 use machine::context;
 use machine::percpu::Pinned;
 use machine::stack;
-use sched::pick::Place;
 use sched::list::Chain;
+use sched::pick::Place;
 use sched::table::GrowError;
 use sched::{GoIndex, GoRef};
 
@@ -81,8 +81,7 @@ pub fn go_named<F: FnOnce() + Send + 'static>(name: &'static str, f: F) -> GoRef
 /// [`GoError`].
 pub fn try_go<F: FnOnce() + Send + 'static>(name: &'static str, f: F) -> Result<GoRef, GoError> {
     if size_of::<F>() > MAX_ON_STACK || align_of::<F>() > MAX_ON_STACK {
-        let f = Box::new(f);
-        return spawn(name, move || f());
+        return spawn(name, Box::new(f));
     }
     spawn(name, f)
 }
@@ -116,7 +115,7 @@ fn spawn<F: FnOnce() + Send + 'static>(name: &'static str, f: F) -> Result<GoRef
 unsafe fn lay_out<F: FnOnce() + Send + 'static>(g: GoIndex, f: F) -> context::Context {
     let align = align_of::<F>().max(16) as u64;
     let place = (stack::top(g.get()) - size_of::<F>() as u64) & !(align - 1);
-    let closure: *mut F = ptr::with_exposed_provenance_mut(place as usize);
+    let closure: *mut F = at(place);
     // SAFETY: the caller's contract; a closure of at most half a page fits on the first page.
     unsafe { closure.write(f) };
     // The context must start at a multiple of 16, which `place` is.
@@ -129,7 +128,7 @@ extern "C" fn first<F: FnOnce() + Send + 'static>(word: u64, closure: u64) -> ! 
     let pinned = Pinned::adopt();
     perform::arrive(word, &pinned);
     drop(pinned);
-    let closure: *mut F = ptr::with_exposed_provenance_mut(closure as usize);
+    let closure: *mut F = at(closure);
     // SAFETY: `lay_out` wrote it there, and it is read once.
     let f = unsafe { closure.read() };
     f();
@@ -147,7 +146,7 @@ pub fn goexit() -> ! {
         throw(format_args!("goexit not on a goroutine"));
     };
     let next = sched::pick::next_local(&m.proc().owner(), &m::runtime().sources());
-    perform::leave(pinned, m, me, After::Exited(me), next);
+    perform::leave(&pinned, m, me, After::Exited(me), next);
     throw(format_args!("a goroutine that has ended was continued"))
 }
 
@@ -164,7 +163,7 @@ pub fn gosched() {
         throw(format_args!("gosched not on a goroutine"));
     };
     if let Some(next) = sched::pick::next_local(&m.proc().owner(), &m::runtime().sources()) {
-        perform::leave(pinned, m, me, After::Yielded(me), Some(next));
+        perform::leave(&pinned, m, me, After::Yielded(me), Some(next));
     }
 }
 

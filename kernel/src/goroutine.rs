@@ -3,8 +3,9 @@
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
-use machine::context::Context;
 use crate::park::WaitReason;
+use machine::address::{at, size};
+use machine::context::Context;
 
 /// The kernel's part of a slot. Goroutine number i of the table runs on stack slot i.
 #[derive(Debug)]
@@ -71,12 +72,14 @@ fn pack(name: &'static str) -> u64 {
 }
 
 fn unpack(word: u64) -> &'static str {
-    let length = (word >> ADDRESS_BITS) as usize;
+    let length = size(word >> ADDRESS_BITS);
     if length == 0 {
         return "";
     }
     let address = ((word << (64 - ADDRESS_BITS)).cast_signed() >> (64 - ADDRESS_BITS)).cast_unsigned();
-    let start: *const u8 = core::ptr::with_exposed_provenance(address as usize);
-    // SAFETY: the word was packed from a string that lives for ever, cut at a character boundary.
-    unsafe { str::from_utf8_unchecked(core::slice::from_raw_parts(start, length)) }
+    let start: *const u8 = at(address);
+    // SAFETY: the word was packed from a string that lives for ever, and is not longer than that.
+    let bytes = unsafe { core::slice::from_raw_parts(start, length) };
+    // SAFETY: the string was cut at a character boundary.
+    unsafe { str::from_utf8_unchecked(bytes) }
 }

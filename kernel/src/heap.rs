@@ -7,6 +7,7 @@ use core::alloc::{GlobalAlloc, Layout};
 use core::ptr::{self, NonNull};
 
 use linked_list_allocator::Heap;
+use machine::address::{at, size};
 use machine::frames::{self, FRAME_SIZE};
 use machine::lock::{Lock, Rank};
 use machine::paging::{self, HEAP};
@@ -56,12 +57,12 @@ impl Arena {
             return false;
         }
         if self.mapped == 0 {
-            let start: *mut u8 = ptr::with_exposed_provenance_mut(HEAP as usize);
+            let start: *mut u8 = at(HEAP);
             // SAFETY: the bytes were just mapped, belong to nobody else, and stay mapped for ever.
-            unsafe { self.heap.init(start, gained as usize) };
+            unsafe { self.heap.init(start, size(gained)) };
         } else {
             // SAFETY: the arena's end is followed by the bytes that were just mapped.
-            unsafe { self.heap.extend(gained as usize) };
+            unsafe { self.heap.extend(size(gained)) };
         }
         self.mapped += gained;
         gained == wanted
@@ -72,16 +73,14 @@ impl Arena {
 unsafe impl GlobalAlloc for Allocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let mut arena = self.0.lock();
+        // Room for the block wherever it is aligned, and for the allocator's own words.
+        let need = layout.size() + layout.align() + 4 * size_of::<usize>();
         loop {
-            match arena.heap.allocate_first_fit(layout) {
-                Ok(block) => return block.as_ptr(),
-                Err(()) => {
-                    // Room for the block wherever it is aligned, and for the allocator's own words.
-                    let need = layout.size() + layout.align() + 4 * size_of::<usize>();
-                    if !arena.grow(need as u64) {
-                        return ptr::null_mut();
-                    }
-                }
+            if let Ok(block) = arena.heap.allocate_first_fit(layout) {
+                return block.as_ptr();
+            }
+            if !arena.grow(need as u64) {
+                return ptr::null_mut();
             }
         }
     }

@@ -32,7 +32,7 @@ pub(crate) fn scheduler(m: &'static M) -> ! {
     let rt = m::runtime();
     loop {
         let picked = find(rt, m);
-        perform::run(Pinned::new(), m, &picked);
+        perform::run(&Pinned::new(), m, &picked);
     }
 }
 
@@ -79,7 +79,9 @@ fn sleep(rt: &'static Runtime, m: &'static M, spin: Spin) {
         owner.counters().idle_nanos.add(clock::now().0.saturating_sub(since.0));
     }
     // Taken back or claimed, the P is counted as spinning. A claim whose note comes later costs one more look.
-    let _: Left = rt.idle.leave_idle(proc.id());
+    match rt.idle.leave_idle(proc.id()) {
+        Left::TookBack | Left::Claimed => {}
+    }
     // Relaxed: `go_idle` of this P releases it to `deadlock::check`.
     rt.wakeups.fetch_add(1, Ordering::Relaxed);
     m.note.clear();

@@ -39,16 +39,16 @@ mod goroutine;
 #[expect(unsafe_code, reason = "the global allocator hands out raw memory")]
 pub mod heap;
 mod idle;
-mod mailbox;
 #[expect(unsafe_code, reason = "finds a CPU's M through the word in its per-CPU block")]
 mod m;
+mod mailbox;
 mod panic;
 mod park;
 #[expect(unsafe_code, reason = "switches contexts")]
 mod perform;
 mod program;
-mod runtime;
 mod roll_call;
+mod runtime;
 pub mod stats;
 #[doc(hidden)]
 pub mod testing;
@@ -61,11 +61,11 @@ pub use machine::console::write_fmt as console_write;
 pub use go::{GoError, go, go_named, goexit, gosched, try_go};
 pub use mailbox::Mailbox;
 pub use panic::{fatal, throw};
-pub use park::{WaitReason, current, goid, goready, gopark, park, park_for_devices, unpark};
+pub use park::{WaitReason, current, goid, gopark, goready, park, park_for_devices, unpark};
 #[doc(hidden)]
 pub use program::{BOOT_CONFIG, start};
-pub use roll_call::roll_call;
 pub use program::{Program, Termination};
+pub use roll_call::roll_call;
 pub use sched::{GoRef, Goid};
 pub use stats::{num_cpu, num_goroutine};
 

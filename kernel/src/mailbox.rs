@@ -6,7 +6,7 @@ use core::fmt;
 use machine::lock::{Guard, Lock, Rank};
 use sched::GoRef;
 
-use crate::park::{WaitReason, goready, gopark};
+use crate::park::{WaitReason, gopark, goready};
 
 /// Holds at most one value: [`put`](Mailbox::put) waits while there is one, [`take`](Mailbox::take) while there is
 /// none. Any number of goroutines may do either; share it by `Arc` or as a `static`.

@@ -87,7 +87,7 @@ fn report(code: u8, what: fmt::Arguments<'_>) -> ! {
         console::emergency_write(format_args!("\n(and once more, in the report: {what})\n"));
         qemu::exit(code);
     }
-    console::emergency_write(format_args!("\n{what}\n{}\n", Place));
+    console::emergency_write(format_args!("\n{what}\n{Place}\n"));
     qemu::exit(code)
 }
 

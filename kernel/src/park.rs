@@ -10,6 +10,7 @@ use core::sync::atomic::Ordering;
 
 use machine::percpu::Pinned;
 use sched::pick::Place;
+use sched::status::Cancelled;
 use sched::{GoRef, Goid, Ready, Status};
 
 use crate::m;
@@ -75,12 +76,13 @@ pub fn gopark(reason: WaitReason, publish: impl FnOnce(GoRef) -> bool) {
     let stays = !publish(rt.table.handle(me));
     if stays || slot.status().get().0 == Status::Woken {
         // A wake that came meanwhile is what this park was for.
-        let _: sched::status::Cancelled = check(slot.status().cancel_park());
-        return;
+        match check(slot.status().cancel_park()) {
+            Cancelled::Unwoken | Cancelled::Woken => return,
+        }
     }
     m.proc().owner().counters().parks.add(1);
     let next = sched::pick::next_local(&m.proc().owner(), &rt.sources());
-    perform::leave(pinned, m, me, After::Parked(me), next);
+    perform::leave(&pinned, m, me, After::Parked(me), next);
 }
 
 /// Makes a parked goroutine runnable, on the CPU that calls. Go's `goready`.
@@ -98,8 +100,9 @@ pub fn goready(g: GoRef) {
     }
 }
 
-/// Parks for an interrupt of a device, which nobody has registered for yet: for ever. Other goroutines run on, and
-/// when there are none all CPUs sleep; that is no deadlock, because the outside may still wake the machine.
+/// Parks for an interrupt of a device, which nobody has registered for yet: for ever.
+///
+/// Other goroutines run on, and when there are none all CPUs sleep; that is no deadlock, because the outside may still wake the machine.
 pub fn park_for_devices() -> ! {
     loop {
         // Release: pairs with the Acquire in `deadlock::check`; the count is up before this P can go idle.
@@ -116,8 +119,9 @@ const NOTIFIED: u32 = 1;
 /// … or a goroutine that waits for one.
 const PARKED: u32 = 2;
 
-/// Waits until somebody calls [`unpark`] with this goroutine's handle, or returns at once if that happened since the
-/// last `park`. The semantics of `std::thread::park`: it may also return without cause, so callers check in a
+/// Waits until somebody calls [`unpark`] with this goroutine's handle.
+///
+/// Returns at once if that happened since the last `park`. The semantics of `std::thread::park`: it may also return without cause, so callers check in a
 /// loop what they wait for.
 ///
 /// What happens before `unpark` is visible after the `park` that it ends.

@@ -64,17 +64,16 @@ impl After {
 
 /// Leaves the goroutine `me` for `next`, or for the scheduler loop, and returns when it goes on: perhaps on
 /// another CPU, whose pin the caller then holds.
-pub(crate) fn leave(pinned: Pinned, m: &'static M, me: GoIndex, after: After, next: Option<Picked>) {
+pub(crate) fn leave(pinned: &Pinned, m: &'static M, me: GoIndex, after: After, next: Option<Picked>) {
     debug_assert_eq!(m.block.locks(), 1, "only the pin is held at a switch");
     let rt = m::runtime();
     let save = rt.slot(me).body().context();
-    let target = match next {
-        Some(picked) => start_running(rt, m, &picked),
-        None => {
-            m.set_current(None);
-            // SAFETY: the loop is suspended: it left for the goroutine that runs here now.
-            unsafe { m.g0().read() }
-        }
+    let target = if let Some(picked) = next {
+        start_running(rt, m, &picked)
+    } else {
+        m.set_current(None);
+        // SAFETY: the loop is suspended: it left for the goroutine that runs here now.
+        unsafe { m.g0().read() }
     };
     // SAFETY:
     // 1. The target is the suspended scheduler loop or a goroutine that was just moved to `Running`, which only
@@ -82,15 +81,15 @@ pub(crate) fn leave(pinned: Pinned, m: &'static M, me: GoIndex, after: After, ne
     // 2. `save` belongs to `me`, which nobody continues before `arrive` on the other side.
     // 3. Goroutines run with interrupts on, and the assertion above covers locks.
     let word = unsafe { context::switch(save, target, after.encode()) };
-    arrive(word, &pinned);
+    arrive(word, pinned);
 }
 
 /// Runs a goroutine from the scheduler loop until one leaves this CPU for the loop.
-pub(crate) fn run(pinned: Pinned, m: &'static M, picked: &Picked) {
+pub(crate) fn run(pinned: &Pinned, m: &'static M, picked: &Picked) {
     let target = start_running(m::runtime(), m, picked);
     // SAFETY: as in `leave`; the loop's own context is saved in this CPU's M, where only this CPU looks.
     let word = unsafe { context::switch(m.g0(), target, After::Scheduler.encode()) };
-    arrive(word, &pinned);
+    arrive(word, pinned);
 }
 
 /// Makes a picked goroutine the running one and returns its context.

@@ -19,7 +19,7 @@ tests::image! {
         ("fatal", "stack overflow: goroutine", recursion_without_end),
         ("fatal", "[deep]", an_overflow_says_who),
         ("fatal", "all goroutines are asleep - deadlock!", everybody_waits),
-        ("throw", "goready", a_ready_for_one_that_runs),
+        ("throw", "ready: the goroutine is running", a_ready_for_one_that_runs),
         ("throw", "begin_park", a_park_inside_a_park),
         ("throw", "read of a page that is not mapped at 0x0000000000000010", a_read_of_page_zero),
         ("throw", "write to a page that is read-only", a_write_to_text),

@@ -10,7 +10,9 @@ use alloc::vec::Vec;
 use core::hint::black_box;
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
-use gzero::{GoRef, current, go, go_named, goexit, gosched, num_goroutine, park, roll_call, stats, try_go, unpark};
+use gzero::{
+    GoRef, current, go, go_named, goexit, gosched, num_goroutine, park, roll_call, stats, try_go, unpark,
+};
 use tests::{Verdict, equal};
 
 tests::image! {
@@ -54,9 +56,9 @@ fn wait_until_alone() {
 }
 
 /// Starts `count` goroutines and waits for all of them.
-fn start_all(count: u64, f: impl Fn(u64) + Send + Sync + 'static) {
+fn start_all(count: usize, f: impl Fn(usize) + Send + Sync + 'static) {
     let f = Arc::new(f);
-    let left = Arc::new(AtomicU64::new(count));
+    let left = Arc::new(AtomicUsize::new(count));
     let me = current();
     for n in 0..count {
         let (f, left) = (Arc::clone(&f), Arc::clone(&left));
@@ -82,15 +84,20 @@ fn ten_thousand_run_once_each() -> Verdict {
     let runs: Arc<Vec<AtomicU32>> = Arc::new((0..10_000).map(|_| AtomicU32::new(0)).collect());
     let counts = Arc::clone(&runs);
     start_all(10_000, move |n| {
-        counts[n as usize].fetch_add(1, Ordering::Relaxed);
+        counts[n].fetch_add(1, Ordering::Relaxed);
         gosched();
     });
-    equal("goroutines that ran once", &runs.iter().filter(|r| r.load(Ordering::Relaxed) == 1).count(), &10_000)
+    equal(
+        "goroutines that ran once",
+        &runs.iter().filter(|r| r.load(Ordering::Relaxed) == 1).count(),
+        &10_000,
+    )
 }
 
 #[repr(align(64))]
 struct Aligned([u64; 8]);
 
+#[expect(clippy::large_stack_frames, reason = "a large closure is the case")]
 fn closures_arrive_whole() -> Verdict {
     let wrong = Arc::new(AtomicU32::new(0));
     let aligned = Aligned([1, 2, 3, 4, 5, 6, 7, 8]);
@@ -101,7 +108,7 @@ fn closures_arrive_whole() -> Verdict {
         count.fetch_add(u32::from(!place.is_multiple_of(64) || aligned.0[7] != 8), Ordering::Relaxed);
     });
     // Larger than the part of the first page that is used for closures: boxed.
-    let large = [0x5a_u8; 9_000];
+    let large = [0x5a_u8; 3_000];
     let count = Arc::clone(&wrong);
     run_and_wait(move || {
         let large = black_box(large);
@@ -179,13 +186,12 @@ fn locals_survive_switches() -> Verdict {
     let wrong = Arc::new(AtomicU64::new(0));
     let count = Arc::clone(&wrong);
     start_all(64, move |n| {
-        let words: [u64; 32] = core::array::from_fn(|i| n * 1000 + i as u64);
-        let (a, b, c, d, e, f) = (n, n + 1, n ^ 2, n | 4, n * 5, !n);
+        let words: [usize; 32] = core::array::from_fn(|i| n * 1000 + i);
+        let scalars = (n, n + 1, n ^ 2, n | 4, n * 5, !n);
         for _ in 0..200 {
             gosched();
-            let kept = black_box(words).iter().enumerate().all(|(i, word)| *word == n * 1000 + i as u64);
-            let registers = (black_box(a), black_box(b), black_box(c)) == (n, n + 1, n ^ 2)
-                && (black_box(d), black_box(e), black_box(f)) == (n | 4, n * 5, !n);
+            let kept = black_box(words).iter().enumerate().all(|(i, word)| *word == n * 1000 + i);
+            let registers = black_box(scalars) == (n, n + 1, n ^ 2, n | 4, n * 5, !n);
             count.fetch_add(u64::from(!kept || !registers), Ordering::Relaxed);
         }
     });
@@ -196,7 +202,7 @@ fn locals_survive_switches() -> Verdict {
 fn descend(depth: u64) -> u64 {
     let words = black_box([depth; 24]);
     let below = if depth == 0 { 0 } else { descend(depth - 1) };
-    if depth % 16 == 0 {
+    if depth.is_multiple_of(16) {
         gosched();
     }
     below + u64::from(words.iter().all(|word| *word == depth))
@@ -213,7 +219,7 @@ fn stacks_grow_page_by_page() -> Verdict {
 
 fn yielding_alternates() -> Verdict {
     // Two that only yield must both go on: each of the two waits for the other's step.
-    let steps = Arc::new(AtomicU64::new(0));
+    let steps = Arc::new(AtomicUsize::new(0));
     let shared = Arc::clone(&steps);
     start_all(2, move |n| {
         for step in 0..1_000 {
@@ -293,7 +299,7 @@ fn numbers_are_unique() -> Verdict {
     let found = Arc::clone(&ids);
     start_all(500, move |n| {
         let id = gzero::goid();
-        found[n as usize].store(id.get(), Ordering::Relaxed);
+        found[n].store(id.get(), Ordering::Relaxed);
     });
     let mut ids: Vec<u64> = ids.iter().map(|id| id.load(Ordering::Relaxed)).collect();
     ids.sort_unstable();

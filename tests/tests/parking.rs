@@ -9,7 +9,8 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use gzero::{
-    GoRef, Mailbox, WaitReason, current, go, go_named, goready, gopark, gosched, num_goroutine, park, stats, unpark,
+    GoRef, Mailbox, WaitReason, current, go, go_named, gopark, goready, gosched, num_goroutine, park, stats,
+    unpark,
 };
 use tests::{Random, Verdict, equal};
 
@@ -100,11 +101,9 @@ fn ready_races_with_park() -> Verdict {
             for _ in 0..ROUNDS {
                 gopark(WaitReason::Park, |me| {
                     // The other side has taken the last one: it readied this goroutine.
-                    parks.1.try_put(me).ok();
+                    assert_eq!(parks.1.try_put(me), Ok(()));
                     // Let the other side come in before the switch, now and then.
-                    for _ in 0..random.below(40) {
-                        core::hint::spin_loop();
-                    }
+                    (0..random.below(40)).for_each(|_| core::hint::spin_loop());
                     true
                 });
                 count.fetch_add(1, Ordering::Relaxed);
@@ -124,44 +123,35 @@ fn ready_races_with_park() -> Verdict {
     equal("parks that ended", &woken.load(Ordering::Relaxed), &(ROUNDS * pairs as u64))
 }
 
-/// Two goroutines that take turns while all other CPUs, and between turns their own, sleep: each turn needs a wake-up
-/// that arrives. One that is lost leaves all CPUs asleep, and the deadlock detector says so.
+/// Two goroutines that take turns while all other CPUs, and between turns their own, sleep.
+///
+/// Each turn needs a wake-up that arrives. One that is lost leaves all CPUs asleep, and the deadlock detector says so.
 fn wakes_reach_sleeping_cpus() -> Verdict {
-    const TURNS: u64 = 20_000;
     let turn = Arc::new(AtomicU64::new(0));
-    let ping = {
-        let turn = Arc::clone(&turn);
-        let main = current();
-        go_named("pong", move || {
-            loop {
-                let now = turn.load(Ordering::Acquire);
-                if now >= TURNS {
-                    break;
-                }
-                if now % 2 == 1 {
-                    turn.store(now + 1, Ordering::Release);
-                    unpark(main);
-                } else {
-                    park();
-                }
-            }
-        })
-    };
+    let (shared, main) = (Arc::clone(&turn), current());
+    let pong = go_named("pong", move || take_turns(&shared, 1, main));
+    take_turns(&turn, 0, pong);
+    wait_until_alone();
+    equal("turns", &turn.load(Ordering::Relaxed), &TURNS)
+}
+
+const TURNS: u64 = 20_000;
+
+/// Takes every turn whose number has this remainder by two, and wakes the other.
+fn take_turns(turn: &AtomicU64, parity: u64, other: GoRef) {
     loop {
         let now = turn.load(Ordering::Acquire);
         if now >= TURNS {
             break;
         }
-        if now.is_multiple_of(2) {
+        if now % 2 == parity {
             turn.store(now + 1, Ordering::Release);
-            unpark(ping);
+            unpark(other);
         } else {
             park();
         }
     }
-    unpark(ping);
-    wait_until_alone();
-    equal("turns", &turn.load(Ordering::Relaxed), &TURNS)
+    unpark(other);
 }
 
 fn one_wakes_many() -> Verdict {

@@ -22,6 +22,8 @@
 
 use core::arch::naked_asm;
 
+use crate::address::at;
+
 /// A suspended context: the value of its stack pointer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(transparent)]
@@ -42,7 +44,7 @@ impl Context {
 pub type Entry = extern "C" fn(word: u64, argument: u64) -> !;
 
 /// Words that `prepare` puts on the stack: six registers and a return address.
-const PREPARED_WORDS: u64 = 7;
+const PREPARED_WORDS: usize = 7;
 
 /// Lays out a new context on a stack.
 ///
@@ -51,9 +53,9 @@ const PREPARED_WORDS: u64 = 7;
 /// 2. The stack stays valid as long as the context is used.
 pub unsafe fn prepare(top: u64, entry: Entry, argument: u64) -> Context {
     debug_assert!(top.is_multiple_of(16));
-    let rsp = top - PREPARED_WORDS * 8;
+    let rsp = top - size_of::<[u64; PREPARED_WORDS]>() as u64;
     let words = [0, 0, 0, argument, entry as *const () as u64, 0, start as *const () as u64];
-    let place: *mut [u64; PREPARED_WORDS as usize] = core::ptr::with_exposed_provenance_mut(rsp as usize);
+    let place: *mut [u64; PREPARED_WORDS] = at(rsp);
     // SAFETY: condition 1.
     unsafe { place.write(words) };
     Context(rsp)

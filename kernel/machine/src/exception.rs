@@ -8,6 +8,7 @@ use core::fmt;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 use bitflags::bitflags;
+use x86_64::VirtAddr;
 use x86_64::registers::control::{Cr2, Cr3};
 
 use crate::entry::Frame;
@@ -85,7 +86,7 @@ pub(crate) fn handle(frame: &Frame) {
         die(&Fatal::Exception(frame));
     }
     // The fault's address, or 0 if the CPU left something that is no address.
-    let address = Cr2::read().map_or(0, |a| a.as_u64());
+    let address = Cr2::read().map_or(0, VirtAddr::as_u64);
     let absent = !PageFaultCode::from_bits_retain(frame.error).contains(PageFaultCode::PROTECTION);
     if !absent {
         die(&Fatal::Exception(frame));
@@ -135,7 +136,7 @@ impl fmt::Display for Frame {
         }
         writeln!(f, ")")?;
         if vector == Vector::PAGE_FAULT {
-            let address = Cr2::read().map_or(0, |a| a.as_u64());
+            let address = Cr2::read().map_or(0, VirtAddr::as_u64);
             writeln!(f, "  {} at {address:#018x}", kind(self.error))?;
         }
         writeln!(f, "  rip {:#018x}  rsp {:#018x}  rflags {:#x}", self.rip, self.rsp, self.rflags)?;

@@ -19,6 +19,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 use bootloader_api::info::{MemoryRegion, MemoryRegionKind};
 
+use crate::address::{at, size};
 use crate::lock::{Guard, Lock, Rank};
 use crate::percpu;
 use crate::window::PhysWindow;
@@ -29,8 +30,9 @@ pub const FRAME_SIZE: u64 = 4096;
 /// Memory below this line is left to the start-up code of application processors.
 pub const LOW_MEMORY_END: u64 = 0x10_0000;
 
-/// Memory below this line is handed out last. Old devices reach no further, and the boot loader's code lay there:
-/// an emulator with many CPUs spends seconds on dropping its translations when they are overwritten.
+/// Memory below this line is handed out last.
+///
+/// Old devices reach no further, and the boot loader's code lay there: an emulator with many CPUs spends seconds on dropping its translations when they are overwritten.
 const DMA_END: u64 = 0x100_0000;
 
 /// Regions that the cursor can walk. Firmware reports up to about 130, most of them adjacent.
@@ -175,7 +177,7 @@ impl Pool {
     }
 
     fn link(&self, frame: u64) -> *mut u64 {
-        ptr::with_exposed_provenance_mut((self.window.base + frame) as usize)
+        at(self.window.base + frame)
     }
 
     fn advance(&mut self) -> Option<u64> {
@@ -206,7 +208,7 @@ pub fn alloc_zeroed() -> Option<Frame> {
     let start = held.0.link(frame.0);
     drop(held);
     // SAFETY: the frame is ours alone and mapped writable in the physical window.
-    unsafe { ptr::write_bytes(start, 0, FRAME_SIZE as usize / size_of::<u64>()) };
+    unsafe { ptr::write_bytes(start, 0, size(FRAME_SIZE) / size_of::<u64>()) };
     Some(frame)
 }
 

@@ -60,6 +60,10 @@ struct Pointer {
     base: u64,
 }
 
+/// Offset of the table's last byte.
+const LIMIT: u16 = 256 * 16 - 1;
+const _: () = assert!(size_of::<Table>() == LIMIT as usize + 1);
+
 static TABLE: spin::Once<Table> = spin::Once::new();
 static HANDLERS: [AtomicUsize; 256] = [const { AtomicUsize::new(0) }; 256];
 
@@ -67,18 +71,20 @@ static HANDLERS: [AtomicUsize; 256] = [const { AtomicUsize::new(0) }; 256];
 ///
 /// The CPU's segments ([`crate::gdt::load`]) and per-CPU block are in place.
 pub fn load() {
-    let table = TABLE.call_once(|| {
-        let mut gates = [Gate::new(0, Ist::Exception); 256];
-        for (vector, gate) in (0u8..=255).zip(&mut gates) {
-            let stub = entry::stubs_start() + u64::from(vector) * entry::STUB_SIZE;
-            *gate = Gate::new(stub, Ist::of(Vector(vector)));
-        }
-        Table(gates)
-    });
-    let limit = (size_of::<Table>() - 1) as u16;
-    let pointer = Pointer { limit, base: core::ptr::from_ref(table).addr() as u64 };
+    let table = TABLE.call_once(build);
+    let pointer = Pointer { limit: LIMIT, base: core::ptr::from_ref(table).addr() as u64 };
     // SAFETY: the table lives for ever, all its gates lead to stubs, and the slots they name have stacks.
     unsafe { asm!("lidt [{}]", in(reg) &raw const pointer, options(readonly, nostack, preserves_flags)) };
+}
+
+#[expect(clippy::large_stack_frames, reason = "runs once, on the boot CPU's stack of 128 KiB")]
+fn build() -> Table {
+    let mut gates = [Gate::new(0, Ist::Exception); 256];
+    for (vector, gate) in (0u8..=255).zip(&mut gates) {
+        let stub = entry::stubs_start() + u64::from(vector) * entry::STUB_SIZE;
+        *gate = Gate::new(stub, Ist::of(Vector(vector)));
+    }
+    Table(gates)
 }
 
 /// Sets the handler of a vector. Maskable vectors are acknowledged before the handler runs.

@@ -1,4 +1,4 @@
-//! Mechanisms of an x86_64 machine: processors, interrupts, memory, stacks, clocks, consoles.
+//! Mechanisms of an x86-64 machine: processors, interrupts, memory, stacks, clocks, consoles.
 //!
 //! This crate acts and does not decide. It knows CPUs and stacks, but not what runs on them. Calls upwards go
 //! through functions that the kernel registers ([`idt::register`], [`exception::on_fatal`]).
@@ -23,6 +23,7 @@
 extern crate alloc;
 
 pub mod acpi;
+pub mod address;
 pub mod apic;
 mod calibrate;
 pub mod clock;

@@ -22,6 +22,7 @@ use x86_64::PhysAddr;
 use x86_64::registers::control::{Cr3, Cr3Flags};
 use x86_64::structures::paging::PhysFrame;
 
+use crate::address::{at, size};
 use crate::frames::{self, FRAME_SIZE, Frame};
 use crate::lock::{Lock, Rank};
 use crate::window::PhysWindow;
@@ -136,7 +137,7 @@ fn entry(table: u64, index: u64) -> &'static AtomicU64 {
     let address = window.base + table + index * size_of::<u64>() as u64;
     // SAFETY: tables are never freed, lie within the window (checked above), are aligned to 8, and every access
     // to them is atomic.
-    unsafe { AtomicU64::from_ptr(core::ptr::with_exposed_provenance_mut(address as usize)) }
+    unsafe { AtomicU64::from_ptr(at(address)) }
 }
 
 /// Index into the table of `level` (4 is the root) for an address.
@@ -229,7 +230,7 @@ fn set_leaf(slot: &AtomicU64, address: u64, frame: Frame, purpose: Use) -> Resul
 /// # Errors
 /// [`MapError`]; pages mapped so far stay mapped, and the count of them is what a caller may use.
 pub fn map_fresh(address: u64, length: u64) -> Result<(), (MapError, u64)> {
-    for offset in (0..length).step_by(FRAME_SIZE as usize) {
+    for offset in (0..length).step_by(size(FRAME_SIZE)) {
         let frame = frames::alloc().ok_or((MapError::NoMemory, offset))?;
         map(address + offset, frame, Use::Data).map_err(|e| (e, offset))?;
     }

@@ -166,12 +166,7 @@ impl Start {
             candidate.send_sipi(page);
         }
         clock::spin_for(SIPI_DELAY);
-        for candidate in self.reachable() {
-            // Acquire: pairs with the Release of `claim`.
-            if candidate.state.load(Ordering::Acquire) == STARTING {
-                candidate.send_sipi(page);
-            }
-        }
+        self.in_state(STARTING).for_each(|candidate| candidate.send_sipi(page));
         since
     }
 
@@ -182,20 +177,11 @@ impl Start {
         let mut online = 0;
         loop {
             let now = clock::now();
-            let again = now.0 - last_ping.0 >= PING_INTERVAL.0;
-            let mut count = 0;
-            for candidate in self.reachable() {
-                match candidate.state.load(Ordering::Acquire) {
-                    ONLINE => count += 1,
-                    ARRIVED if again => {
-                        apic::send(Ipi::Fixed(Vector::PING), Target::One(candidate.apic_id));
-                    }
-                    _ => {}
-                }
-            }
-            if again {
+            if now.0 - last_ping.0 >= PING_INTERVAL.0 {
                 last_ping = now;
+                self.in_state(ARRIVED).for_each(Candidate::ping);
             }
+            let count = self.in_state(ONLINE).count();
             if count > online {
                 (online, last_progress) = (count, now);
             }
@@ -204,6 +190,12 @@ impl Start {
             }
             core::hint::spin_loop();
         }
+    }
+
+    /// The reachable CPUs that are in a state at this moment.
+    fn in_state(&self, state: u32) -> impl Iterator<Item = &Candidate> {
+        // Acquire: pairs with the Release of the step that led there.
+        self.reachable().filter(move |c| c.state.load(Ordering::Acquire) == state)
     }
 
     fn report(&'static self, since: Nanos) -> Vec<Report> {
@@ -237,6 +229,10 @@ impl Candidate {
         apic::send(Ipi::Startup { page }, Target::One(self.apic_id));
         // Relaxed: only the boot CPU counts.
         self.sipis.store(self.sipis.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    fn ping(&self) {
+        apic::send(Ipi::Fixed(Vector::PING), Target::One(self.apic_id));
     }
 
     /// Step 1: false if the boot CPU has given up.
@@ -305,5 +301,6 @@ fn pinged() {
     };
     candidate.online_at.store(clock::now().0, Ordering::Relaxed);
     // Release: publishes `online_at`. A failure means that it is online or abandoned already.
-    candidate.state.compare_exchange(ARRIVED, ONLINE, Ordering::Release, Ordering::Relaxed).ok();
+    let step = candidate.state.compare_exchange(ARRIVED, ONLINE, Ordering::Release, Ordering::Relaxed);
+    debug_assert!(step != Err(STARTING), "interrupts are on only after the arrival");
 }

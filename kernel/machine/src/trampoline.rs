@@ -20,6 +20,7 @@ use core::sync::atomic::AtomicU32;
 
 use bootloader_api::info::{MemoryRegion, MemoryRegionKind};
 
+use crate::address::{at, size};
 use crate::control;
 use crate::frames::{FRAME_SIZE, LOW_MEMORY_END};
 use crate::paging::{self, Entry};
@@ -28,7 +29,7 @@ use crate::paging::{self, Entry};
 const PARAMETERS: usize = 0xf00;
 /// Offset of the word in the code that says where its long-mode part begins.
 const LONG_MODE_WORD: usize = 4;
-/// EFER. Intel SDM vol. 4, "IA32_EFER".
+/// EFER. Intel SDM vol. 4, "`IA32_EFER`".
 const EFER: u32 = 0xc000_0080;
 /// Selectors of the table in [`Parameters`].
 const CODE: u16 = 0x08;
@@ -82,16 +83,17 @@ pub type Main = extern "C" fn(ticket: u32) -> !;
 ///
 /// # Errors
 /// [`TrampolineError`].
+#[expect(clippy::cast_possible_truncation, reason = "the page and what lies in it are below 1 MiB")]
 pub fn install(map: &[MemoryRegion], stacks: &'static [u64], main: Main) -> Result<u8, TrampolineError> {
     let pages = low_pages(map).ok_or(TrampolineError::NoLowMemory)?;
     let page = pages[0];
     write_tables(pages);
-    let code: *const u8 = ptr::with_exposed_provenance(code as *const () as usize);
+    let code: *const u8 = (code as *const ()).cast();
     // SAFETY: the page is unused memory in the window, and the code with its data is shorter than a page.
     unsafe { ptr::copy_nonoverlapping(code, low(page), PARAMETERS) };
     let gdt = page as u32 + (PARAMETERS + offset_of!(Parameters, gdt)) as u32;
     // SAFETY: `code` carries the offset of its long-mode part in this word.
-    let offset = unsafe { code.add(LONG_MODE_WORD).cast::<u16>().read_unaligned() };
+    let offset = unsafe { code.wrapping_add(LONG_MODE_WORD).cast::<u16>().read_unaligned() };
     let long_mode = page as u32 + u32::from(offset);
     let state = control::REGISTERS;
     let parameters = Parameters {
@@ -113,17 +115,18 @@ pub fn install(map: &[MemoryRegion], stacks: &'static [u64], main: Main) -> Resu
         main: main as *const () as u64,
     };
     // SAFETY: as above; the offset is a multiple of 16 and the structure fits behind it.
-    unsafe { low(page + PARAMETERS as u64).cast::<Parameters>().write(parameters) };
+    unsafe { low::<Parameters>(page + PARAMETERS as u64).write(parameters) };
     Ok((page / FRAME_SIZE) as u8)
 }
 
+#[expect(clippy::cast_possible_truncation, reason = "that is what halves are")]
 const fn halves(value: u32) -> [u16; 2] {
     [value as u16, (value >> 16) as u16]
 }
 
 /// A low physical address in the window.
-fn low(physical: u64) -> *mut u8 {
-    ptr::with_exposed_provenance_mut((paging::window().base + physical) as usize)
+fn low<T>(physical: u64) -> *mut T {
+    at(paging::window().base + physical)
 }
 
 /// Free pages below 640 KiB. Page 0 holds firmware data and stays alone.
@@ -136,7 +139,7 @@ fn low_pages(map: &[MemoryRegion]) -> Option<[u64; PAGES]> {
         .filter(|region| region.kind == MemoryRegionKind::Usable)
         .flat_map(|region| {
             let start = region.start.max(FRAME_SIZE).next_multiple_of(FRAME_SIZE);
-            (start..region.end.min(CONVENTIONAL_END)).step_by(FRAME_SIZE as usize)
+            (start..region.end.min(CONVENTIONAL_END)).step_by(size(FRAME_SIZE))
         })
         .filter(|page| map.iter().any(|r| r.start <= *page && page + FRAME_SIZE <= r.end));
     for slot in &mut found {
@@ -147,13 +150,15 @@ fn low_pages(map: &[MemoryRegion]) -> Option<[u64; PAGES]> {
 
 /// A level-4 table with the kernel's upper half and one page of the lower: the start-up page, executable.
 fn write_tables([page, root, level3, level2, level1]: [u64; PAGES]) {
-    let table = |physical: u64| low(physical).cast::<u64>();
+    let table = low::<u64>;
     for target in [root, level3, level2, level1] {
         // SAFETY: unused memory in the window.
         unsafe { table(target).write_bytes(0, 512) };
     }
     // SAFETY: both are whole tables; the kernel's upper half stays as it is from here on.
-    unsafe { ptr::copy_nonoverlapping(table(paging::root()).add(256), table(root).add(256), 256) };
+    unsafe {
+        ptr::copy_nonoverlapping(table(paging::root()).wrapping_add(256), table(root).wrapping_add(256), 256);
+    };
     let link = (Entry::PRESENT | Entry::WRITABLE).bits();
     // SAFETY: the first entry of each table leads to the low 2 MiB.
     unsafe { table(root).write(level3 | link) };
@@ -162,7 +167,7 @@ fn write_tables([page, root, level3, level2, level1]: [u64; PAGES]) {
     // SAFETY: as above.
     unsafe { table(level2).write(level1 | link) };
     // SAFETY: the page lies below 640 KiB, so its number is an index into the table.
-    unsafe { table(level1).add((page / FRAME_SIZE) as usize).write(page | link) };
+    unsafe { table(level1).wrapping_add(size(page / FRAME_SIZE)).write(page | link) };
 }
 
 /// The code that is copied. Runs in real mode, then in long mode, at the page's physical address.

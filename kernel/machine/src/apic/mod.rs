@@ -19,7 +19,7 @@ use crate::paging::MapError;
 use crate::vector::Vector;
 use icr::{Ipi, Target};
 
-/// IA32_APIC_BASE. Intel SDM vol. 3A, "Local APIC Status and Location" and "Extended XAPIC (x2APIC)".
+/// `IA32_APIC_BASE`. Intel SDM vol. 3A, "Local APIC Status and Location" and "Extended XAPIC (x2APIC)".
 const APIC_BASE: u32 = 0x1b;
 const BASE_X2APIC_ENABLE: u64 = 1 << 10;
 const BASE_ENABLE: u64 = 1 << 11;

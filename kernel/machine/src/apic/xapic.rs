@@ -3,10 +3,10 @@
 //! Intel SDM vol. 3A, "Local APIC" (register address map).
 
 use core::hint;
-use core::ptr;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::icr::{self, SEND_PENDING, Target};
+use crate::address::at;
 use crate::paging::{self, MapError};
 
 const ICR_LOW: u32 = 0x300;
@@ -25,7 +25,7 @@ pub(super) fn map(physical: u64) -> Result<(), MapError> {
 }
 
 fn register(offset: u32) -> *mut u32 {
-    ptr::with_exposed_provenance_mut((BASE.load(Ordering::Relaxed) + u64::from(offset)) as usize)
+    at(BASE.load(Ordering::Relaxed) + u64::from(offset))
 }
 
 pub(super) fn read(offset: u32) -> u32 {
