@@ -113,6 +113,14 @@ impl Random {
         self.0 ^= self.0 << 17;
         (self.0 >> 11) % limit
     }
+
+    /// An index into something of this length, which is not 0.
+    ///
+    /// # Panics
+    /// Never: what is below a `usize` is one.
+    pub fn index(&mut self, length: usize) -> usize {
+        usize::try_from(self.below(length as u64)).expect("below a usize")
+    }
 }
 
 /// Makes a test image of functions.

@@ -84,13 +84,13 @@ fn the_heap_keeps_its_blocks_apart() -> Verdict {
     let mut random = Random::new(1);
     let mut blocks: Vec<Vec<u8>> = Vec::new();
     for round in 0..2_000u32 {
-        let size = random.below(3_000) as usize + 1;
+        let size = random.index(3_000) + 1;
         let mark = round.to_le_bytes()[0];
         let block = alloc::vec![mark; size];
         if blocks.len() < 64 {
             blocks.push(block);
         } else {
-            let at = random.below(64) as usize;
+            let at = random.index(64);
             let old = core::mem::replace(&mut blocks[at], block);
             let first = old[0];
             equal("whole block", &old.iter().all(|byte| *byte == first), &true)?;
@@ -110,6 +110,7 @@ fn the_heap_gets_back_what_it_gave() -> Verdict {
 #[repr(align(4096))]
 struct Page([u8; 4096]);
 
+#[expect(clippy::large_stack_frames, reason = "the page is built on the stack before it is boxed")]
 fn large_and_aligned_blocks() -> Verdict {
     let page = Box::new(Page([1; 4096]));
     equal("address of a page modulo 4096", &(core::ptr::from_ref(&*page).addr() % 4096), &0)?;
