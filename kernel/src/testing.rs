@@ -30,6 +30,17 @@ pub fn hang() -> ! {
     }
 }
 
+/// Halts this CPU with an interrupt pending, and returns how many times: the interrupt has to end each halt.
+pub fn halt_with_interrupt_pending(rounds: u32) -> u32 {
+    let _pinned = Pinned::new();
+    for _ in 0..rounds {
+        irq::disable();
+        apic::send(Ipi::Fixed(Vector::WAKE), Target::Myself);
+        irq::enable_and_halt();
+    }
+    rounds
+}
+
 /// Vector that the last interrupt of [`interrupt_self`] came in with, and how many came.
 static SEEN: [AtomicU32; 2] = [const { AtomicU32::new(0) }; 2];
 

@@ -18,6 +18,7 @@ tests::image! {
         no_page_is_writable_and_executable,
         low_memory_is_not_mapped,
         every_vector_has_an_entry,
+        a_pending_interrupt_ends_the_halt,
         time_does_not_run_backwards,
         the_heap_keeps_its_blocks_apart,
         the_heap_gets_back_what_it_gave,
@@ -65,6 +66,11 @@ fn every_vector_has_an_entry() -> Verdict {
         equal("interrupts that came", &gzero::testing::interrupt_self(vector), &1)?;
     }
     Ok(())
+}
+
+/// With any instruction between `sti` and `hlt` the interrupt is handled first, and the CPU then sleeps for ever.
+fn a_pending_interrupt_ends_the_halt() -> Verdict {
+    equal("halts that ended", &gzero::testing::halt_with_interrupt_pending(1_000), &1_000)
 }
 
 fn time_does_not_run_backwards() -> Verdict {

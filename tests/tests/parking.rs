@@ -9,8 +9,8 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use gzero::{
-    GoRef, Mailbox, WaitReason, current, go, go_named, gopark, goready, gosched, num_goroutine, park, stats,
-    unpark,
+    GoRef, Mailbox, WaitReason, current, go, go_named, gopark, goready, gosched, num_goroutine, park,
+    roll_call, stats, unpark,
 };
 use tests::{Random, Verdict, equal};
 
@@ -21,6 +21,7 @@ tests::image! {
         a_ready_inside_publish_is_not_lost,
         a_park_can_be_cancelled,
         ready_races_with_park,
+        turns_are_taken,
         wakes_reach_sleeping_cpus,
         one_wakes_many,
         mailboxes_deliver_each_value_once,
@@ -123,10 +124,23 @@ fn ready_races_with_park() -> Verdict {
     equal("parks that ended", &woken.load(Ordering::Relaxed), &(ROUNDS * pairs as u64))
 }
 
-/// Two goroutines that take turns while all other CPUs, and between turns their own, sleep.
+/// All CPUs are needed at once, over and over, and in between they fall asleep.
 ///
-/// Each turn needs a wake-up that arrives. One that is lost leaves all CPUs asleep, and the deadlock detector says so.
+/// The delay between the rounds is random, so that the wake-ups meet every instant of falling asleep. One that is lost
+/// leaves a CPU missing for ever.
 fn wakes_reach_sleeping_cpus() -> Verdict {
+    let procs = stats::gomaxprocs();
+    let mut random = Random::new(7);
+    for _ in 0..12_000 / (procs * procs) {
+        equal("CPUs that came", &(roll_call() as usize), &procs)?;
+        (0..random.below(3_000)).for_each(|_| core::hint::spin_loop());
+    }
+    wait_until_alone();
+    Ok(())
+}
+
+/// Two goroutines that take turns by park and unpark.
+fn turns_are_taken() -> Verdict {
     let turn = Arc::new(AtomicU64::new(0));
     let (shared, main) = (Arc::clone(&turn), current());
     let pong = go_named("pong", move || take_turns(&shared, 1, main));

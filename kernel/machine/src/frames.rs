@@ -215,7 +215,7 @@ pub fn alloc_zeroed() -> Option<Frame> {
 /// Gives a frame back.
 ///
 /// # Safety
-/// 1. The frame came from [`alloc`] or [`alloc_zeroed`] and was not given back since.
+/// 1. The frame came from [`alloc()`] or [`alloc_zeroed`] and was not given back since.
 /// 2. No CPU can reach it through any mapping or stale TLB entry.
 pub unsafe fn free(frame: Frame) {
     let mut held = Held::take();

@@ -69,7 +69,11 @@ pub fn disable() {
 /// after the next instruction (Intel SDM vol. 2B, "STI"), so an interrupt that came between the check and
 /// the `hlt` ends the `hlt` at once: there is no window in which it is handled first and the CPU then
 /// sleeps through it. Returns with interrupts on.
+///
+/// # Panics
+/// In debug builds, when interrupts are on: then the last check proves nothing.
 pub fn enable_and_halt() {
+    debug_assert!(!enabled(), "halting with interrupts on loses a wake-up that came since the last check");
     // SAFETY: both instructions in one block, so that nothing comes between them.
     unsafe { asm!("sti", "hlt", options(nostack, preserves_flags)) };
 }

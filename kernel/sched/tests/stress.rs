@@ -26,15 +26,18 @@ fn g(n: u32) -> GoIndex {
 /// Goroutines that go round, and how many the thieves took.
 struct Round {
     queued: Vec<AtomicBool>,
-    stolen: AtomicU32,
+    thefts: AtomicU32,
+    /// A goroutine came out of a queue that it was not in.
+    doubled: AtomicBool,
     done: AtomicBool,
 }
 
 impl Round {
     /// A goroutine was taken out of a queue.
     fn took(&self, g: GoIndex) {
-        let queued = self.queued[g.get() as usize].swap(false, Ordering::AcqRel);
-        assert!(queued, "goroutine {} came out of a queue that it is not in", g.get());
+        if !self.queued[g.get() as usize].swap(false, Ordering::AcqRel) {
+            self.doubled.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Steals until the owner is done and nothing is left.
@@ -43,7 +46,7 @@ impl Round {
         while !self.done.load(Ordering::Acquire) || !queue.is_empty() {
             if let Some(stolen) = queue.steal_into(&mine.local(), StealNext::Yes) {
                 self.took(stolen.g);
-                self.stolen.fetch_add(1, Ordering::Relaxed);
+                self.thefts.fetch_add(1, Ordering::Relaxed);
             }
             while let Some(popped) = mine.local().pop() {
                 self.took(popped.g);
@@ -62,43 +65,59 @@ impl Round {
     }
 }
 
+/// One step of the owner: queues a goroutine that is in no queue, and may take one.
+fn owner_step(round: &Round, queue: &RunQueue, table: &Table<()>, rng: &mut Rng) {
+    let (local, n) = (queue.local(), rng.below(GOROUTINES));
+    if !round.queued[n as usize].load(Ordering::Acquire) {
+        round.queued[n as usize].store(true, Ordering::Release);
+        let overflow = if n % 2 == 0 { local.put_next(g(n)) } else { local.push_back(g(n)) };
+        round.took_overflow(table, overflow);
+    }
+    if rng.below(2) == 0
+        && let Some(popped) = local.pop()
+    {
+        round.took(popped.g);
+    }
+}
+
+const GOROUTINES: u32 = 1024;
+
 #[test]
 fn an_owner_and_three_thieves_lose_and_double_nothing() {
-    const GOROUTINES: u32 = 1024;
     const THEFTS: u32 = 100_000;
+    const STEPS: u32 = 100_000_000;
     let queue = RunQueue::new();
     let table = Table::new(GOROUTINES).expect("memory");
     while table.grow(|_| ()).is_ok() {}
-    let queued = (0..GOROUTINES).map(|_| AtomicBool::new(false)).collect();
-    let round = Round { queued, stolen: AtomicU32::new(0), done: AtomicBool::new(false) };
+    let round = Round {
+        queued: (0..GOROUTINES).map(|_| AtomicBool::new(false)).collect(),
+        thefts: AtomicU32::new(0),
+        doubled: AtomicBool::new(false),
+        done: AtomicBool::new(false),
+    };
     thread::scope(|scope| {
         for _ in 0..3 {
             scope.spawn(|| round.thief(&queue));
         }
-        let (local, mut rng) = (queue.local(), Rng(1));
+        let mut rng = Rng(1);
         // Until the thieves had their part, however the host runs the threads.
-        while round.stolen.load(Ordering::Relaxed) < THEFTS {
-            let n = rng.below(GOROUTINES);
-            if !round.queued[n as usize].load(Ordering::Acquire) {
-                round.queued[n as usize].store(true, Ordering::Release);
-                let overflow = if n % 2 == 0 { local.put_next(g(n)) } else { local.push_back(g(n)) };
-                round.took_overflow(&table, overflow);
-            }
-            let popped = if rng.below(2) == 0 { local.pop() } else { None };
-            if let Some(popped) = popped {
-                round.took(popped.g);
+        for _ in 0..STEPS {
+            owner_step(&round, &queue, &table, &mut rng);
+            if round.thefts.load(Ordering::Relaxed) >= THEFTS || round.doubled.load(Ordering::Relaxed) {
+                break;
             }
         }
         round.done.store(true, Ordering::Release);
     });
+    assert!(!round.doubled.into_inner(), "a goroutine came out of a queue that it was not in");
     assert!(!round.queued.iter().any(|queued| queued.load(Ordering::Relaxed)), "a goroutine was lost");
 }
 
 /// Children of each goroutine of the tree, and how deep it is.
 const FANOUT: u32 = 5;
-const DEPTH: u32 = 5;
+const DEPTH: u32 = 3;
 const CPUS: u32 = 6;
-const ROUNDS: u32 = 100;
+const ROUNDS: u32 = 4000;
 
 /// What a goroutine of the tree knows.
 #[derive(Default)]
@@ -308,14 +327,11 @@ impl Machine {
         }
     }
 
-    /// The boot CPU: starts a tree for every word it gets, and takes part while it has work of its own. Every
-    /// round starts with the other CPUs asleep or about to be.
+    /// The boot CPU: starts a tree for every word it gets, while the others fall asleep after the one before,
+    /// and runs nothing itself. If the wake-up for the root is lost, the machine sleeps for ever.
     fn boot_cpu(&self, p: &Processor, rounds: &mpsc::Receiver<()>) {
         while rounds.recv().is_ok() {
             self.spawn(p, DEPTH, None);
-            while let Some(picked) = pick::next_local(&p.owner(), &self.sources()) {
-                self.run(p, picked.g);
-            }
         }
     }
 

@@ -1,0 +1,193 @@
+//! What is checked, in which order: quick things first.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::suite::images::Image;
+use crate::suite::step::{Action, Run, Step, Wanted};
+use crate::verdict::code;
+
+/// The test image whose cases all have to be called failures.
+const CONTROLS: &str = "must_fail";
+
+/// The test image whose cases all die: a boot for each, so it gets only the fast machines below.
+const DEATHS: &str = "dies";
+const FAST: [&str; 4] = ["smp1-bios-x2apic", "smp4-bios-x2apic", "smp2-bios-xapic", "smp8-bios-xapic"];
+
+/// Machines for each test image: every value of CPUs, firmware and APIC mode. BIOS mostly, as it boots faster.
+const MACHINES: [(&str, &str); 8] = [
+    ("smp1-bios-x2apic", "--smp 1 --firmware bios --cpu max"),
+    ("smp2-bios-x2apic", "--smp 2 --firmware bios --cpu max"),
+    ("smp4-bios-x2apic", "--smp 4 --firmware bios --cpu max"),
+    ("smp8-bios-x2apic", "--smp 8 --firmware bios --cpu max"),
+    ("smp2-bios-xapic", "--smp 2 --firmware bios --cpu qemu64"),
+    ("smp8-bios-xapic", "--smp 8 --firmware bios --cpu qemu64"),
+    ("smp4-uefi-x2apic", "--smp 4 --firmware uefi --cpu max"),
+    ("smp1-uefi-xapic", "--smp 1 --firmware uefi --cpu qemu64"),
+];
+
+/// Machines for the main program: name, options, CPUs that come online.
+const MAIN: [(&str, &str, u32); 15] = [
+    ("smp1", "--smp 1", 1),
+    ("smp2", "--smp 2", 2),
+    ("smp3", "--smp 3", 3),
+    ("smp4", "", 4),
+    ("smp8", "--smp 8", 8),
+    ("smp64", "--smp 64", 64),
+    ("smp255", "--smp 255", 255),
+    ("smp288", "--smp 288", 288),
+    ("max", "--cpu max", 4),
+    ("qemu64", "--cpu qemu64", 4),
+    ("uefi", "--firmware uefi", 4),
+    ("uefi-qemu64-smp8", "--firmware uefi --cpu qemu64 --smp 8", 8),
+    ("pc", "--machine pc", 4),
+    ("topology", "--smp 6,sockets=3,cores=2,maxcpus=12", 6),
+    ("96M", "--memory 96M", 4),
+];
+
+/// What the plan has to know of the host.
+#[derive(Clone, Debug, Default)]
+pub struct Host {
+    /// Root of the checkout.
+    pub root: PathBuf,
+    /// Major version of QEMU, if it told one.
+    pub qemu: Option<u32>,
+    /// A second, older QEMU.
+    pub old_qemu: Option<PathBuf>,
+    /// Why CPU time cannot be measured here, if so.
+    pub no_cpu_time: Option<String>,
+}
+
+/// All steps.
+pub fn steps(host: &Host) -> Vec<Step> {
+    let mut plan = Plan(Vec::new());
+    plan.cargo("host-tests", "test-host", None);
+    let loom = "test --package sched --release --test loom --target host-tuple --target-dir target/loom";
+    plan.cargo("loom", loom, Some("--cfg loom"));
+    plan.add("build", Action::Build);
+    plan.main_program(host);
+    plan.examples(host);
+    plan.test_images(host);
+    plan.add("negative-controls", Action::Controls(CONTROLS.to_owned()));
+    plan.idle(host);
+    plan.old_qemu(host);
+    let pair = || Run::boot(Image::Main, "--smp 2", ok(2));
+    plan.add("side-by-side", Action::AtOnce(vec![pair(), pair()]));
+    plan.0
+}
+
+struct Plan(Vec<Step>);
+
+impl Plan {
+    fn add(&mut self, name: &str, action: Action) -> &mut Step {
+        self.0.push(Step { name: name.to_owned(), action, skip: None });
+        let last = self.0.len() - 1;
+        &mut self.0[last]
+    }
+
+    fn cargo(&mut self, name: &str, line: &str, flags: Option<&'static str>) {
+        self.add(name, Action::One(Run::cargo(line, flags)));
+    }
+
+    fn main_program(&mut self, host: &Host) {
+        for (name, options, cpus) in MAIN {
+            let step =
+                self.add(&format!("run-{name}"), Action::One(Run::boot(Image::Main, options, ok(cpus))));
+            if let Some(major) = host.qemu.filter(|major| cpus > 255 && *major < 9) {
+                step.skip = Some(format!("needs QEMU 9, this is {major}"));
+            }
+        }
+        self.add("run-release", Action::One(Run::boot(Image::Release, "", ok(4))));
+    }
+
+    fn examples(&mut self, host: &Host) {
+        for name in names(&host.root.join("kernel/examples")) {
+            let step = format!("example-{name}");
+            self.add(&step, Action::One(Run::boot(Image::Example(name), "", Wanted::default())));
+        }
+    }
+
+    fn test_images(&mut self, host: &Host) {
+        for name in names(&host.root.join("tests/tests")) {
+            let wanted = |machine: &str| match name.as_str() {
+                CONTROLS => machine == "smp4-bios-x2apic",
+                DEATHS => FAST.contains(&machine),
+                _ => true,
+            };
+            for (machine, options) in MACHINES.iter().filter(|(machine, _)| wanted(machine)) {
+                let run = Run::boot(Image::Test(name.clone()), options, Wanted::default());
+                self.add(&format!("test-{name}-{machine}"), Action::One(run));
+            }
+        }
+    }
+
+    fn idle(&mut self, host: &Host) {
+        let lines = vec!["cpus: 4 online of 4".to_owned(), "timed out after".to_owned()];
+        let wanted = Wanted { code: code::TIMED_OUT, lines, last: None, cpu: Some(50) };
+        // the last ten of these seconds are measured: the boot is over by then
+        let run = Run::boot(Image::Main, "--smp 4 --timeout 20 --args run=idle", wanted);
+        self.add("idle", Action::One(run)).skip.clone_from(&host.no_cpu_time);
+    }
+
+    fn old_qemu(&mut self, host: &Host) {
+        let path = host.old_qemu.as_ref().map(|path| path.display().to_string());
+        let mut run =
+            Run::boot(Image::Example("skynet".to_owned()), "--smp 4 --args leaves=100000", Wanted::default());
+        run.args.extend(["--qemu".to_owned(), path.clone().unwrap_or_default()]);
+        let step = self.add("old-qemu", Action::One(run));
+        step.skip = path.is_none().then(|| "GZERO_QEMU_OLD names no QEMU".to_owned());
+    }
+}
+
+/// A run of the main program where all was right.
+fn ok(cpus: u32) -> Wanted {
+    let lines = vec![format!("cpus: {cpus} online of {cpus}")];
+    Wanted { code: 0, lines, last: Some("gzero: ok"), cpu: None }
+}
+
+/// Names of the Rust sources in a folder, sorted.
+fn names(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let sources =
+        entries.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|end| end == "rs"));
+    let mut names: Vec<String> =
+        sources.filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned())).collect();
+    names.sort();
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_value_of_the_matrix_occurs() {
+        for value in
+            ["--smp 1 ", "--smp 2 ", "--smp 4 ", "--smp 8 ", "bios", "uefi", "--cpu max", "--cpu qemu64"]
+        {
+            assert!(MACHINES.iter().any(|(_, options)| options.contains(value)), "{value}");
+        }
+    }
+
+    #[test]
+    fn names_are_unique_and_what_cannot_be_done_is_skipped() {
+        let root = tempfile::tempdir().expect("a folder");
+        let tests = root.path().join("tests/tests");
+        fs::create_dir_all(&tests).expect("made");
+        for name in ["park.rs", "must_fail.rs", "dies.rs", "notes.md"] {
+            fs::write(tests.join(name), "").expect("written");
+        }
+        let host = Host { root: root.path().to_owned(), qemu: Some(7), ..Host::default() };
+        let steps = steps(&host);
+        let mut names: Vec<&str> = steps.iter().map(|step| step.name.as_str()).collect();
+        assert_eq!(names.iter().filter(|name| name.starts_with("test-park-")).count(), MACHINES.len());
+        assert_eq!(names.iter().filter(|name| name.starts_with("test-must_fail-")).count(), 1);
+        assert_eq!(names.iter().filter(|name| name.starts_with("test-dies-")).count(), FAST.len());
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), steps.len());
+        let skipped: Vec<&str> =
+            steps.iter().filter(|step| step.skip.is_some()).map(|step| step.name.as_str()).collect();
+        assert_eq!(skipped, ["run-smp288", "old-qemu"]);
+    }
+}

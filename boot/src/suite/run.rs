@@ -1,0 +1,233 @@
+//! Goes through the steps: one line each while it works, the output of those that fail, a count at the end.
+
+use core::time::Duration;
+use std::fs::{self, File};
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Instant;
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+
+use crate::cases;
+use crate::cpu_time::seconds;
+use crate::elf::Program;
+use crate::signals;
+use crate::suite::images::{BUILDS, Images, MESSAGES};
+use crate::suite::step::{Action, Run, Step, What};
+
+/// How often a command is asked whether it has ended.
+const TICK: Duration = Duration::from_millis(20);
+
+/// Counts of steps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Count {
+    /// All was as wanted.
+    pub passed: usize,
+    /// Something was not.
+    pub failed: usize,
+    /// Could not be done on this host.
+    pub skipped: usize,
+}
+
+/// Runs steps in the checkout at `root`; logs go to `logs`.
+#[derive(Debug)]
+pub struct Runner {
+    root: PathBuf,
+    logs: PathBuf,
+    images: Images,
+}
+
+impl Runner {
+    /// A runner that has built nothing yet.
+    ///
+    /// # Errors
+    ///
+    /// If the folder of logs cannot be made.
+    pub fn new(root: PathBuf, logs: PathBuf) -> io::Result<Self> {
+        fs::create_dir_all(&logs)?;
+        Ok(Self { root, logs, images: Images::default() })
+    }
+
+    /// Runs all steps and counts, stops only when interrupted.
+    pub fn run(&mut self, steps: &[Step]) -> Count {
+        let mut count = Count::default();
+        for (index, step) in steps.iter().enumerate() {
+            say(&format!("[{:>3}/{}] {}: {} ... ", index + 1, steps.len(), step.name, command(&step.action)));
+            if let Some(reason) = &step.skip {
+                say(&format!("skipped, {reason}\n"));
+                count.skipped += 1;
+                continue;
+            }
+            let start = Instant::now();
+            match self.step(step) {
+                Ok(()) => {
+                    say(&format!("ok, {}\n", seconds(start.elapsed())));
+                    count.passed += 1;
+                }
+                Err(reason) => {
+                    let log = self.log(&step.name);
+                    say(&format!("FAILED, {}\n{}", seconds(start.elapsed()), shown(&log)));
+                    say(&format!("{}: {reason}; log: {}\n", step.name, log.display()));
+                    count.failed += 1;
+                }
+            }
+            if signals::interrupted() {
+                break;
+            }
+        }
+        count
+    }
+
+    fn log(&self, name: &str) -> PathBuf {
+        self.logs.join(format!("{name}.log"))
+    }
+
+    fn step(&mut self, step: &Step) -> Result<(), String> {
+        let path = self.log(&step.name);
+        let log = File::create(&path).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+        match &step.action {
+            Action::Build => self.build(&log),
+            Action::One(run) => self.at_once(core::slice::from_ref(run), &log),
+            Action::AtOnce(runs) => self.at_once(runs, &log),
+            Action::Controls(name) => self.controls(name, &log),
+        }
+    }
+
+    /// Builds all images; what Cargo says of programs is read, what the compiler says is logged.
+    fn build(&mut self, log: &File) -> Result<(), String> {
+        for arguments in BUILDS {
+            let mut command = Command::new(cargo());
+            command.args(arguments).arg(MESSAGES).current_dir(&self.root).stdin(Stdio::null());
+            let errors = log.try_clone().map_err(|error| error.to_string())?;
+            let output =
+                command.stderr(errors).output().map_err(|error| format!("cannot start cargo: {error}"))?;
+            if !output.status.success() {
+                return Err(format!("cargo {} failed", arguments.join(" ")));
+            }
+            self.images.read(&String::from_utf8_lossy(&output.stdout));
+        }
+        Ok(())
+    }
+
+    fn controls(&mut self, name: &str, log: &File) -> Result<(), String> {
+        let image = crate::suite::images::Image::Test(name.to_owned());
+        self.built()?;
+        let path = self.images.path(&image).ok_or_else(|| format!("there is no image `{name}`"))?;
+        let cases = Program::read(path).and_then(|program| cases::read(&program));
+        let cases = cases.map_err(|error| error.to_string())?;
+        if cases.is_empty() {
+            return Err(format!("the image `{name}` declares no cases"));
+        }
+        for case in &cases {
+            self.at_once(&[Run::control(name, case)], log)
+                .map_err(|reason| format!("{}: {reason}", case.name))?;
+        }
+        Ok(())
+    }
+
+    /// Builds the images for a run of single steps that left the build out.
+    fn built(&mut self) -> Result<(), String> {
+        if self.images.boot.is_some() {
+            return Ok(());
+        }
+        let path = self.log("build");
+        let log = File::create(&path).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+        self.build(&log).map_err(|reason| format!("{reason}; log: {}", path.display()))
+    }
+
+    fn at_once(&mut self, runs: &[Run], log: &File) -> Result<(), String> {
+        let mut started = Vec::new();
+        for run in runs {
+            let mut output = tempfile::tempfile().map_err(|error| error.to_string())?;
+            writeln!(output, "$ {run}").map_err(|error| error.to_string())?;
+            started.push((run, self.start(run, &output)?, output));
+        }
+        let mut verdict = Ok(());
+        for (run, child, mut output) in started {
+            let code = wait(child)?;
+            let text = text(&mut output).map_err(|error| error.to_string())?;
+            let mut log = log;
+            log.write_all(text.as_bytes()).map_err(|error| error.to_string())?;
+            verdict = verdict.and(run.wanted.judge(code, &text));
+        }
+        if signals::interrupted() { Err("interrupted".to_owned()) } else { verdict }
+    }
+
+    fn start(&mut self, run: &Run, output: &File) -> Result<Child, String> {
+        let mut command = match &run.what {
+            What::Cargo(flags) => {
+                let mut command = Command::new(cargo());
+                command.envs(flags.map(|flags| ("RUSTFLAGS", flags)));
+                command
+            }
+            What::Boot(image) => {
+                self.built()?;
+                let boot = self.images.boot.as_ref().ok_or("cargo built no runner")?;
+                let path = self.images.path(image).ok_or_else(|| format!("cargo built no `{image}`"))?;
+                let mut command = Command::new(boot);
+                command.arg(path);
+                command
+            }
+        };
+        let clone = || output.try_clone().map_err(|error| error.to_string());
+        // in a group of its own: an interrupt ends the command and all that it started
+        command.process_group(0).args(&run.args).current_dir(&self.root);
+        command.stdin(Stdio::null()).stdout(clone()?).stderr(clone()?);
+        command.spawn().map_err(|error| format!("cannot start {run}: {error}"))
+    }
+}
+
+/// The cargo that runs this program, so that toolchains are not mixed.
+fn cargo() -> std::ffi::OsString {
+    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+}
+
+fn command(action: &Action) -> String {
+    match action {
+        Action::Build => "cargo build, cargo test --no-run".to_owned(),
+        Action::One(run) => run.to_string(),
+        Action::AtOnce(runs) => runs.iter().map(Run::to_string).collect::<Vec<_>>().join(" & "),
+        Action::Controls(name) => format!("cargo test --test {name} -- --plain --exact CASE"),
+    }
+}
+
+fn wait(mut child: Child) -> Result<Option<i32>, String> {
+    let mut told = false;
+    loop {
+        if let Some(status) = child.try_wait().map_err(|error| error.to_string())? {
+            return Ok(status.code());
+        }
+        if signals::interrupted() && !told {
+            told = true;
+            let group = i32::try_from(child.id()).map(Pid::from_raw).map_err(|error| error.to_string())?;
+            killpg(group, Signal::SIGTERM).map_err(|error| error.to_string())?;
+        }
+        thread::sleep(TICK);
+    }
+}
+
+fn text(file: &mut File) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    file.rewind()?;
+    file.read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// A log as it is shown, each line marked.
+fn shown(log: &Path) -> String {
+    let text = fs::read(log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+    text.lines().fold(String::new(), |all, line| all + "  | " + line + "\n")
+}
+
+/// Writes at once: a step's line is seen while it works.
+fn say(text: &str) {
+    let mut out = io::stdout();
+    if out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_err() {
+        // nobody listens any more: the exit code tells
+        thread::yield_now();
+    }
+}
