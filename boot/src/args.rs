@@ -58,7 +58,7 @@ pub struct MachineOptions {
     #[arg(long, value_name = "N", default_value = "4")]
     pub smp: Cpus,
     /// Memory, as in 96M or 2G.
-    #[arg(long, value_name = "SIZE", default_value = "1G")]
+    #[arg(long, value_name = "SIZE", default_value = "2G")]
     pub memory: Memory,
     /// Firmware that starts the boot loader.
     #[arg(long, value_enum, default_value = "bios")]
@@ -176,7 +176,7 @@ mod tests {
     fn a_bare_program_gets_the_defaults() {
         let options = parse(&["kernel"]).expect("a good line");
         assert_eq!(options.machine.smp.to_string(), "4");
-        assert_eq!(options.machine.memory.to_string(), "1G");
+        assert_eq!(options.machine.memory.to_string(), "2G");
         assert_eq!(options.machine.firmware, Firmware::Bios);
         assert_eq!((options.machine.cpu.as_str(), options.machine.machine), ("max", Board::Q35));
         assert_eq!(options.run_limit(), Some(Duration::from_mins(5)));

@@ -155,7 +155,7 @@ mod tests {
     fn the_default_machine_is_emulated_without_window_or_reboot() {
         let line = line(&[]);
         for part in [
-            "-machine q35 -accel tcg -cpu max -smp 4 -m 1G ",
+            "-machine q35 -accel tcg -cpu max -smp 4 -m 2G ",
             "-drive format=raw,snapshot=on,file=/t/a,,b.img ",
             "-device isa-debug-exit,iobase=0xf4,iosize=0x04 ",
             "-display none ",

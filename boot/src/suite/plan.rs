@@ -45,6 +45,21 @@ const MAIN: [(&str, &str, u32); 15] = [
     ("96M", "--memory 96M", 4),
 ];
 
+/// Boot arguments of the main program on four CPUs: name, text, lines that must be printed.
+const ARGS: [(&str, &str, &[&str]); 4] = [
+    ("gomaxprocs", "gomaxprocs=2", &["cpus: 4 online of 4", "gomaxprocs: 2"]),
+    (
+        "bad-arguments",
+        "frobnicate=1 gomaxprocs=999 log=loud lonely",
+        &["`frobnicate=1`", "`gomaxprocs=999`", "`log=loud`", "`lonely`"],
+    ),
+    ("missing-cpu", "ghost=200", &["cpu   4: apic id 200, did not come online", "cpus: 4 online of 5"]),
+    ("skynet-200-times", SKYNET, &["round 200 of 200"]),
+];
+
+/// The tree of 100,000 leaves over and over; the program checks sums and memory itself.
+const SKYNET: &str = "run=skynet rounds=200 leaves=100000";
+
 /// What the plan has to know of the host.
 #[derive(Clone, Debug, Default)]
 pub struct Host {
@@ -98,6 +113,11 @@ impl Plan {
             }
         }
         self.add("run-release", Action::One(Run::boot(Image::Release, "", ok(4))));
+        for (name, args, lines) in ARGS {
+            let lines = lines.iter().map(|&line| line.to_owned()).collect();
+            let wanted = Wanted { code: 0, lines, last: Some("gzero: ok"), cpu: None };
+            self.add(&format!("run-{name}"), Action::One(Run::boot(Image::Release, "", wanted).with_args(args)));
+        }
     }
 
     fn examples(&mut self, host: &Host) {
@@ -131,10 +151,11 @@ impl Plan {
 
     fn old_qemu(&mut self, host: &Host) {
         let path = host.old_qemu.as_ref().map(|path| path.display().to_string());
-        let mut run =
-            Run::boot(Image::Example("skynet".to_owned()), "--smp 4 --args leaves=100000", Wanted::default());
+        let lines = vec!["round 200 of 200".to_owned()];
+        let wanted = Wanted { code: 0, lines, last: Some("gzero: ok"), cpu: None };
+        let mut run = Run::boot(Image::Release, "--smp 4", wanted).with_args(SKYNET);
         run.args.extend(["--qemu".to_owned(), path.clone().unwrap_or_default()]);
-        let step = self.add("old-qemu", Action::One(run));
+        let step = self.add("old-qemu-skynet-200-times", Action::One(run));
         step.skip = path.is_none().then(|| "GZERO_QEMU_OLD names no QEMU".to_owned());
     }
 }
@@ -188,6 +209,6 @@ mod tests {
         assert_eq!(names.len(), steps.len());
         let skipped: Vec<&str> =
             steps.iter().filter(|step| step.skip.is_some()).map(|step| step.name.as_str()).collect();
-        assert_eq!(skipped, ["run-smp288", "old-qemu"]);
+        assert_eq!(skipped, ["run-smp288", "old-qemu-skynet-200-times"]);
     }
 }

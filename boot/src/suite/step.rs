@@ -76,6 +76,12 @@ impl Run {
         Self { what: What::Boot(image), args, wanted }
     }
 
+    /// The same with boot arguments.
+    pub fn with_args(mut self, text: &str) -> Self {
+        self.args.extend(["--args".to_owned(), text.to_owned()]);
+        self
+    }
+
     /// The negative control that a declared case of a test image is.
     pub fn control(image: &str, case: &Case) -> Self {
         let reason = match case.expectation {
