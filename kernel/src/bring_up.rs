@@ -84,7 +84,7 @@ impl fmt::Display for CpuLine {
         match self.outcome {
             None => f.write_str("boot cpu"),
             Some(Outcome::Online { after, sipis }) => {
-                write!(f, "online after {} µs, {sipis} SIPI{}", after.0 / 1000, plural(sipis))
+                write!(f, "online after {} us, {sipis} SIPI{}", after.0 / 1000, plural(sipis))
             }
             Some(Outcome::Missing { sipis }) => {
                 write!(f, "did not come online after {sipis} SIPI{}: left out", plural(sipis))

@@ -27,31 +27,40 @@
 extern crate alloc;
 
 pub mod args;
-#[expect(unsafe_code, reason = "reads what the boot loader left in memory")]
-mod boot;
-pub mod bring_up;
 mod console;
-mod deadlock;
-#[expect(unsafe_code, reason = "lays out the first frame of a goroutine on its stack")]
-mod go;
-#[expect(unsafe_code, reason = "a goroutine's saved context has one owner by its status, not by its type")]
-mod goroutine;
+
+pub mod bring_up;
 #[expect(unsafe_code, reason = "the global allocator hands out raw memory")]
 pub mod heap;
-mod idle;
+
+#[expect(unsafe_code, reason = "a goroutine's saved context has one owner by its status, not by its type")]
+mod goroutine;
 #[expect(unsafe_code, reason = "finds a CPU's M through the word in its per-CPU block")]
 mod m;
-mod mailbox;
+mod runtime;
+
 mod panic;
-mod park;
+
 #[expect(unsafe_code, reason = "switches contexts")]
 mod perform;
-mod program;
-mod roll_call;
-mod runtime;
+
+#[expect(unsafe_code, reason = "lays out the first frame of a goroutine on its stack")]
+mod go;
+mod park;
+
+mod deadlock;
+mod idle;
+mod mailbox;
 pub mod stats;
+
+mod roll_call;
 #[doc(hidden)]
 pub mod testing;
+
+mod program;
+
+#[expect(unsafe_code, reason = "reads what the boot loader left in memory")]
+mod boot;
 
 #[doc(hidden)]
 pub use bootloader_api;

@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, AtomicU64};
 
-use machine::clock;
+use machine::clock::{self, Nanos};
 use machine::lock::{Lock, Rank};
 use machine::percpu::PerCpu;
 use sched::free::FreeList;
@@ -38,6 +38,9 @@ pub(crate) struct Runtime {
     /// Goroutines that wait for an interrupt of a device.
     pub(crate) device_waiters: AtomicU32,
 }
+
+/// How long a thief leaves a run-next slot to its owner, who may be about to block; as Go's `runqgrab`.
+const PATIENCE: Nanos = Nanos(3_000);
 
 static RUNTIME: spin::Once<Runtime> = spin::Once::new();
 
@@ -115,5 +118,9 @@ impl Global for GlobalRunQueue {
 
     fn length(&self) -> &SharedLen {
         &self.len
+    }
+
+    fn hesitate(&self) {
+        clock::spin_for(PATIENCE);
     }
 }

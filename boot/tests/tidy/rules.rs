@@ -164,7 +164,10 @@ pub fn dead_references(tree: &Tree) -> Breaches {
 /// Decision records that a line names by their path.
 fn decisions(line: &str) -> impl Iterator<Item = String> {
     let names = line.split("docs/adr/").skip(1).map(|rest| {
-        rest.split(|c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '.').next().unwrap_or_default()
+        rest.split(|c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '.')
+            .next()
+            .unwrap_or_default()
+            .trim_end_matches('.')
     });
     names.filter(|name| name.ends_with(".md")).map(|name| format!("docs/adr/{name}"))
 }

@@ -6,7 +6,7 @@
 //!
 //! # The page fault that must not happen
 //!
-//! Goroutine stacks are mapped on first touch, so a page fault may come at any push of code that runs on one,
+//! Some stacks are mapped on first touch, so a page fault may come at any push of code that runs on one,
 //! and the fault handler takes the frame lock. If the same CPU already held that lock, the handler would wait
 //! for itself. Every function here therefore calls [`probe_stack`] before it takes the lock: it touches the
 //! next [`PROBE`] bytes below the stack pointer, which is more than the critical sections use (they are leaf

@@ -14,11 +14,11 @@ use crate::percpu::{self, Pinned};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Rank {
-    /// Growing the goroutine table.
+    /// The kernel's table of what runs, while it grows.
     Table,
-    /// The shared list of dead goroutines.
+    /// The kernel's list of table slots to use again.
     Free,
-    /// The global run queue.
+    /// The kernel's queue that all CPUs share.
     Global,
     /// A lock inside a program's or the runtime's data, taken by `go`-level code.
     Leaf,
