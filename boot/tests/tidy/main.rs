@@ -59,7 +59,7 @@ fn sched_forbids_unsafe_code() {
 
 #[test]
 fn every_unsafe_has_its_argument() {
-    let argued = "// SAFETY: it is.\n#[cold]\nlet a =\n    unsafe { b() };\n";
+    let argued = concat!("// ", "SAFETY: it is.\n#[cold]\nlet a =\n    unsafe { b() };\n");
     let broken = [
         ("kernel/src/a.rs", "// safe\nunsafe impl Sync for A {}", 2),
         ("kernel/src/b.rs", &format!("{argued}let c = unsafe {{ d() }};"), 5),

@@ -1,7 +1,7 @@
 //! Rules about files and lines.
 
 use crate::lines::Line;
-use crate::tree::{Breaches, Source, Tree, join};
+use crate::tree::{Breaches, Source, Tree, is, join};
 
 /// A file has fewer lines than this.
 pub const MOST_LINES: usize = 500;
@@ -151,7 +151,7 @@ pub fn dead_references(tree: &Tree) -> Breaches {
     for (path, text) in &tree.texts {
         let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
         for (number, line) in (1..).zip(text.lines()) {
-            let links = if path.ends_with(".md") { links(line) } else { Vec::new() };
+            let links = if is(path, "md") { links(line) } else { Vec::new() };
             let links = links.iter().map(|link| join(folder, link));
             for target in decisions(line).chain(links).filter(|target| !tree.has(target)) {
                 breaches.push(format!("{path}:{number}: refers to {target}, which is not there"));
@@ -169,7 +169,7 @@ fn decisions(line: &str) -> impl Iterator<Item = String> {
             .unwrap_or_default()
             .trim_end_matches('.')
     });
-    names.filter(|name| name.ends_with(".md")).map(|name| format!("docs/adr/{name}"))
+    names.filter(|name| is(name, "md")).map(|name| format!("docs/adr/{name}"))
 }
 
 /// Targets of Markdown links that lie in the checkout.

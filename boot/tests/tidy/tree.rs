@@ -1,5 +1,6 @@
 //! The checkout as the rules see it.
 
+use std::env;
 use std::fs;
 use std::path::Path;
 
@@ -21,13 +22,17 @@ impl Tree {
     /// A made-up checkout.
     pub fn of(files: &[(&str, &str)]) -> Self {
         let mut tree = Self::default();
-        files.iter().for_each(|(path, text)| tree.add(path, text));
+        for (path, text) in files {
+            tree.add(path, text);
+        }
         tree
     }
 
     pub fn of_checkout() -> Self {
         let mut tree = Self::default();
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this package lies in the checkout");
+        // Where cargo runs the test; a target folder that several checkouts share may hold another's build.
+        let package = env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+        let root = Path::new(&package).parent().expect("this package lies in the checkout");
         tree.walk(root, "");
         assert!(
             tree.has("kernel/src/lib.rs") && tree.has("Cargo.toml"),
@@ -52,7 +57,7 @@ impl Tree {
     }
 
     fn add(&mut self, path: &str, text: &str) {
-        if path.ends_with(".rs") {
+        if is(path, "rs") {
             self.sources.push(Source { path: path.to_owned(), lines: lines(text) });
         }
         self.paths.push(path.to_owned());
@@ -125,6 +130,11 @@ fn outermost(list: &str) -> Vec<&str> {
         }
     }
     members
+}
+
+/// Whether a file's name ends in `.kind`.
+pub fn is(path: &str, kind: &str) -> bool {
+    path.rsplit_once('.').is_some_and(|(_, end)| end == kind)
 }
 
 /// The path that a relative one stands for in a folder.
