@@ -116,7 +116,10 @@ impl Plan {
         for (name, args, lines) in ARGS {
             let lines = lines.iter().map(|&line| line.to_owned()).collect();
             let wanted = Wanted { code: 0, lines, last: Some("gzero: ok"), cpu: None };
-            self.add(&format!("run-{name}"), Action::One(Run::boot(Image::Release, "", wanted).with_args(args)));
+            self.add(
+                &format!("run-{name}"),
+                Action::One(Run::boot(Image::Release, "", wanted).with_args(args)),
+            );
         }
     }
 
