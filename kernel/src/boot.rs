@@ -137,9 +137,13 @@ fn start_cpus(tables: &Tables, map: &[MemoryRegion], args: &Args) -> Vec<CpuLine
     let mut ids: Vec<u32> =
         listed.iter().map(|ApicId(id)| *id).filter(|id| *id != BOOT_CPU.apic_id()).collect();
     // A CPU that does not exist, to see what the start does with one that does not come.
-    let ghost = args.number("ghost", u32::MAX, 0..=u32::MAX);
-    if ghost != u32::MAX {
-        ids.push(ghost);
+    match args.number("ghost", NO_GHOST, 0..=NO_GHOST - 1) {
+        NO_GHOST => {}
+        // Starting it a second time would reset it.
+        ghost if ghost == BOOT_CPU.apic_id() || ids.contains(&ghost) => {
+            log::warn!("ghost={ghost}: the machine has a CPU with this APIC id, so nothing is added");
+        }
+        ghost => ids.push(ghost),
     }
     ids.truncate(MAX_CPUS - 1);
     match smp::start(&ids, map, application_processor) {
@@ -150,6 +154,9 @@ fn start_cpus(tables: &Tables, map: &[MemoryRegion], args: &Args) -> Vec<CpuLine
         }
     }
 }
+
+/// The APIC id that addresses all CPUs, and so none.
+const NO_GHOST: u32 = u32::MAX;
 
 /// CPUs that are started at most.
 const MAX_CPUS: usize = machine::madt::MAX_CPUS;

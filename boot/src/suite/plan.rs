@@ -46,7 +46,7 @@ const MAIN: [(&str, &str, u32); 15] = [
 ];
 
 /// Boot arguments of the main program on four CPUs: name, text, lines that must be printed.
-const ARGS: [(&str, &str, &[&str]); 4] = [
+const ARGS: [(&str, &str, &[&str]); 5] = [
     ("gomaxprocs", "gomaxprocs=2", &["cpus: 4 online of 4", "gomaxprocs: 2"]),
     (
         "bad-arguments",
@@ -54,6 +54,7 @@ const ARGS: [(&str, &str, &[&str]); 4] = [
         &["`frobnicate=1`", "`gomaxprocs=999`", "`log=loud`", "`lonely`"],
     ),
     ("missing-cpu", "ghost=200", &["cpu   4: apic id 200, did not come online", "cpus: 4 online of 5"]),
+    ("boot-cpu-as-missing-cpu", "ghost=0", &["ghost=0: the machine has", "cpus: 4 online of 4"]),
     ("skynet-200-times", SKYNET, &["round 200 of 200"]),
 ];
 
