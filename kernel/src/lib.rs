@@ -1,6 +1,6 @@
 //! gzero: Go's scheduler on bare metal.
 //!
-//! A program is a function that runs as the main goroutine ([`entry!`]); it starts others with [`go`]. All CPUs of
+//! A program is a function that runs as the main goroutine ([`entry!`]); it starts others with [`go()`]. All CPUs of
 //! the machine run them.
 //!
 //! ```ignore

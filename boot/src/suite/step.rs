@@ -77,6 +77,7 @@ impl Run {
     }
 
     /// The same with boot arguments.
+    #[must_use]
     pub fn with_args(mut self, text: &str) -> Self {
         self.args.extend(["--args".to_owned(), text.to_owned()]);
         self
