@@ -108,7 +108,9 @@ pub(crate) extern "C" fn dispatch(frame: &mut Frame) {
     let depth = cpu.interrupt_depth.load(Ordering::Relaxed);
     cpu.interrupt_depth.store(depth + 1, Ordering::Relaxed);
     cpu.count_interrupt();
-    if !vector.is_exception() && vector != Vector::SPURIOUS {
+    // A spurious interrupt is not in service. A genuine one of the same vector is, and blocks all others until
+    // it is acknowledged.
+    if !vector.is_exception() && (vector != Vector::SPURIOUS || apic::spurious_in_service()) {
         apic::end_of_interrupt();
     }
     match registered(vector) {

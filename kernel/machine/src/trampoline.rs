@@ -27,8 +27,9 @@ use crate::paging::{self, Entry};
 
 /// Offset of the parameters in the page.
 const PARAMETERS: usize = 0xf00;
-/// Offset of the word in the code that says where its long-mode part begins.
+/// Offset of the words in the code that say where its long-mode part begins, and where it ends.
 const LONG_MODE_WORD: usize = 4;
+const END_WORD: usize = 6;
 /// EFER. Intel SDM vol. 4, "`IA32_EFER`".
 const EFER: u32 = 0xc000_0080;
 /// Selectors of the table in [`Parameters`].
@@ -89,12 +90,14 @@ pub fn install(map: &[MemoryRegion], stacks: &'static [u64], main: Main) -> Resu
     let page = pages[0];
     write_tables(pages);
     let code: *const u8 = (code as *const ()).cast();
-    // SAFETY: the page is unused memory in the window, and the code with its data is shorter than a page.
-    unsafe { ptr::copy_nonoverlapping(code, low(page), PARAMETERS) };
+    // SAFETY: `code` carries these two words.
+    let word = |offset: usize| unsafe { code.wrapping_add(offset).cast::<u16>().read_unaligned() };
+    let length = usize::from(word(END_WORD));
+    assert!(length <= PARAMETERS, "the start-up code runs into its parameters");
+    // SAFETY: the page is unused memory in the window, and the code is so long.
+    unsafe { ptr::copy_nonoverlapping(code, low(page), length) };
     let gdt = page as u32 + (PARAMETERS + offset_of!(Parameters, gdt)) as u32;
-    // SAFETY: `code` carries the offset of its long-mode part in this word.
-    let offset = unsafe { code.wrapping_add(LONG_MODE_WORD).cast::<u16>().read_unaligned() };
-    let long_mode = page as u32 + u32::from(offset);
+    let long_mode = page as u32 + u32::from(word(LONG_MODE_WORD));
     let state = control::REGISTERS;
     let parameters = Parameters {
         cr0: state.cr0,
@@ -179,6 +182,7 @@ extern "C" fn code() -> ! {
         "jmp .Ltrampoline_begin",
         ".org .Ltrampoline + {long_mode_word}",
         ".word .Ltrampoline_long - .Ltrampoline",
+        ".word .Ltrampoline_end - .Ltrampoline",
         ".Ltrampoline_begin:",
         "cli",
         "cld",
@@ -216,6 +220,7 @@ extern "C" fn code() -> ! {
         "mov fs, ax",
         "mov gs, ax",
         "jmp qword ptr [rbx + {entry}]",
+        ".Ltrampoline_end:",
         long_mode_word = const LONG_MODE_WORD,
         cr0 = const PARAMETERS + offset_of!(Parameters, cr0),
         cr3 = const PARAMETERS + offset_of!(Parameters, cr3),

@@ -21,7 +21,7 @@ impl Vector {
     pub const PING: Self = Self(0xf1);
     /// Local APIC error.
     pub const APIC_ERROR: Self = Self(0xfe);
-    /// Spurious interrupt: bits 3:0 are ones for the sake of old APICs, and it is not acknowledged.
+    /// Spurious interrupt: bits 3:0 are ones for the sake of old APICs.
     pub const SPURIOUS: Self = Self(0xff);
 
     /// Whether the vector is one of the architecture's exceptions.

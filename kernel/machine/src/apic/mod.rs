@@ -33,6 +33,8 @@ enum Register {
     TaskPriority = 0x80,
     EndOfInterrupt = 0xb0,
     Spurious = 0xf0,
+    /// In-service bits of the vectors 224 to 255.
+    InServiceLast = 0x170,
     ErrorStatus = 0x280,
     LvtTimer = 0x320,
     LvtLint0 = 0x350,
@@ -133,6 +135,11 @@ pub fn id() -> u32 {
 #[inline]
 pub(crate) fn end_of_interrupt() {
     write(Register::EndOfInterrupt, 0);
+}
+
+/// Whether a genuine interrupt with the spurious vector is in service on this CPU.
+pub(crate) fn spurious_in_service() -> bool {
+    read(Register::InServiceLast) & 1 << (Vector::SPURIOUS.0 % 32) != 0
 }
 
 /// The errors since the last call, as the bits of the error status register.

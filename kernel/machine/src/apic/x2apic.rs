@@ -2,7 +2,7 @@
 //!
 //! Intel SDM vol. 3A, "x2APIC Register Address Space".
 
-use core::sync::atomic::{Ordering, fence};
+use core::arch::asm;
 
 use x86_64::registers::model_specific::Msr;
 
@@ -27,9 +27,11 @@ pub(super) fn write(offset: u32, value: u32) {
 }
 
 pub(super) fn send(command: u32, target: Target) {
-    // A write to a model-specific register of the x2APIC is not serialising: what the receiver is to find in
-    // memory must be visible first (SDM, "MSR Access in x2APIC Mode").
-    fence(Ordering::SeqCst);
+    // A write to a model-specific register of the x2APIC is not serialising and no memory access either: what the
+    // receiver is to find in memory must be visible first (mfence), and the write must wait for that (lfence).
+    // SDM, "MSR Access in x2APIC Mode".
+    // SAFETY: fences change nothing. Without `nomem`: the compiler must not move stores behind them.
+    unsafe { asm!("mfence", "lfence", options(nostack, preserves_flags)) };
     let value = u64::from(icr::destination(target)) << 32 | u64::from(command);
     // SAFETY: a command that `icr` built.
     unsafe { Msr::new(ICR).write(value) };
