@@ -50,7 +50,7 @@ pub(crate) fn boot(info: &'static mut BootInfo, program: Program) -> ! {
     descriptor_tables();
     let tables = Tables::read(info.rsdp_addr.into_option(), window);
     for problem in &tables.problems {
-        log::error!("ACPI: {problem}");
+        log::error!("{problem}");
     }
     let boot_cpu = Cpu::identify();
     let clock = clock::init(&tables, window, boot_cpu.features);
