@@ -1,6 +1,7 @@
 //! From the boot loader's jump to the first goroutine, one step a line.
 
 use alloc::vec::Vec;
+use core::fmt;
 
 use bootloader_api::BootInfo;
 use bootloader_api::info::{MemoryRegion, MemoryRegionKind};
@@ -120,19 +121,38 @@ fn descriptor_tables() {
 /// The local APIC of the boot CPU; from here on interrupts are on.
 fn interrupts(tables: &Tables) -> apic::Mode {
     pic::disable();
-    let mode = apic::choose(tables.local_apic_address())
+    let mode = apic::choose()
         .unwrap_or_else(|error| panic::throw(format_args!("cannot map the local APIC: {error:?}")));
-    BOOT_CPU.set_apic_id(apic::enable());
+    if let Some(madt) = tables.madt.as_ref().filter(|_| mode == apic::Mode::Xapic) {
+        let (said, is) = (madt.local_apic_address, apic::physical_base());
+        if said != is {
+            log::warn!(
+                "ACPI: MADT has the local APIC at {said:#x}, but the CPU has it at {is:#x}, which is used"
+            );
+        }
+    }
+    BOOT_CPU.set_apic_id(apic::enter_mode());
+    apic::enable();
     idt::register(Vector::WAKE, |_| {});
     idt::register(Vector::SPURIOUS, |_| {});
     idt::register(Vector::APIC_ERROR, |_| log::warn!("local APIC error, status {:#x}", apic::take_errors()));
-    panic::allow_freeze();
     irq::enable();
     mode
 }
 
 /// Starts all CPUs that the firmware lists, and waits until they are online or given up.
 fn start_cpus(tables: &Tables, map: &[MemoryRegion], args: &Args) -> Vec<CpuLine> {
+    if let Some(madt) = &tables.madt {
+        for id in &madt.repeated {
+            log::warn!("ACPI: MADT lists the CPU with APIC id {id} more than once: it is started once");
+        }
+        if madt.counts.surplus > 0 {
+            log::warn!(
+                "ACPI: MADT lists {} CPUs more than the {MAX_CPUS} that are used",
+                madt.counts.surplus
+            );
+        }
+    }
     let listed = tables.madt.as_ref().map_or(&[][..], |madt| &madt.cpus);
     let mut ids: Vec<u32> =
         listed.iter().map(|ApicId(id)| *id).filter(|id| *id != BOOT_CPU.apic_id()).collect();
@@ -145,12 +165,33 @@ fn start_cpus(tables: &Tables, map: &[MemoryRegion], args: &Args) -> Vec<CpuLine
         }
         ghost => ids.push(ghost),
     }
-    ids.truncate(MAX_CPUS - 1);
+    for id in ids.drain(ids.len().min(MAX_CPUS - 1)..) {
+        log::warn!("the CPU with APIC id {id} is left out: {MAX_CPUS} CPUs are used at most");
+    }
     match smp::start(&ids, map, application_processor) {
-        Ok(reports) => reports.into_iter().map(CpuLine::from).collect(),
+        Ok(reports) => {
+            let lines: Vec<CpuLine> = reports.into_iter().map(CpuLine::from).collect();
+            let mut missing = lines.iter().filter(|line| !line.is_online());
+            if let Some(first) = missing.next() {
+                log::warn!("{first}{}", AndMore(missing.count()));
+            }
+            lines
+        }
         Err(error) => {
             log::error!("only the boot CPU runs: {error:?}");
             Vec::new()
+        }
+    }
+}
+
+/// What ends a line about one CPU that stands for some more.
+struct AndMore(usize);
+
+impl fmt::Display for AndMore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => Ok(()),
+            n => write!(f, "; and so are {n} more"),
         }
     }
 }
@@ -194,7 +235,7 @@ fn start_scheduler(online: &[&'static PerCpu], gomaxprocs: u32, program: Program
     let m: &'static M = &rt.ms[0];
     m.install();
     go::go_named("main", move || panic::exit((program.main)()));
-    apic::send(apic::icr::Ipi::Fixed(Vector::WAKE), apic::icr::Target::AllButMyself);
+    smp::send_to_others(apic::icr::Ipi::Fixed(Vector::WAKE));
     idle::scheduler(m)
 }
 

@@ -90,6 +90,7 @@ impl fmt::Display for CpuLine {
                 write!(f, "did not come online after {sipis} SIPI{}: left out", plural(sipis))
             }
             Some(Outcome::Unreachable) => f.write_str("its id does not fit the xAPIC: left out"),
+            Some(Outcome::NoMemory) => f.write_str("no memory for its stacks: left out"),
         }
     }
 }

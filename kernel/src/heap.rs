@@ -44,10 +44,11 @@ pub fn stats() -> HeapStats {
 impl Arena {
     /// Makes the arena larger by at least `bytes`. `false`: memory is used up.
     fn grow(&mut self, bytes: u64) -> bool {
-        let wanted = bytes.max(GROWTH).next_multiple_of(FRAME_SIZE);
-        if wanted / FRAME_SIZE > frames::stats().free {
+        let free = frames::stats().free * FRAME_SIZE;
+        let sizes = [bytes.max(GROWTH), bytes].map(|size| size.next_multiple_of(FRAME_SIZE));
+        let Some(wanted) = sizes.into_iter().find(|&size| size <= free) else {
             return false;
-        }
+        };
         let gained = match paging::map_fresh(HEAP + self.mapped, wanted) {
             Ok(()) => wanted,
             // What could be mapped stays in the arena: it may be enough for the next caller.

@@ -7,14 +7,13 @@
 //! | [`throw`] | a broken invariant of the kernel | 3 |
 //!
 //! The first CPU that comes here speaks; it stops the others by NMI, so that nothing is printed in between, and a
-//! second disaster on the way is one line and the end.
+//! second disaster on the way is one line and the end. A third, in that line, is the end alone.
 
 use core::fmt;
 use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use machine::apic;
-use machine::apic::icr::{Ipi, Target};
+use machine::apic::icr::Ipi;
 use machine::console;
 use machine::entry::Frame;
 use machine::exception::{self, Fatal};
@@ -22,6 +21,7 @@ use machine::idt;
 use machine::irq;
 use machine::percpu;
 use machine::qemu;
+use machine::smp;
 use machine::vector::Vector;
 
 use crate::m;
@@ -34,8 +34,8 @@ pub(crate) const EXIT_THROW: u8 = 3;
 
 /// CPU that speaks, plus one; 0 while all is well.
 static SPEAKER: AtomicU32 = AtomicU32::new(0);
-/// Other CPUs can be reached by NMI.
-static CAN_FREEZE: AtomicBool = AtomicBool::new(false);
+/// The speaker has met a disaster in its report.
+static STUMBLED: AtomicBool = AtomicBool::new(false);
 
 /// Sends CPU exceptions here. The table is loaded.
 pub(crate) fn init() {
@@ -43,21 +43,16 @@ pub(crate) fn init() {
     idt::register(Vector::NMI, nmi);
 }
 
-/// From now on a disaster stops the other CPUs: the local APIC is enabled.
-pub(crate) fn allow_freeze() {
-    CAN_FREEZE.store(true, Ordering::Relaxed);
-}
-
-/// An NMI while somebody speaks stops this CPU; any other is reported and survived.
+/// An NMI while another CPU speaks stops this one. The speaker goes on with its report: a machine that is being
+/// taken down has nothing to do about another NMI. Any other is reported and survived.
 fn nmi(_: &mut Frame) {
+    let id = percpu::of_this_cpu().id();
     // Acquire: pairs with the exchange in `take_floor`.
-    if SPEAKER.load(Ordering::Acquire) != 0 {
-        irq::halt_forever();
+    match SPEAKER.load(Ordering::Acquire) {
+        0 => console::emergency_write(format_args!("NMI on cpu {} from an unknown source\n", id.0)),
+        speaker if speaker == id.0 + 1 => {}
+        _ => irq::halt_forever(),
     }
-    console::emergency_write(format_args!(
-        "NMI on cpu {} from an unknown source\n",
-        percpu::of_this_cpu().id().0
-    ));
 }
 
 /// Makes this CPU the only one that runs. Returns `false` when it speaks already: a disaster in the report.
@@ -69,9 +64,7 @@ fn take_floor() -> bool {
         Err(speaker) if speaker == me => return false,
         Err(_) => irq::halt_forever(),
     }
-    if CAN_FREEZE.load(Ordering::Relaxed) {
-        apic::send(Ipi::Nmi, Target::AllButMyself);
-    }
+    smp::send_to_others(Ipi::Nmi);
     true
 }
 
@@ -84,7 +77,10 @@ pub(crate) fn exit(code: u8) -> ! {
 /// Prints a report and ends the machine.
 fn report(code: u8, what: fmt::Arguments<'_>) -> ! {
     if !take_floor() {
-        console::emergency_write(format_args!("\n(and once more, in the report: {what})\n"));
+        // Relaxed: only the speaker comes here.
+        if !STUMBLED.swap(true, Ordering::Relaxed) {
+            console::emergency_write(format_args!("\n(and once more, in the report: {what})\n"));
+        }
         qemu::exit(code);
     }
     console::emergency_write(format_args!("\n{what}\n{Place}\n"));

@@ -3,10 +3,10 @@
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use machine::apic;
-use machine::apic::icr::{Ipi, Target};
+use machine::apic::icr::Ipi;
 use machine::irq;
 use machine::percpu::Pinned;
+use machine::smp;
 use machine::vector::Vector;
 
 use crate::go::go_named;
@@ -30,7 +30,7 @@ pub fn roll_call() -> u32 {
         go_named("roll call", move || {
             // Release: pairs with the Acquire in `hold_cpu`.
             if present.fetch_add(1, Ordering::AcqRel) + 1 == procs {
-                apic::send(Ipi::Fixed(Vector::WAKE), Target::AllButMyself);
+                smp::send_to_others(Ipi::Fixed(Vector::WAKE));
             }
             hold_cpu(|| present.load(Ordering::Acquire) == procs);
             if gone.fetch_add(1, Ordering::AcqRel) + 1 == procs {

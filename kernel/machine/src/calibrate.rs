@@ -204,7 +204,8 @@ impl Hpet {
 
     /// Starts the counter if it stands. `None` if there is no counter at the address.
     fn open(address: u64, window: PhysWindow) -> Option<Self> {
-        let registers = window.virt(address, Self::SIZE).filter(|_| address != 0)?;
+        let there = address != 0 && address.is_multiple_of(8);
+        let registers = window.virt(address, Self::SIZE).filter(|_| there)?;
         let mut hpet = Self { registers, hz: 0 };
         let period = hpet.read(Self::PERIOD);
         if !(1..=Self::LONGEST_PERIOD).contains(&period) {

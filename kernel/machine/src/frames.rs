@@ -17,10 +17,11 @@ use core::arch::asm;
 use core::ptr;
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use bootloader_api::info::{MemoryRegion, MemoryRegionKind};
+use bootloader_api::info::MemoryRegion;
 
 use crate::address::{at, size};
 use crate::lock::{Guard, Lock, Rank};
+use crate::memory_map;
 use crate::percpu;
 use crate::window::PhysWindow;
 
@@ -128,11 +129,10 @@ pub fn init(window: PhysWindow, map: &[MemoryRegion]) -> u64 {
     pool.window = window;
     let mut lost = 0;
     for zone in [DMA_END..window.size, LOW_MEMORY_END..DMA_END] {
-        for region in map.iter().filter(|r| r.kind == MemoryRegionKind::Usable) {
-            let start = region.start.max(zone.start).next_multiple_of(FRAME_SIZE);
-            let end = region.end.min(zone.end) & !(FRAME_SIZE - 1);
-            if start < end && !pool.add(Region { start, end }) {
-                lost += end - start;
+        for piece in memory_map::usable(map, zone) {
+            let bytes = piece.end - piece.start;
+            if !pool.add(Region { start: piece.start, end: piece.end }) {
+                lost += bytes;
             }
         }
     }

@@ -39,6 +39,7 @@ pub mod idt;
 pub mod irq;
 pub mod lock;
 pub mod madt;
+mod memory_map;
 pub mod paging;
 pub mod percpu;
 pub mod pic;

@@ -8,7 +8,6 @@ use core::fmt;
 
 /// Offsets of fixed fields and of the first entry.
 const LOCAL_APIC_ADDRESS: usize = 36;
-const FLAGS: usize = 40;
 const ENTRIES: usize = 44;
 
 /// Types of entries, and the least length that each must have.
@@ -16,8 +15,6 @@ const LOCAL_APIC: (u8, usize) = (0, 8);
 const LOCAL_APIC_ADDRESS_OVERRIDE: (u8, usize) = (5, 12);
 const LOCAL_X2APIC: (u8, usize) = (9, 16);
 
-/// In the table's flags: there are two 8259 interrupt controllers, which must be masked.
-const PCAT_COMPAT: u32 = 1 << 0;
 /// In an entry's flags: the CPU is ready for use. Bit 1 (it could be plugged in later) does not count.
 const ENABLED: u32 = 1 << 0;
 
@@ -60,8 +57,6 @@ pub struct Madt {
     pub repeated: Vec<ApicId>,
     /// Physical address of the local APIC's registers.
     pub local_apic_address: u64,
-    /// There are 8259 interrupt controllers, whose interrupts must be masked.
-    pub has_legacy_pics: bool,
 }
 
 /// What is wrong with the table's contents.
@@ -105,13 +100,13 @@ impl Madt {
     pub fn parse(table: &[u8]) -> Result<Self, MadtError> {
         let truncated = MadtError::Truncated { length: table.len() };
         let address = read_u32(table, LOCAL_APIC_ADDRESS).ok_or(truncated)?;
-        let flags = read_u32(table, FLAGS).ok_or(truncated)?;
+        // The flags that follow say whether there are 8259 controllers. They are masked in any case.
+        table.get(..ENTRIES).ok_or(truncated)?;
         let mut madt = Self {
             cpus: Vec::new(),
             counts: Counts::default(),
             repeated: Vec::new(),
             local_apic_address: u64::from(address),
-            has_legacy_pics: flags & PCAT_COMPAT != 0,
         };
         let mut offset = ENTRIES;
         while offset < table.len() {
@@ -220,7 +215,6 @@ mod tests {
         assert_eq!(ids(&madt), [0, 6, 0x1_0000]);
         assert_eq!(madt.counts, Counts { named: 3, enabled: 3, ..Counts::default() });
         assert_eq!(madt.local_apic_address, 0xfee0_0000);
-        assert!(madt.has_legacy_pics);
     }
 
     #[test]

@@ -13,7 +13,8 @@
 //! | `0xffff_f000_0000_0000` | device registers, uncached |
 //!
 //! Mappings are only ever added, so no TLB entry is ever stale. [`audit`] walks the whole tree and names the
-//! first page that is writable and executable at once.
+//! first page that is writable and executable at once. The one such page is in no tree that a CPU keeps: the
+//! start-up page, in tables of its own, which each CPU leaves with its first instructions ([`crate::trampoline`]).
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -191,8 +192,21 @@ fn make_table(slot: &AtomicU64) -> Result<u64, MapError> {
 ///
 /// # Errors
 /// [`MapError`]; nothing has changed then, but tables may have been made.
-pub fn map(address: u64, frame: Frame, purpose: Use) -> Result<(), MapError> {
+fn map(address: u64, frame: Frame, purpose: Use) -> Result<(), MapError> {
     set_leaf(make_leaf(address)?, address, frame, purpose)
+}
+
+/// Maps a frame with undefined contents at `address`.
+///
+/// # Errors
+/// [`MapError`]; nothing has changed then, but tables may have been made.
+pub fn map_new(address: u64) -> Result<(), MapError> {
+    let slot = make_leaf(address)?;
+    let frame = frames::alloc().ok_or(MapError::NoMemory)?;
+    set_leaf(slot, address, frame, Use::Data).inspect_err(|_| {
+        // SAFETY: taken here, and not mapped.
+        unsafe { frames::free(frame) };
+    })
 }
 
 /// Makes the tables for a page without mapping it, so that [`map_prepared`] needs no lock.
@@ -231,8 +245,7 @@ fn set_leaf(slot: &AtomicU64, address: u64, frame: Frame, purpose: Use) -> Resul
 /// [`MapError`]; pages mapped so far stay mapped, and the count of them is what a caller may use.
 pub fn map_fresh(address: u64, length: u64) -> Result<(), (MapError, u64)> {
     for offset in (0..length).step_by(size(FRAME_SIZE)) {
-        let frame = frames::alloc().ok_or((MapError::NoMemory, offset))?;
-        map(address + offset, frame, Use::Data).map_err(|e| (e, offset))?;
+        map_new(address + offset).map_err(|error| (error, offset))?;
     }
     Ok(())
 }

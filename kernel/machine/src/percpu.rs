@@ -60,7 +60,7 @@ impl PerCpu {
         }
     }
 
-    /// Makes this the block of the CPU that calls. Clears the FS and GS selectors' bases as a side effect.
+    /// Makes this the block of the CPU that calls, for good: interrupt handlers and locks use it from here on.
     pub fn install(&'static self) {
         // Relaxed here and below: the block is private to this CPU until `smp` publishes the CPU as online.
         self.this.store(ptr::from_ref(self).cast_mut(), Ordering::Relaxed);

@@ -8,13 +8,17 @@
 //!
 //! ```text
 //!   Starting ──1──► Arrived ──2──► Online
-//!      └──────3──► Abandoned
+//!      └───3──► Abandoned ◄──3──┘ (from Arrived)
 //! ```
 //!
 //! 1. The CPU, standing on its own stack with its own tables, interrupts still off.
 //! 2. The CPU, in its handler of the boot CPU's ping: so it is online only when interrupts reach it. Counting it
 //!    earlier would let somebody wait for an answer that cannot come.
-//! 3. The boot CPU, when the deadline has passed. A CPU that comes later fails step 1 and halts for good.
+//! 3. The boot CPU, when the deadline has passed. A CPU that comes later fails step 1 or 2 and halts for good.
+//!
+//! The broadcast shorthand of the local APIC is never used: it reaches CPUs that are left out, too, and those stand
+//! in the firmware's code or nowhere, without an interrupt table. An NMI there is a triple fault, the end of the
+//! machine. [`send_to_others`] addresses the CPUs that are online, one by one.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -25,11 +29,11 @@ use bootloader_api::info::MemoryRegion;
 use crate::apic::icr::{Ipi, Target};
 use crate::apic::{self, Mode};
 use crate::clock::{self, Nanos};
+use crate::frames;
 use crate::gdt::{self, Segments};
 use crate::idt;
 use crate::irq;
-use crate::paging::MapError;
-use crate::percpu::{self, CpuId, PerCpu};
+use crate::percpu::{self, CpuId, PerCpu, Pinned};
 use crate::stack::{self, KERNEL_STACK_SIZE, WholeStack};
 use crate::trampoline::{self, TrampolineError};
 use crate::vector::Vector;
@@ -41,6 +45,9 @@ const SIPI_DELAY: Nanos = Nanos(200_000);
 const PATIENCE: Nanos = Nanos(2_000_000_000);
 /// A ping is repeated after this time.
 const PING_INTERVAL: Nanos = Nanos(10_000_000);
+
+/// Frames that are left to the program when memory is too short for the stacks of all CPUs: 4 MiB.
+const RESERVE: u64 = 1024;
 
 const STARTING: u32 = 0;
 const ARRIVED: u32 = 1;
@@ -64,6 +71,8 @@ pub enum Outcome {
     },
     /// Its id does not fit the APIC mode.
     Unreachable,
+    /// No memory was left for its stacks.
+    NoMemory,
 }
 
 /// One CPU that was to be started.
@@ -79,20 +88,13 @@ pub struct Report {
     pub block: &'static PerCpu,
 }
 
-/// Why no CPU could be started at all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StartError {
-    /// No place for the start-up code.
-    Trampoline(TrampolineError),
-    /// No memory for stacks.
-    Memory(MapError),
-}
-
 /// What a CPU does once it is online. Called with interrupts on, on its kernel stack.
 pub type Main = fn(&'static PerCpu) -> !;
 
 struct Candidate {
     apic_id: u32,
+    /// Why it is not started, if it is not.
+    left_out: Option<Outcome>,
     state: AtomicU32,
     /// Written by the CPU before it is online, read after.
     online_at: AtomicU64,
@@ -109,6 +111,7 @@ struct Start {
     candidates: Vec<Candidate>,
     tickets: Vec<Ticket>,
     main: Main,
+    boot_cpu: u32,
 }
 
 static START: spin::Once<&'static Start> = spin::Once::new();
@@ -119,17 +122,17 @@ static START: spin::Once<&'static Start> = spin::Once::new();
 /// two seconds after the last one that did.
 ///
 /// # Errors
-/// [`StartError`]: nothing was started.
+/// [`TrampolineError`]: nothing was started.
 ///
 /// # Panics
 /// When called twice.
-pub fn start(apic_ids: &[u32], map: &[MemoryRegion], main: Main) -> Result<Vec<Report>, StartError> {
+pub fn start(apic_ids: &[u32], map: &[MemoryRegion], main: Main) -> Result<Vec<Report>, TrampolineError> {
     assert!(!START.is_completed(), "CPUs are started once");
-    let start: &'static Start = Box::leak(Box::new(Start::new(apic_ids, main)?));
+    let start: &'static Start = Box::leak(Box::new(Start::new(apic_ids, main)));
     let stacks: &'static [u64] = Box::leak(start.tickets.iter().map(|t| t.stack.top).collect());
     START.call_once(|| start);
     idt::register(Vector::PING, |_| pinged());
-    let page = trampoline::install(map, stacks, arrived).map_err(StartError::Trampoline)?;
+    let page = trampoline::install(map, stacks, arrived)?;
     log::info!("stacks and start-up page are ready at {}", clock::now());
     let since = start.send_startup(page);
     log::info!("first SIPI at {since}, last at {}", clock::now());
@@ -138,31 +141,49 @@ pub fn start(apic_ids: &[u32], map: &[MemoryRegion], main: Main) -> Result<Vec<R
     Ok(start.report(since))
 }
 
+/// Sends an interrupt to every CPU that is online, but for this one.
+///
+/// May be called with interrupts on or off, from any stack, at any time after the boot CPU's block is installed.
+pub fn send_to_others(ipi: Ipi) {
+    let Some(start) = START.get() else { return };
+    let pinned = Pinned::new();
+    let me = percpu::current(&pinned).apic_id();
+    let online = start.in_state(ONLINE).map(|candidate| candidate.apic_id);
+    for id in core::iter::once(start.boot_cpu).chain(online).filter(|&id| id != me) {
+        apic::send(ipi, Target::One(id));
+    }
+}
+
 impl Start {
-    fn new(apic_ids: &[u32], main: Main) -> Result<Self, StartError> {
-        let candidates: Vec<Candidate> = (1..).zip(apic_ids).map(|(n, id)| Candidate::new(n, *id)).collect();
-        let reachable = candidates.iter().filter(|c| c.reachable()).count();
-        let mut tickets = Vec::with_capacity(reachable);
-        for _ in 0..reachable {
-            let stack = stack::allocate_whole(KERNEL_STACK_SIZE).map_err(StartError::Memory)?;
-            let ists = stack::allocate_ists().map_err(StartError::Memory)?;
-            tickets.push(Ticket { stack, segments: gdt::build(ists) });
+    fn new(apic_ids: &[u32], main: Main) -> Self {
+        let mut candidates: Vec<Candidate> =
+            (1..).zip(apic_ids).map(|(n, id)| Candidate::new(n, *id)).collect();
+        let mut tickets = Vec::with_capacity(candidates.len());
+        for candidate in &mut candidates {
+            if !fits_mode(candidate.apic_id) {
+                candidate.left_out = Some(Outcome::Unreachable);
+            } else if let Some(ticket) = Ticket::new() {
+                tickets.push(ticket);
+            } else {
+                candidate.left_out = Some(Outcome::NoMemory);
+            }
         }
-        Ok(Self { candidates, tickets, main })
+        Self { candidates, tickets, main, boot_cpu: percpu::of_this_cpu().apic_id() }
     }
 
-    fn reachable(&self) -> impl Iterator<Item = &Candidate> {
-        self.candidates.iter().filter(|c| c.reachable())
+    /// The CPUs that are started: as many as there are tickets.
+    fn called(&self) -> impl Iterator<Item = &Candidate> {
+        self.candidates.iter().filter(|c| c.left_out.is_none())
     }
 
     /// INIT, SIPI, second SIPI. Returns the time of the first SIPI.
     fn send_startup(&self, page: u8) -> Nanos {
-        for candidate in self.reachable() {
+        for candidate in self.called() {
             apic::send(Ipi::Init, Target::One(candidate.apic_id));
         }
         clock::spin_for(INIT_DELAY);
         let since = clock::now();
-        for candidate in self.reachable() {
+        for candidate in self.called() {
             candidate.send_sipi(page);
         }
         clock::spin_for(SIPI_DELAY);
@@ -192,10 +213,10 @@ impl Start {
         }
     }
 
-    /// The reachable CPUs that are in a state at this moment.
+    /// The called CPUs that are in a state at this moment.
     fn in_state(&self, state: u32) -> impl Iterator<Item = &Candidate> {
         // Acquire: pairs with the Release of the step that led there.
-        self.reachable().filter(move |c| c.state.load(Ordering::Acquire) == state)
+        self.called().filter(move |c| c.state.load(Ordering::Acquire) == state)
     }
 
     fn report(&'static self, since: Nanos) -> Vec<Report> {
@@ -209,20 +230,33 @@ impl Start {
     }
 }
 
+impl Ticket {
+    /// `None` when memory is short.
+    fn new() -> Option<Self> {
+        if frames::stats().free < RESERVE {
+            return None;
+        }
+        let stack = stack::allocate_whole(KERNEL_STACK_SIZE).ok()?;
+        let ists = stack::allocate_ists().ok()?;
+        Some(Self { stack, segments: gdt::build(ists) })
+    }
+}
+
+/// In xAPIC mode ids have eight bits, and 255 addresses everybody.
+fn fits_mode(apic_id: u32) -> bool {
+    apic::mode() == Mode::X2apic || apic_id < 0xff
+}
+
 impl Candidate {
     fn new(number: u32, apic_id: u32) -> Self {
         Self {
             apic_id,
+            left_out: None,
             state: AtomicU32::new(STARTING),
             online_at: AtomicU64::new(0),
             sipis: AtomicU32::new(0),
             block: PerCpu::new(CpuId(number)),
         }
-    }
-
-    /// In xAPIC mode ids have eight bits, and 255 addresses everybody.
-    fn reachable(&self) -> bool {
-        apic::mode() == Mode::X2apic || self.apic_id < 0xff
     }
 
     fn send_sipi(&self, page: u8) {
@@ -244,8 +278,8 @@ impl Candidate {
     /// Ends the start of this CPU: from here on it is online or abandoned for ever.
     fn outcome(&self, since: Nanos) -> Outcome {
         let sipis = self.sipis.load(Ordering::Relaxed);
-        if !self.reachable() {
-            return Outcome::Unreachable;
+        if let Some(reason) = self.left_out {
+            return reason;
         }
         let mut state = self.state.load(Ordering::Acquire);
         while state != ONLINE {
@@ -268,8 +302,8 @@ fn start_data() -> &'static Start {
 extern "C" fn arrived(ticket: u32) -> ! {
     let start = start_data();
     let own = &start.tickets[ticket as usize];
-    let apic_id = apic::enable();
-    let Some(candidate) = start.candidates.iter().find(|c| c.apic_id == apic_id) else {
+    let apic_id = apic::enter_mode();
+    let Some(candidate) = start.called().find(|c| c.apic_id == apic_id) else {
         irq::halt_forever();
     };
     candidate.block.set_apic_id(apic_id);
@@ -280,6 +314,7 @@ extern "C" fn arrived(ticket: u32) -> ! {
     if !candidate.claim() {
         irq::halt_forever();
     }
+    apic::enable();
     // Acquire: pairs with the Release in `pinged`, or in `outcome` when the boot CPU has given up. Interrupts are
     // off at each check: a ping that comes after it ends the halt.
     while candidate.state.load(Ordering::Acquire) == ARRIVED {

@@ -20,7 +20,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::frames::{self, FRAME_SIZE};
 use crate::gdt::{Ist, IstTops};
-use crate::paging::{self, DEMAND_STACKS, KERNEL_STACKS, MapError, Use};
+use crate::paging::{self, DEMAND_STACKS, KERNEL_STACKS, MapError};
 
 /// Address space of one demand-mapped stack, guard page included.
 pub const SLOT_SIZE: u64 = 256 * 1024;
@@ -63,8 +63,7 @@ pub fn birth(slot: u32) -> Result<(), MapError> {
     if paging::translate(page).is_some() {
         return Ok(());
     }
-    let frame = frames::alloc().ok_or(MapError::NoMemory)?;
-    paging::map(page, frame, Use::Data)
+    paging::map_new(page)
 }
 
 /// Pages of a slot that are mapped.
@@ -127,7 +126,7 @@ pub(crate) fn handle_fault(address: u64, rsp: u64) -> Fault {
         return Fault::KernelOverflow;
     }
     // One word down: with an empty stack rsp is the bottom of the slot above.
-    let (Some(slot), true) = (slot_of(address), slot_of(address) == slot_of(rsp - 8)) else {
+    let (Some(slot), true) = (slot_of(address), slot_of(address) == slot_of(rsp.wrapping_sub(8))) else {
         return Fault::NotAStack;
     };
     if address < bottom(slot) {

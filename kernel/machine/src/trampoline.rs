@@ -18,11 +18,12 @@ use core::mem::offset_of;
 use core::ptr;
 use core::sync::atomic::AtomicU32;
 
-use bootloader_api::info::{MemoryRegion, MemoryRegionKind};
+use bootloader_api::info::MemoryRegion;
 
 use crate::address::{at, size};
 use crate::control;
 use crate::frames::{FRAME_SIZE, LOW_MEMORY_END};
+use crate::memory_map;
 use crate::paging::{self, Entry};
 
 /// Offset of the parameters in the page.
@@ -132,19 +133,17 @@ fn low<T>(physical: u64) -> *mut T {
     at(paging::window().base + physical)
 }
 
-/// Free pages below 640 KiB. Page 0 holds firmware data and stays alone.
+/// Free pages below 640 KiB. Page 0 holds firmware data and stays alone; the rest of the first 64 KiB is taken
+/// last, because firmware is known to write there after it has called it free.
 fn low_pages(map: &[MemoryRegion]) -> Option<[u64; PAGES]> {
     const CONVENTIONAL_END: u64 = 0xa_0000;
+    const SCRATCH_END: u64 = 0x1_0000;
     const { assert!(CONVENTIONAL_END <= LOW_MEMORY_END) };
     let mut found = [0; PAGES];
-    let mut pages = map
-        .iter()
-        .filter(|region| region.kind == MemoryRegionKind::Usable)
-        .flat_map(|region| {
-            let start = region.start.max(FRAME_SIZE).next_multiple_of(FRAME_SIZE);
-            (start..region.end.min(CONVENTIONAL_END)).step_by(size(FRAME_SIZE))
-        })
-        .filter(|page| map.iter().any(|r| r.start <= *page && page + FRAME_SIZE <= r.end));
+    let mut pages = [SCRATCH_END..CONVENTIONAL_END, FRAME_SIZE..SCRATCH_END]
+        .into_iter()
+        .flat_map(|zone| memory_map::usable(map, zone))
+        .flat_map(|piece| piece.step_by(size(FRAME_SIZE)));
     for slot in &mut found {
         *slot = pages.next()?;
     }

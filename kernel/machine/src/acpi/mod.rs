@@ -1,4 +1,4 @@
-//! The firmware's static tables: CPUs, clocks, and how to reset the machine.
+//! The firmware's static tables: CPUs and clocks.
 //!
 //! Every table is checked here before any of it is used: it lies in the physical window, its length is
 //! possible, its bytes sum to zero. The `acpi` crate then names the fields of the large FADT; its own search
@@ -14,8 +14,6 @@ use acpi::fadt::Fadt;
 use crate::madt::{Madt, MadtError};
 use crate::window::PhysWindow;
 
-/// Where local APICs are when no table says otherwise. Intel SDM vol. 3A, "Local APIC Status and Location".
-const LOCAL_APIC_DEFAULT: u64 = 0xfee0_0000;
 /// Bytes of the header that all tables but the RSDP begin with. ACPI, "System Description Table Header".
 const HEADER: usize = 36;
 /// Longer tables than this are not read: a MADT with 4096 CPUs has 64 KiB.
@@ -37,15 +35,6 @@ pub struct PmTimer {
     pub register: Register,
     /// Valid bits of the count: 24 or 32.
     pub bits: u8,
-}
-
-/// A register of one byte, and the value that resets the machine when written there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ResetRegister {
-    /// Where to write.
-    pub register: Register,
-    /// What to write.
-    pub value: u8,
 }
 
 /// What is wrong with the firmware's tables.
@@ -120,8 +109,6 @@ pub struct Tables {
     pub hpet: Option<u64>,
     /// The power management timer.
     pub pm_timer: Option<PmTimer>,
-    /// How to reset the machine.
-    pub reset: Option<ResetRegister>,
     /// All that is wrong, to be told to the user line by line.
     pub problems: Vec<AcpiError>,
 }
@@ -139,11 +126,6 @@ impl Tables {
             tables.problems.push(AcpiError::Missing("MADT"));
         }
         tables
-    }
-
-    /// Physical address of the local APIC's registers.
-    pub fn local_apic_address(&self) -> u64 {
-        self.madt.as_ref().map_or(LOCAL_APIC_DEFAULT, |madt| madt.local_apic_address)
     }
 
     fn read_all(&mut self, rsdp: Option<u64>, window: PhysWindow) -> Result<(), AcpiError> {
@@ -188,7 +170,7 @@ impl Tables {
                 let table = checked_table(window, address, "HPET", *b"HPET")?;
                 self.hpet = Some(hpet_address(table)?);
             }
-            b"FACP" if self.pm_timer.is_none() && self.reset.is_none() => {
+            b"FACP" if self.pm_timer.is_none() => {
                 self.take_fadt(checked_table(window, address, "FADT", *b"FACP")?);
             }
             _ => {}
@@ -204,12 +186,6 @@ impl Tables {
             Ok(Some(Some(register))) => self.pm_timer = Some(PmTimer { register, bits }),
             Ok(Some(None)) | Err(_) => {
                 self.problems.push(AcpiError::Register("the FADT's power management timer"));
-            }
-        }
-        if { fadt.flags }.supports_system_reset_via_fadt() {
-            match fadt.reset_register().ok().as_ref().and_then(register) {
-                Some(register) => self.reset = Some(ResetRegister { register, value: fadt.reset_value }),
-                None => self.problems.push(AcpiError::Register("the FADT's reset register")),
             }
         }
     }
@@ -320,10 +296,11 @@ fn register(address: &GenericAddress) -> Option<Register> {
 fn hpet_address(table: &[u8]) -> Result<u64, AcpiError> {
     const NAME: &str = "HPET";
     let [space] = field(table, 40, NAME)?;
-    if space != 0 {
+    let address = u64::from_le_bytes(field(table, 44, NAME)?);
+    if space != 0 || !address.is_multiple_of(8) {
         return Err(AcpiError::Register("the HPET's register block"));
     }
-    Ok(u64::from_le_bytes(field(table, 44, NAME)?))
+    Ok(address)
 }
 
 #[cfg(test)]

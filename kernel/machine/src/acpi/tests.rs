@@ -1,6 +1,6 @@
 //! Tests of the table reader, over memory that plays the physical one.
 
-use super::{AcpiError, PmTimer, Register, ResetRegister, Tables};
+use super::{AcpiError, PmTimer, Register, Tables};
 use crate::madt::{ApicId, MadtError};
 use crate::window::PhysWindow;
 use alloc::string::ToString as _;
@@ -52,13 +52,12 @@ fn good() -> Vec<u8> {
     memory
 }
 
-/// PM timer at port 0x608 with 32 bits, reset by writing 0xf to port 0xcf9.
+/// PM timer at port 0x608 with 32 bits.
 fn fadt_body() -> [u8; 208] {
     let mut body = [0; 208];
     put(&mut body, 76 - 36, &0x608_u32.to_le_bytes());
     put(&mut body, 91 - 36, &[4]);
-    put(&mut body, 112 - 36, &(1_u32 << 8 | 1 << 10).to_le_bytes());
-    put(&mut body, 116 - 36, &[1, 8, 0, 0, 0xf9, 0x0c, 0, 0, 0, 0, 0, 0, 0x0f]);
+    put(&mut body, 112 - 36, &(1_u32 << 8).to_le_bytes());
     body
 }
 
@@ -79,10 +78,9 @@ fn everything_is_found() {
     assert_eq!(tables.problems, []);
     assert_eq!(tables.oem.map(|oem| oem.to_string()).as_deref(), Some("GZERO"));
     assert_eq!(tables.madt.as_ref().map(|madt| madt.cpus.clone()), Some(vec![ApicId(0), ApicId(2)]));
-    assert_eq!(tables.local_apic_address(), 0xfee0_0000);
+    assert_eq!(tables.madt.map(|madt| madt.local_apic_address), Some(0xfee0_0000));
     assert_eq!(tables.hpet, Some(0xfed0_0000));
     assert_eq!(tables.pm_timer, Some(PmTimer { register: Register::Port(0x608), bits: 32 }));
-    assert_eq!(tables.reset, Some(ResetRegister { register: Register::Port(0xcf9), value: 0xf }));
 }
 
 #[test]
@@ -90,7 +88,6 @@ fn no_rsdp_is_a_problem_and_no_more() {
     let tables = read_at(None, good());
     assert_eq!(tables.problems, [AcpiError::NoRsdp]);
     assert!(tables.madt.is_none());
-    assert_eq!(tables.local_apic_address(), 0xfee0_0000);
 }
 
 #[test]
@@ -167,14 +164,25 @@ fn a_malformed_entry_of_the_madt_is_a_problem() {
 }
 
 #[test]
-fn a_short_old_fadt_has_a_timer_and_no_reset() {
+fn a_short_old_fadt_has_a_timer() {
     let mut memory = good();
     put(&mut memory, FADT, &[0; 0x100]);
-    let mut body = fadt_body();
-    put(&mut body, 112 - 36, &(1_u32 << 10).to_le_bytes());
-    put_table(&mut memory, FADT, *b"FACP", &body[..80]);
+    put_table(&mut memory, FADT, *b"FACP", &fadt_body()[..76]);
     let tables = read(memory);
-    assert_eq!(tables.pm_timer, Some(PmTimer { register: Register::Port(0x608), bits: 24 }));
-    assert_eq!(tables.reset, None, "the table ends before the register");
-    assert_eq!(tables.problems, [AcpiError::Register("the FADT's reset register")]);
+    assert_eq!(
+        tables.pm_timer,
+        Some(PmTimer { register: Register::Port(0x608), bits: 24 }),
+        "the flags lie beyond the end"
+    );
+    assert_eq!(tables.problems, []);
+}
+
+#[test]
+fn an_hpet_at_an_odd_address_is_refused() {
+    let mut memory = good();
+    put(&mut memory, HPET + 44, &0xfed0_0004_u64.to_le_bytes());
+    seal(&mut memory[HPET..HPET + 56], 9);
+    let tables = read(memory);
+    assert_eq!(tables.problems, [AcpiError::Register("the HPET's register block")]);
+    assert!(tables.hpet.is_none() && tables.madt.is_some() && tables.pm_timer.is_some());
 }

@@ -27,8 +27,6 @@ pub enum Target {
     One(u32),
     /// The sender.
     Myself,
-    /// Every CPU but the sender: also those that the firmware lists as unusable.
-    AllButMyself,
 }
 
 const MODE_NMI: u32 = 0b100 << 8;
@@ -37,7 +35,6 @@ const MODE_STARTUP: u32 = 0b110 << 8;
 /// "Level: assert", required for all but INIT de-assert.
 const ASSERT: u32 = 1 << 14;
 const TO_SELF: u32 = 0b01 << 18;
-const TO_ALL_BUT_SELF: u32 = 0b11 << 18;
 /// "Delivery Status: send pending", xAPIC only.
 pub(super) const SEND_PENDING: u32 = 1 << 12;
 
@@ -52,7 +49,6 @@ pub(super) fn command(ipi: Ipi, target: Target) -> u32 {
     let shorthand = match target {
         Target::One(_) => 0,
         Target::Myself => TO_SELF,
-        Target::AllButMyself => TO_ALL_BUT_SELF,
     };
     what | ASSERT | shorthand
 }
@@ -61,6 +57,6 @@ pub(super) fn command(ipi: Ipi, target: Target) -> u32 {
 pub(super) const fn destination(target: Target) -> u32 {
     match target {
         Target::One(id) => id,
-        Target::Myself | Target::AllButMyself => 0,
+        Target::Myself => 0,
     }
 }

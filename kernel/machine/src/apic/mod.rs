@@ -21,8 +21,10 @@ use icr::{Ipi, Target};
 
 /// `IA32_APIC_BASE`. Intel SDM vol. 3A, "Local APIC Status and Location" and "Extended XAPIC (x2APIC)".
 const APIC_BASE: u32 = 0x1b;
+const BASE_BOOT_CPU: u64 = 1 << 8;
 const BASE_X2APIC_ENABLE: u64 = 1 << 10;
 const BASE_ENABLE: u64 = 1 << 11;
+const BASE_ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 
 /// Register offsets in the xAPIC page; the x2APIC's model-specific register is `0x800 + offset / 16`.
 /// Intel SDM vol. 3A, "The Local APIC Block Diagram".
@@ -77,33 +79,40 @@ pub fn mode() -> Mode {
     if MODE.load(Ordering::Relaxed) == Mode::X2apic as u8 { Mode::X2apic } else { Mode::Xapic }
 }
 
+/// `IA32_APIC_BASE` of this CPU.
+fn base_register() -> u64 {
+    // SAFETY: the register exists on every CPU with a local APIC, which x86-64 implies.
+    unsafe { Msr::new(APIC_BASE).read() }
+}
+
+/// Where the CPU that asks has its register page, as a physical address; for xAPIC mode.
+pub fn physical_base() -> u64 {
+    base_register() & BASE_ADDRESS
+}
+
 /// Chooses the transport, on the boot CPU: x2APIC when the CPU has it or the firmware left it on, else xAPIC
-/// with its registers mapped from `physical_base`.
+/// with its registers mapped from where this CPU has them.
 ///
 /// # Errors
 /// [`MapError`] when the register page cannot be mapped.
-pub fn choose(physical_base: u64) -> Result<Mode, MapError> {
-    // SAFETY: the register exists on every CPU with a local APIC, which x86-64 implies.
-    let base = unsafe { Msr::new(APIC_BASE).read() };
+pub fn choose() -> Result<Mode, MapError> {
+    let base = base_register();
     let mode = if Cpu::identify().features.contains(Features::X2APIC) || base & BASE_X2APIC_ENABLE != 0 {
         Mode::X2apic
     } else {
         Mode::Xapic
     };
     if mode == Mode::Xapic {
-        xapic::map(physical_base)?;
+        xapic::map(physical_base())?;
     }
     MODE.store(mode as u8, Ordering::Relaxed);
     Ok(mode)
 }
 
-/// Enables this CPU's local APIC in the chosen mode, with its timer masked, and returns its id.
-///
-/// Interrupts are off, and this CPU's interrupt table is loaded.
-pub fn enable() -> u32 {
+/// Puts this CPU's local APIC into the chosen mode and returns its id. It delivers nothing new yet.
+pub fn enter_mode() -> u32 {
     let mut msr = Msr::new(APIC_BASE);
-    // SAFETY: as in `choose`.
-    let base = unsafe { msr.read() };
+    let base = base_register();
     if base & BASE_ENABLE == 0 {
         // SAFETY: from disabled to xAPIC mode is a legal step.
         unsafe { msr.write(base | BASE_ENABLE) };
@@ -112,15 +121,26 @@ pub fn enable() -> u32 {
         // SAFETY: from xAPIC to x2APIC mode is a legal step; the CPU has the mode (`choose`).
         unsafe { msr.write(base | BASE_ENABLE | BASE_X2APIC_ENABLE) };
     }
+    id()
+}
+
+/// Lets this CPU's local APIC deliver interrupts, with its timer masked.
+///
+/// It is in the chosen mode ([`enter_mode`]). Interrupts are off, and this CPU's block and interrupt table are
+/// loaded: an NMI may come at once.
+pub fn enable() {
+    // First: while the APIC is disabled by software it keeps every entry masked, whatever is written. Intel SDM
+    // vol. 3A, "Local APIC State After It Has Been Software Disabled".
+    write(Register::Spurious, SOFTWARE_ENABLE | u32::from(Vector::SPURIOUS.0));
     write(Register::TaskPriority, 0);
     write(Register::LvtTimer, LVT_MASKED);
-    // Virtual wire: on the boot CPU LINT0 carries the legacy controller, which is masked; LINT1 carries NMI.
+    // Virtual wire: LINT0 of the boot CPU carries the legacy controller, which is masked, and LINT1 the board's NMI.
+    // On boards that lead it to every CPU, one is enough to report it.
     write(Register::LvtLint0, LVT_MASKED);
-    write(Register::LvtLint1, LVT_NMI);
+    let first = base_register() & BASE_BOOT_CPU != 0;
+    write(Register::LvtLint1, if first { LVT_NMI } else { LVT_MASKED });
     write(Register::ErrorStatus, 0);
     write(Register::LvtError, u32::from(Vector::APIC_ERROR.0));
-    write(Register::Spurious, SOFTWARE_ENABLE | u32::from(Vector::SPURIOUS.0));
-    id()
 }
 
 /// This CPU's APIC id.

@@ -47,6 +47,6 @@ pub(super) fn send(command: u32, target: Target) {
         hint::spin_loop();
     }
     write(ICR_HIGH, icr::destination(target) << 24);
-    // The write to the low half sends; stores to uncached memory are not passed by earlier ones.
+    // The write to the low half sends. It cannot pass the one before: stores to uncached memory stay in order.
     write(ICR_LOW, command);
 }
