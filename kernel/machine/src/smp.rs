@@ -311,10 +311,11 @@ extern "C" fn arrived(ticket: u32) -> ! {
     candidate.block.install();
     gdt::load(own.segments);
     idt::load();
+    // Before the arrival: a ping to a local APIC that is still disabled would be lost, until the next.
+    apic::enable();
     if !candidate.claim() {
         irq::halt_forever();
     }
-    apic::enable();
     // Acquire: pairs with the Release in `pinged`, or in `outcome` when the boot CPU has given up. Interrupts are
     // off at each check: a ping that comes after it ends the halt.
     while candidate.state.load(Ordering::Acquire) == ARRIVED {
