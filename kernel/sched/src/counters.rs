@@ -30,6 +30,12 @@ pub struct Counters {
     pub wakes: Tally,
     /// Times that a goroutine parked here.
     pub parks: Tally,
+    /// Times that a goroutine was made to give way at the end of its slice.
+    pub preempted: Tally,
+    /// Waits for a semaphore that ended here.
+    pub sema_waits: Tally,
+    /// How long these took until they were readied, in nanoseconds.
+    pub sema_wait_nanos: Tally,
     /// Time without work, in nanoseconds.
     pub idle_nanos: Tally,
     /// Times that the P went idle.
@@ -53,6 +59,12 @@ pub struct Snapshot {
     pub wakes: u64,
     /// Times that a goroutine parked here.
     pub parks: u64,
+    /// Times that a goroutine was made to give way at the end of its slice.
+    pub preempted: u64,
+    /// Waits for a semaphore that ended here.
+    pub sema_waits: u64,
+    /// How long these took until they were readied, in nanoseconds.
+    pub sema_wait_nanos: u64,
     /// Time without work, in nanoseconds.
     pub idle_nanos: u64,
     /// Times that the P went idle.
@@ -70,6 +82,9 @@ impl Counters {
             stolen: self.stolen.0.get(),
             wakes: self.wakes.0.get(),
             parks: self.parks.0.get(),
+            preempted: self.preempted.0.get(),
+            sema_waits: self.sema_waits.0.get(),
+            sema_wait_nanos: self.sema_wait_nanos.0.get(),
             idle_nanos: self.idle_nanos.0.get(),
             idle_periods: self.idle_periods.0.get(),
         }

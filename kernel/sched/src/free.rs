@@ -1,73 +1,88 @@
-//! Dead goroutines, kept for reuse with their stacks.
+//! Dead goroutines, kept for reuse with their stacks, and sudogs that nobody uses.
 //!
-//! Each P has a list of its own, last in, first out, so that a spawn gets a stack that is still in the cache.
-//! It spills into the shared [`FreeList`] when one P ends more goroutines than it starts, and is refilled
-//! from there when it is the other way round. The kernel holds a lock around the shared list, and
+//! Each P has a list of its own of either kind, last in, first out, so that a spawn gets a stack that is still
+//! in the cache. It spills into the shared [`FreeList`] when one P ends more goroutines than it starts, and is
+//! refilled from there when it is the other way round. The kernel holds a lock around the shared list, and
 //! looks at its [`SharedLen`] first, so that an empty one is not locked.
 
 use crate::id::GoIndex;
+use crate::link::{Index, Link, Linked};
 use crate::list::{Chain, List, SharedLen};
 use crate::sync::Plain32;
-use crate::table::Table;
 
-/// Dead goroutines that a P keeps before it spills.
+/// Dead goroutines (or unused sudogs) that a P keeps before it spills.
 pub const LOCAL_FREE_MAX: u32 = 64;
 
-/// Dead goroutines that move between a P and the shared list at a time.
+/// Dead goroutines (or unused sudogs) that move between a P and the shared list at a time.
 pub const FREE_BATCH: u32 = 32;
 
-/// The dead goroutines of one P. Only the CPU that holds the P touches it; see
+/// The free list of one P. Only the CPU that holds the P touches it; see
 /// [`Owner`](crate::processor::Owner).
 #[derive(Debug)]
-pub(crate) struct LocalFree {
-    first: Plain32,
+pub(crate) struct LocalFree<I> {
+    first: Link<I>,
     len: Plain32,
 }
 
-impl LocalFree {
+impl<I: Index> LocalFree<I> {
     /// An empty list.
     pub(crate) fn new() -> Self {
-        Self { first: Plain32::new(GoIndex::NONE), len: Plain32::new(0) }
+        Self { first: Link::new(), len: Plain32::new(0) }
     }
 
-    /// Goroutines in the list.
+    /// Elements in the list.
     pub(crate) fn len(&self) -> u32 {
         self.len.get()
     }
 
-    /// Adds a dead goroutine; beyond [`LOCAL_FREE_MAX`] returns [`FREE_BATCH`] for the shared list.
-    pub(crate) fn put<B>(&self, table: &Table<B>, g: GoIndex) -> Option<Chain> {
-        table.slot(g).set_next(GoIndex::new(self.first.get()));
-        self.first.set(g.get());
+    /// Adds one that nobody uses; beyond [`LOCAL_FREE_MAX`] returns [`FREE_BATCH`] for the shared list.
+    pub(crate) fn put(&self, store: &impl Linked<Index = I>, index: I) -> Option<Chain<I>> {
+        store.set_next(index, self.first.get());
+        self.first.set(Some(index));
         self.len.set(self.len() + 1);
         if self.len() <= LOCAL_FREE_MAX {
             return None;
         }
-        Chain::link(table, (0..FREE_BATCH).map_while(|_| self.take(table)))
+        Chain::link(store, (0..FREE_BATCH).map_while(|_| self.take(store)))
     }
 
-    /// Removes the goroutine added last.
-    pub(crate) fn take<B>(&self, table: &Table<B>) -> Option<GoIndex> {
-        let g = GoIndex::new(self.first.get())?;
-        self.first.set(GoIndex::encode(table.slot(g).next()));
-        table.slot(g).set_next(None);
+    /// Removes the one added last.
+    pub(crate) fn take(&self, store: &impl Linked<Index = I>) -> Option<I> {
+        let index = self.first.get()?;
+        self.first.set(store.next(index));
+        store.set_next(index, None);
         self.len.set(self.len() - 1);
-        Some(g)
+        Some(index)
+    }
+
+    /// Adds a chain from the shared list, up to [`LOCAL_FREE_MAX`] in all. What comes back did not fit.
+    pub(crate) fn refill(&self, store: &impl Linked<Index = I>, batch: Chain<I>) -> Option<Chain<I>> {
+        let mut rest = Some(batch);
+        while let Some(chain) = rest {
+            if self.len() >= LOCAL_FREE_MAX {
+                return Some(chain);
+            }
+            let (index, tail) = chain.split_first(store);
+            let spill = self.put(store, index);
+            debug_assert!(spill.is_none(), "below the limit nothing spills");
+            rest = tail;
+        }
+        None
     }
 }
 
-/// The dead goroutines that belong to no P.
+/// The dead goroutines (or unused sudogs) that belong to no P.
 #[derive(Debug)]
-pub struct FreeList(List);
+pub struct FreeList<I = GoIndex>(List<I>);
 
-impl FreeList {
+impl<I: Index> FreeList<I> {
     /// An empty list, and its length for those without the lock.
     pub fn new() -> (Self, SharedLen) {
         let (list, len) = List::new();
         (Self(list), len)
     }
 
-    /// Goroutines in the list.
+    /// Elements in the list.
     pub fn len(&self) -> u32 {
         self.0.len()
     }
@@ -77,13 +92,13 @@ impl FreeList {
         self.len() == 0
     }
 
-    /// Adds dead goroutines: a P's spill, or the slots by which the table has grown.
-    pub fn put<B>(&mut self, table: &Table<B>, batch: Chain) {
-        self.0.push(table, batch);
+    /// Adds what nobody uses: a P's spill, or the slots by which the table has grown.
+    pub fn put(&mut self, store: &impl Linked<Index = I>, batch: Chain<I>) {
+        self.0.push(store, batch);
     }
 
-    /// Removes up to [`FREE_BATCH`] goroutines, for [`Owner::refill`](crate::processor::Owner::refill).
-    pub fn take<B>(&mut self, table: &Table<B>) -> Option<Chain> {
-        self.0.take(table, FREE_BATCH)
+    /// Removes up to [`FREE_BATCH`], for a P's refill.
+    pub fn take(&mut self, store: &impl Linked<Index = I>) -> Option<Chain<I>> {
+        self.0.take(store, FREE_BATCH)
     }
 }

@@ -51,7 +51,7 @@
 use core::fmt;
 
 use crate::id::{MAX_PROCS, ProcId};
-use crate::sync::{AtomicU32, AtomicU64, Ordering, Padded, fence};
+use crate::sync::{AtomicU32, AtomicU64, Ordering, Padded, Plain32, fence};
 
 /// Words of the idle mask.
 const WORDS: usize = (MAX_PROCS / u64::BITS) as usize;
@@ -88,7 +88,8 @@ pub enum Left {
 
 /// The idle Ps and the number of spinning ones.
 pub struct Idle {
-    procs: u32,
+    /// Ps that there are; changed only while the world is stopped.
+    procs: Plain32,
     /// Bit `n` is set while P `n` is idle.
     mask: Padded<[AtomicU64; WORDS]>,
     /// Ps that are idle, or whose bit a waker has taken without having counted that yet.
@@ -99,7 +100,7 @@ pub struct Idle {
 impl fmt::Debug for Idle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Idle")
-            .field("procs", &self.procs)
+            .field("procs", &self.procs.get())
             .field("idle", &self.idle_count())
             .field("spinning", &self.spinning_count())
             .finish_non_exhaustive()
@@ -110,7 +111,7 @@ impl Idle {
     /// No P of `procs` is idle and none spins.
     pub fn new(procs: u32) -> Self {
         Self {
-            procs: procs.min(MAX_PROCS),
+            procs: Plain32::new(procs.min(MAX_PROCS)),
             mask: Padded(core::array::from_fn(|_| AtomicU64::new(0))),
             count: AtomicU32::new(0),
             spinning: Padded(AtomicU32::new(0)),
@@ -147,7 +148,7 @@ impl Idle {
     /// spin.
     pub fn try_spin(&self) -> Spin {
         // Relaxed: a limit that is missed by one does no harm.
-        let busy = self.procs.saturating_sub(self.count.load(Ordering::Relaxed));
+        let busy = self.procs.get().saturating_sub(self.count.load(Ordering::Relaxed));
         if self.spinning.load(Ordering::Relaxed).saturating_mul(2) >= busy {
             return Spin::No;
         }
@@ -195,12 +196,31 @@ impl Idle {
         Left::TookBack
     }
 
+    /// Changes the number of Ps, while the world is stopped. The idle ones from `procs` on have been
+    /// [retired](Self::retire).
+    pub fn resize(&self, procs: u32) {
+        self.procs.set(procs.min(MAX_PROCS));
+    }
+
+    /// Takes a P out of the idle ones because it goes away, while the world is stopped. Says whether it was idle: then it
+    /// is counted nowhere from now on, and its CPU must not call [`leave_idle`](Self::leave_idle) for this sleep. Else it
+    /// is busy, or a waker has claimed it and it is counted as spinning; it will settle that itself.
+    #[must_use = "the CPU of a retired P must be told"]
+    pub fn retire(&self, p: ProcId) -> bool {
+        // Relaxed: the stop orders it.
+        if self.word(p).fetch_and(!bit(p), Ordering::Relaxed) & bit(p) == 0 {
+            return false;
+        }
+        self.count.fetch_sub(1, Ordering::Relaxed);
+        true
+    }
+
     /// Whether no P is busy or spinning. When the caller is the last idler and then finds all queues empty
     /// once more, only an interrupt can bring work: without timers and devices that is a deadlock. Not
     /// conclusive while an interrupt handler calls [`wake_one`](Self::wake_one).
     pub fn all_idle(&self) -> bool {
         // Acquire pairs with the Release in `go_idle`: what the others queued before is visible.
-        self.count.load(Ordering::Acquire) == self.procs
+        self.count.load(Ordering::Acquire) == self.procs.get()
     }
 
     /// Idle Ps, at about this moment.
@@ -247,7 +267,7 @@ impl Idle {
 
     /// The words that hold bits of Ps.
     fn words(&self) -> &[AtomicU64] {
-        &self.mask[..self.procs.div_ceil(u64::BITS) as usize]
+        &self.mask[..self.procs.get().div_ceil(u64::BITS) as usize]
     }
 
     /// The word that holds the bit of `p`.

@@ -122,14 +122,18 @@ extern crate std;
 pub mod sync;
 
 pub mod id;
+pub mod link;
 pub mod status;
 
+pub mod chunks;
 pub mod table;
 
 pub mod list;
 
 pub mod global;
 pub mod runq;
+
+pub mod sudog;
 
 pub mod counters;
 pub mod free;
@@ -140,6 +144,14 @@ pub mod note;
 
 pub mod pick;
 
-pub use id::{GOID_BATCH, GoIndex, GoRef, Goid, GoidGenerator, MAX_PROCS, ProcId};
+mod treap;
+
+pub mod sema;
+
+pub mod histogram;
+pub mod timers;
+pub mod world;
+
+pub use id::{GOID_BATCH, GoIndex, GoRef, Goid, GoidGenerator, MAX_PROCS, ProcId, SudogIndex};
 pub use processor::{Owner, Processor};
 pub use status::{BadTransition, Parked, Ready, Status};

@@ -1,44 +1,44 @@
-//! Intrusive lists of goroutines, linked through their slots: nothing is allocated to queue a goroutine.
+//! Intrusive lists of goroutines or sudogs, linked through their slots: nothing is allocated to queue one.
 //!
 //! A [`Chain`] is a run of linked goroutines on its way from one owner to another, for instance from a full
 //! local queue to the global one. It is built without a lock; taking it over is a constant number of steps
 //! under one. The lists that take chains over are first-in, first-out, and publish their length in a
 //! [`SharedLen`].
 //!
-//! A goroutine is in one list at most. The links of a list belong to who holds the list.
+//! A goroutine or sudog is in one list at most. The links of a list belong to who holds the list.
 
 use alloc::sync::Arc;
 
 use crate::id::GoIndex;
+use crate::link::{Index, Linked};
 use crate::sync::{AtomicU32, Ordering};
-use crate::table::Table;
 
-/// One or more linked goroutines, first to last. Dropping it loses them.
+/// One or more linked goroutines (or sudogs), first to last. Dropping it loses them.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "the goroutines of a chain are in no queue until it is handed over"]
-pub struct Chain {
-    first: GoIndex,
-    last: GoIndex,
+pub struct Chain<I = GoIndex> {
+    first: I,
+    last: I,
     len: u32,
 }
 
-impl Chain {
+impl<I: Index> Chain<I> {
     /// A chain of one.
-    pub fn one<B>(table: &Table<B>, g: GoIndex) -> Self {
-        table.slot(g).set_next(None);
+    pub fn one(store: &impl Linked<Index = I>, g: I) -> Self {
+        store.set_next(g, None);
         Self { first: g, last: g, len: 1 }
     }
 
     /// Links `goroutines` in their order; `None` if there are none. They must be in no other list.
-    pub fn link<B>(table: &Table<B>, goroutines: impl IntoIterator<Item = GoIndex>) -> Option<Self> {
+    pub fn link(store: &impl Linked<Index = I>, goroutines: impl IntoIterator<Item = I>) -> Option<Self> {
         let mut goroutines = goroutines.into_iter();
-        let mut chain = Self::one(table, goroutines.next()?);
+        let mut chain = Self::one(store, goroutines.next()?);
         for g in goroutines {
-            table.slot(chain.last).set_next(Some(g));
+            store.set_next(chain.last, Some(g));
             chain.last = g;
             chain.len += 1;
         }
-        table.slot(chain.last).set_next(None);
+        store.set_next(chain.last, None);
         Some(chain)
     }
 
@@ -49,9 +49,9 @@ impl Chain {
     }
 
     /// Takes the first goroutine off; the rest may be nothing.
-    pub fn split_first<B>(self, table: &Table<B>) -> (GoIndex, Option<Self>) {
-        let next = table.slot(self.first).next().filter(|_| self.len > 1);
-        table.slot(self.first).set_next(None);
+    pub fn split_first(self, store: &impl Linked<Index = I>) -> (I, Option<Self>) {
+        let next = store.next(self.first).filter(|_| self.len > 1);
+        store.set_next(self.first, None);
         (self.first, next.map(|first| Self { first, last: self.last, len: self.len - 1 }))
     }
 }
@@ -76,12 +76,12 @@ impl SharedLen {
 
 /// A first-in, first-out list.
 #[derive(Debug)]
-pub(crate) struct List {
-    chain: Option<Chain>,
+pub(crate) struct List<I = GoIndex> {
+    chain: Option<Chain<I>>,
     shared: SharedLen,
 }
 
-impl List {
+impl<I: Index> List<I> {
     /// An empty list and the handle to its length.
     pub(crate) fn new() -> (Self, SharedLen) {
         let shared = SharedLen(Arc::new(AtomicU32::new(0)));
@@ -94,11 +94,11 @@ impl List {
     }
 
     /// Appends a chain, in a constant number of steps.
-    pub(crate) fn push<B>(&mut self, table: &Table<B>, chain: Chain) {
+    pub(crate) fn push(&mut self, store: &impl Linked<Index = I>, chain: Chain<I>) {
         self.chain = Some(match self.chain.take() {
             None => chain,
             Some(mut all) => {
-                table.slot(all.last).set_next(Some(chain.first));
+                store.set_next(all.last, Some(chain.first));
                 all.last = chain.last;
                 all.len += chain.len;
                 all
@@ -108,7 +108,7 @@ impl List {
     }
 
     /// Removes the first `count` goroutines, or all if there are fewer; `None` if that is none.
-    pub(crate) fn take<B>(&mut self, table: &Table<B>, count: u32) -> Option<Chain> {
+    pub(crate) fn take(&mut self, store: &impl Linked<Index = I>, count: u32) -> Option<Chain<I>> {
         let count = count.min(self.len());
         if count == 0 {
             return None;
@@ -116,10 +116,10 @@ impl List {
         let all = self.chain.take()?;
         let mut last = all.first;
         for _ in 1..count {
-            last = table.slot(last).next()?;
+            last = store.next(last)?;
         }
-        let rest = table.slot(last).next().filter(|_| all.len > count);
-        table.slot(last).set_next(None);
+        let rest = store.next(last).filter(|_| all.len > count);
+        store.set_next(last, None);
         self.chain = rest.map(|first| Chain { first, last: all.last, len: all.len - count });
         self.publish();
         Some(Chain { first: all.first, last, len: count })

@@ -14,13 +14,13 @@
 //! is 4 and 5, for a P that spins. [`recheck`] only looks, for a P that has gone idle.
 //!
 //! Go has no bound on source 2 before source 3, because a goroutine from the run-next slot inherits its
-//! predecessor's time slice and both are preempted when that ends. A machine whose goroutines give up
-//! their CPUs of their own will has no such end, so after [`NEXT_STREAK`] picks from the run-next slot
-//! in a row the ring has its turn.
+//! predecessor's time slice and both are preempted when that ends. Here preemption can be turned off, and a slice is
+//! long for those who wait behind a pair that readies each other: after [`NEXT_STREAK`] picks from the run-next
+//! slot in a row the ring has its turn.
 
 use crate::global::GlobalQueue;
 use crate::id::{GoIndex, ProcId};
-use crate::list::SharedLen;
+use crate::list::{Chain, SharedLen};
 use crate::processor::{Owner, Processor};
 use crate::runq::{Overflow, StealNext};
 use crate::sync::QUEUE_CAPACITY;
@@ -77,6 +77,8 @@ pub enum Source {
     Local,
     /// In the global queue.
     Global,
+    /// In the queue of goroutines that are locked to the CPU.
+    Wired,
     /// In another P's queue.
     Stolen {
         /// That P.
@@ -112,6 +114,8 @@ pub enum Place {
     Next,
     /// The back of the local ring: it yielded.
     Back,
+    /// The global queue: its time slice is over, or its P has gone away.
+    Global,
 }
 
 /// Puts a runnable goroutine into the caller's queue. What does not fit goes to the global queue; only then
@@ -121,6 +125,10 @@ pub fn enqueue<B, G: Global>(me: &Owner<'_>, sources: &Sources<'_, B, G>, g: GoI
     let overflow = match place {
         Place::Next => queue.put_next(g),
         Place::Back => queue.push_back(g),
+        Place::Global => {
+            sources.global.with(|queue| queue.push(sources.table, g));
+            None
+        }
     };
     if let Some(overflow) = overflow {
         spill(sources, overflow);
@@ -156,6 +164,17 @@ pub fn find_work<B, G: Global>(me: &Owner<'_>, sources: &Sources<'_, B, G>) -> O
         let next = if round == STEAL_ROUNDS { StealNext::Yes } else { StealNext::No };
         steal_round(me, sources, next)
     })
+}
+
+/// Empties the queue of a P that goes away into the global queue, while the world is stopped: no owner or thief is
+/// at work on it.
+pub fn drain<B, G: Global>(me: &Owner<'_>, sources: &Sources<'_, B, G>) {
+    let queue = me.queue();
+    if let Some(chain) =
+        Chain::link(sources.table, core::iter::from_fn(|| queue.pop()).map(|popped| popped.g))
+    {
+        sources.global.with(|queue| queue.push_batch(sources.table, chain));
+    }
 }
 
 /// Whether there is work anywhere: the third step of an idler. It takes nothing.

@@ -9,9 +9,10 @@ use core::marker::PhantomData;
 
 use crate::counters::{Counters, Snapshot};
 use crate::free::LocalFree;
-use crate::id::{GOID_BATCH, GoIndex, Goid, GoidGenerator, ProcId};
+use crate::id::{GOID_BATCH, GoIndex, Goid, GoidGenerator, ProcId, SudogIndex};
 use crate::list::Chain;
 use crate::runq::{Local, RunQueue};
+use crate::sudog::Sudogs;
 use crate::sync::{Padded, Plain32, Plain64};
 use crate::table::Table;
 
@@ -36,7 +37,8 @@ struct Own {
     goid_end: Plain64,
     /// State of the random numbers; never 0.
     random: Plain64,
-    free: LocalFree,
+    free: LocalFree<GoIndex>,
+    sudogs: LocalFree<SudogIndex>,
 }
 
 impl Processor {
@@ -51,6 +53,7 @@ impl Processor {
             goid_end: Plain64::new(0),
             random: Plain64::new(random),
             free: LocalFree::new(),
+            sudogs: LocalFree::new(),
         };
         Self { id, queue: RunQueue::new(), own: Padded(own), counters: Padded(Counters::default()) }
     }
@@ -73,6 +76,11 @@ impl Processor {
     /// Dead goroutines that the P keeps, at about this moment.
     pub fn free_len(&self) -> u32 {
         self.own.free.len()
+    }
+
+    /// Unused sudogs that the P keeps, at about this moment.
+    pub fn sudogs_len(&self) -> u32 {
+        self.own.sudogs.len()
     }
 
     /// The owner's face of the P. Only for the CPU that holds the P, while nothing can run another goroutine
@@ -182,17 +190,32 @@ impl<'p> Owner<'p> {
     /// has returned nothing. What comes back did not fit.
     #[must_use = "a spill belongs on the shared free list"]
     pub fn refill<B>(&self, table: &Table<B>, batch: Chain) -> Option<Chain> {
-        let mut rest = Some(batch);
-        while let Some(chain) = rest {
-            if self.processor.own.free.len() >= crate::free::LOCAL_FREE_MAX {
-                return Some(chain);
-            }
-            let (g, tail) = chain.split_first(table);
-            let spill = self.put_free(table, g);
-            debug_assert!(spill.is_none(), "below the limit nothing spills");
-            rest = tail;
-        }
-        None
+        self.processor.own.free.refill(table, batch)
+    }
+
+    /// Takes an unused sudog; `None` when the P has none and needs
+    /// [`refill_sudogs`](Self::refill_sudogs).
+    pub fn take_sudog(&self, sudogs: &Sudogs) -> Option<SudogIndex> {
+        self.processor.own.sudogs.take(sudogs)
+    }
+
+    /// Keeps a sudog that is no longer used. A chain that comes back is for the shared
+    /// [`FreeList`](crate::free::FreeList).
+    ///
+    /// # Panics
+    ///
+    /// The sudog still waits for something.
+    #[must_use = "a spill belongs on the shared free list"]
+    pub fn put_sudog(&self, sudogs: &Sudogs, s: SudogIndex) -> Option<Chain<SudogIndex>> {
+        sudogs.get(s).retire(s);
+        self.processor.own.sudogs.put(sudogs, s)
+    }
+
+    /// Keeps a chain of unused sudogs from the shared list; call it when [`take_sudog`](Self::take_sudog) has
+    /// returned nothing. What comes back did not fit.
+    #[must_use = "a spill belongs on the shared free list"]
+    pub fn refill_sudogs(&self, sudogs: &Sudogs, batch: Chain<SudogIndex>) -> Option<Chain<SudogIndex>> {
+        self.processor.own.sudogs.refill(sudogs, batch)
     }
 }
 

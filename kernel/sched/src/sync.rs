@@ -34,6 +34,30 @@ pub const CHUNK_SLOTS: u32 = 256;
 #[cfg(loom)]
 pub const CHUNK_SLOTS: u32 = 4;
 
+/// Roots of the semaphore table. A prime, as in Go, so that it does not keep step with a program's own pattern.
+#[cfg(not(loom))]
+pub const SEMA_ROOTS: usize = 251;
+
+/// Roots of the semaphore table: one, so that the model checker always has all waiters in the same.
+#[cfg(loom)]
+pub const SEMA_ROOTS: usize = 1;
+
+/// Stands between two `SeqCst` accesses whose order an argument needs.
+///
+/// The memory model orders them without it. The model checker takes `SeqCst` accesses for weaker ones, and only
+/// fences for what they are.
+#[cfg(not(loom))]
+pub const fn between_seq_cst() {}
+
+/// Stands between two `SeqCst` accesses whose order an argument needs.
+///
+/// The memory model orders them without it. The model checker takes `SeqCst` accesses for weaker ones, and only
+/// fences for what they are.
+#[cfg(loom)]
+pub fn between_seq_cst() {
+    fence(Ordering::SeqCst);
+}
+
 /// A 32-bit word with one writer at a time, who needs no ordering from it. Others may read an older value.
 #[derive(Debug, Default)]
 pub struct Plain32(Unmodelled32);

@@ -60,6 +60,10 @@ impl Model {
         let kicked = match place {
             Place::Back => Some(g),
             Place::Next => self.ps[p].next.replace(g),
+            Place::Global => {
+                self.global.push_back(g);
+                None
+            }
         };
         if let Some(g) = kicked {
             self.push_back(p, g);
@@ -192,7 +196,11 @@ impl Bench {
         self.table.slot(g).set_goid(goid);
         self.table.slot(g).status().spawn().expect("it came from a free list");
         self.alive += 1;
-        let place = if self.rng.below(3) == 0 { Place::Next } else { Place::Back };
+        let place = match self.rng.below(6) {
+            0 | 1 => Place::Next,
+            2 => Place::Global,
+            _ => Place::Back,
+        };
         self.enqueue(p, g, place);
     }
 

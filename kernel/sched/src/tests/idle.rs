@@ -76,3 +76,19 @@ fn going_idle_twice_is_a_bug() {
 fn stopping_without_spinning_is_a_bug() {
     assert_eq!(Idle::new(2).stop_spinning(), Spinner::NotLast);
 }
+
+#[test]
+fn a_retired_p_is_counted_nowhere() {
+    let idle = Idle::new(3);
+    idle.go_idle(p(1), Spin::No);
+    idle.go_idle(p(2), Spin::No);
+    assert!(idle.retire(p(2)) && !idle.retire(p(2)));
+    idle.resize(2);
+    assert_eq!((idle.idle_count(), idle.spinning_count(), idle.all_idle()), (1, 0, false));
+    assert_eq!(idle.wake_one(), Some(p(1)));
+    assert!(!idle.retire(p(1)), "a waker has it");
+    assert_eq!(idle.spinning_count(), 1);
+    idle.resize(3);
+    idle.go_idle(p(2), Spin::No);
+    assert!(idle.is_idle(p(2)));
+}

@@ -10,6 +10,8 @@
 mod idle;
 mod park;
 mod queue;
+mod sema;
+mod world;
 
 /// Runs `f` under the model checker. A thread that could go on is left for another one `preemptions` times
 /// at most.

@@ -1,0 +1,91 @@
+//! Links: words that name one goroutine or one sudog, or nothing. Lists and trees are made of them, so that
+//! queueing allocates nothing.
+
+use core::marker::PhantomData;
+
+use crate::id::{GoIndex, SudogIndex};
+use crate::sync::Plain32;
+
+/// What a link holds when it names nothing.
+const NONE: u32 = u32::MAX;
+
+/// The index of something that can be linked: any number but `u32::MAX`.
+pub trait Index: Copy + PartialEq {
+    /// The index with this number, or `None` for `u32::MAX`.
+    fn from_number(number: u32) -> Option<Self>;
+
+    /// The number.
+    fn number(self) -> u32;
+}
+
+impl Index for GoIndex {
+    fn from_number(number: u32) -> Option<Self> {
+        Self::new(number)
+    }
+
+    fn number(self) -> u32 {
+        self.get()
+    }
+}
+
+impl Index for SudogIndex {
+    fn from_number(number: u32) -> Option<Self> {
+        Self::new(number)
+    }
+
+    fn number(self) -> u32 {
+        self.get()
+    }
+}
+
+/// A store whose elements can be linked, each into one list at a time.
+pub trait Linked {
+    /// How its elements are named.
+    type Index: Index;
+
+    /// The element behind this one in its list.
+    fn next(&self, index: Self::Index) -> Option<Self::Index>;
+
+    /// Links the element; only for the owner of the list that it is in, or of the element if in none.
+    fn set_next(&self, index: Self::Index, next: Option<Self::Index>);
+}
+
+/// A link. It has one writer at a time, like the [`Plain32`] that it is.
+#[derive(Debug)]
+pub(crate) struct Link<I>(Plain32, PhantomData<I>);
+
+impl<I: Index> Link<I> {
+    /// A link to nothing.
+    pub(crate) const fn new() -> Self {
+        Self(Plain32::new(NONE), PhantomData)
+    }
+
+    /// What it names.
+    pub(crate) fn get(&self) -> Option<I> {
+        I::from_number(self.0.get())
+    }
+
+    /// Changes what it names. Only for the link's owner.
+    pub(crate) fn set(&self, target: Option<I>) {
+        self.0.set(target.map_or(NONE, I::number));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Link;
+    use crate::id::{GoIndex, SudogIndex};
+
+    #[test]
+    fn a_link_names_what_it_was_set_to_or_nothing() {
+        let link = Link::<GoIndex>::new();
+        assert_eq!(link.get(), None);
+        link.set(GoIndex::new(0));
+        assert_eq!(link.get(), GoIndex::new(0));
+        link.set(None);
+        assert_eq!(link.get(), None);
+        let link = Link::<SudogIndex>::new();
+        link.set(SudogIndex::new(7));
+        assert_eq!(link.get(), SudogIndex::new(7));
+    }
+}

@@ -1,0 +1,270 @@
+//! Semaphores: a word that counts units, and goroutines that wait for it to be more than 0.
+//!
+//! As Go's, they are a way to pair each sleep with one wake-up, even if the wake-up comes first. Any word can be
+//! one: waiters are found by its address, in one of [`SEMA_ROOTS`] roots. A root is a tree of waiters, which a
+//! lock of the kernel guards, and `nwait`, their number, which is read without the lock.
+//!
+//! The parts here are steps; the kernel parks and readies between them:
+//!
+//! | acquire | release |
+//! |---|---|
+//! | [`try_acquire`]: the easy case | [`Semaphore::add`]: the unit, and the easy case |
+//! | [`Semaphore::enqueue`], in the middle of parking | [`Semaphore::dequeue`]: the harder case |
+//! | [`Semaphore::finish`], after the wake-up | ready [`Wake::g`], and yield to it if it has the unit |
+//!
+//! # Why no wake-up is lost
+//!
+//! Lost would be: the word is above 0, a goroutine waits for it, and nobody is on the way to wake it.
+//!
+//! The acquirer, when the easy case has failed, takes the root's lock and
+//!
+//! 1. adds itself to `nwait`;
+//! 2. tries the word again; with a unit it takes itself off `nwait` and does not wait;
+//! 3. queues itself and drops the lock. It is `Parking` since before it took the lock, so that whoever finds it
+//!    in the queue may ready it at once.
+//!
+//! The releaser
+//!
+//! 1. adds the unit to the word;
+//! 2. looks at `nwait`: if it is 0, it is done, and that is the easy case;
+//! 3. takes the lock, looks again, and takes out a waiter for this word.
+//!
+//! *Why one of them sees the other.* All four accesses, the acquirer's 1 and 2 and the releaser's 1 and 2, are
+//! `SeqCst` and so have one order. If the acquirer's 1 is before the releaser's 2, the releaser sees it and goes
+//! on to 3. Else the releaser's 2, and thus its 1, is before the acquirer's 1, and thus before its 2: the
+//! acquirer sees the unit, or somebody else has taken it. Either look in the other order, or `nwait` raised
+//! after the second try, would let both look before both write.
+//!
+//! *Why the lock closes the rest.* A releaser that goes on takes the lock before the acquirer's section or
+//! after it. If after, it finds the acquirer queued (or gone with a unit). If before, what it did lies before
+//! the section, the unit with it, and step 2 of the acquirer sees it. `nwait` is lowered under the lock
+//! only, once for each that was counted: by itself in step 2, or by who takes it out of the queue.
+//!
+//! *Why one waiter for each unit is enough.* The waiter was taken out for a unit that was there. When it finds
+//! none after its wake-up, another goroutine has it, and its release looks for waiters again. The woken one
+//! counts itself anew, by the same three steps.
+//!
+//! # Hand-off
+//!
+//! Without it, a goroutine that comes by between the release and the waiter's turn may be faster; the waiter
+//! then goes to the end of the queue, and it may do so for ever. With it the releaser takes the unit back before
+//! it readies the waiter, in the waiter's name: ticket 1. The word does not show the unit at any time after, so
+//! nobody can take it; the waiter sees the ticket ([`Semaphore::finish`]) and has it. A releaser that is too
+//! late for that (somebody came by between its steps 1 and 3) wakes the waiter as without hand-off.
+//!
+//! The ticket is the one that was the priority in the tree. The sudog leaves the tree with ticket 0, and
+//! belongs to the releaser until the goroutine is readied: the ready's `Release` and the run's `Acquire` hand
+//! the ticket over.
+
+use alloc::boxed::Box;
+use core::fmt;
+use core::ptr;
+
+use crate::id::{GoRef, SudogIndex};
+use crate::sudog::Sudogs;
+use crate::sync::{AtomicU32, Ordering, Padded, SEMA_ROOTS, between_seq_cst};
+use crate::treap::Treap;
+
+pub use crate::treap::Order;
+
+/// Whether a release takes its unit back for the waiter that it wakes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Handoff {
+    /// It leaves the unit to whoever is first.
+    No,
+    /// It does, and the waiter runs next.
+    Yes,
+}
+
+/// What came of the attempt to wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "a queued goroutine must park, one that is not must not"]
+pub enum Wait {
+    /// It is in the queue: it leaves its CPU and is readied by a release.
+    Queued,
+    /// It has a unit, and nobody will ready it.
+    Acquired,
+}
+
+/// What a goroutine finds when it was readied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "who has no unit waits again"]
+pub enum Woken {
+    /// It has a unit.
+    Acquired,
+    /// Somebody else was faster.
+    Again,
+}
+
+/// What a release still has to do when its unit is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "a waiter may have to be woken"]
+pub enum Added {
+    /// Nothing: nobody waits.
+    Done,
+    /// Look for a waiter: [`Semaphore::dequeue`].
+    LookForWaiter,
+}
+
+/// A waiter that was taken out of the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "the goroutine is in no queue: ready it, or it is lost"]
+pub struct Wake {
+    /// The goroutine to be readied.
+    pub g: GoRef,
+    /// It has the unit already. Who readies it yields, so that it runs at once and in the same time slice.
+    pub handed_off: bool,
+}
+
+/// What the lock of a root guards.
+#[derive(Debug, Default)]
+pub struct SemaRoot(Treap);
+
+/// How the kernel lends a root, which it guards with a lock.
+pub trait RootLock {
+    /// Calls `f` with the root, locked. `f` is short, allocates nothing, and takes no lock.
+    fn with<R>(&self, f: impl FnOnce(&mut SemaRoot) -> R) -> R;
+}
+
+/// A root: its waiters and their number.
+#[derive(Debug)]
+struct Root<L> {
+    /// Waiters, and those who are about to wait. Raised and lowered under the lock, read without it.
+    nwait: AtomicU32,
+    locked: L,
+}
+
+/// All semaphores' waiters.
+pub struct SemaTable<L>(Box<[Padded<Root<L>>]>);
+
+impl<L> fmt::Debug for SemaTable<L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Relaxed: for reports.
+        let waiters: u32 = self.0.iter().map(|root| root.nwait.load(Ordering::Relaxed)).sum();
+        f.debug_struct("SemaTable").field("waiters", &waiters).finish_non_exhaustive()
+    }
+}
+
+impl<L: RootLock> SemaTable<L> {
+    /// A table without waiters, whose roots `lock` puts behind locks.
+    pub fn new(lock: impl Fn(SemaRoot) -> L) -> Self {
+        let root = |_| Padded(Root { nwait: AtomicU32::new(0), locked: lock(SemaRoot::default()) });
+        Self((0..SEMA_ROOTS).map(root).collect())
+    }
+
+    /// The semaphore whose count is in `word`.
+    pub fn semaphore<'t>(&'t self, sudogs: &'t Sudogs, word: &'t AtomicU32) -> Semaphore<'t, L> {
+        let address = ptr::from_ref(word).addr();
+        // The lowest bits say little: words are aligned, and often lie in objects of at least 8 bytes.
+        Semaphore { word, address: address as u64, root: &self.0[(address >> 3) % SEMA_ROOTS], sudogs }
+    }
+}
+
+/// A word with its waiters.
+#[derive(Debug)]
+pub struct Semaphore<'t, L> {
+    word: &'t AtomicU32,
+    address: u64,
+    root: &'t Root<L>,
+    sudogs: &'t Sudogs,
+}
+
+/// Takes a unit if there is one. Go's `cansemacquire`.
+#[must_use = "a unit that was taken has to be given back some time"]
+pub fn try_acquire(word: &AtomicU32) -> bool {
+    // SeqCst, here and below when the swap fails: the acquirer's step 2, as argued above. It also acquires what
+    // the `add` of the unit released.
+    let mut units = word.load(Ordering::SeqCst);
+    while units != 0 {
+        match word.compare_exchange_weak(units, units - 1, Ordering::SeqCst, Ordering::SeqCst) {
+            Ok(_) => return true,
+            Err(found) => units = found,
+        }
+    }
+    false
+}
+
+impl<L: RootLock> Semaphore<'_, L> {
+    /// The acquirer's harder case: takes a unit, or queues `s`, which was prepared for the goroutine that calls.
+    /// `random` is a random number.
+    ///
+    /// The goroutine must have announced that it parks: once this returns, or even before, it may be readied.
+    pub fn enqueue(&self, s: SudogIndex, order: Order, random: u32) -> Wait {
+        let sudog = self.sudogs.get(s);
+        self.root.locked.with(|SemaRoot(waiters)| {
+            // SeqCst: the acquirer's step 1; pairs with the load in `add`.
+            self.root.nwait.fetch_add(1, Ordering::SeqCst);
+            between_seq_cst();
+            if try_acquire(self.word) {
+                self.uncount();
+                return Wait::Acquired;
+            }
+            sudog.set_address(self.address);
+            // The lowest bit tells the ticket of a waiter from none; that costs no quality worth noting.
+            sudog.set_ticket(random | 1);
+            waiters.insert(self.sudogs, s, order);
+            Wait::Queued
+        })
+    }
+
+    /// What a goroutine does first when it was readied: it has a unit by its ticket, or tries to take one.
+    pub fn finish(&self, s: SudogIndex) -> Woken {
+        if self.sudogs.get(s).ticket() != 0 || try_acquire(self.word) {
+            Woken::Acquired
+        } else {
+            Woken::Again
+        }
+    }
+
+    /// The releaser's steps 1 and 2.
+    ///
+    /// # Panics
+    ///
+    /// The word holds 2^32 - 1 units.
+    pub fn add(&self) -> Added {
+        // SeqCst: step 1; pairs with the load in `try_acquire`, which sees what came before the release.
+        let units = self.word.fetch_add(1, Ordering::SeqCst);
+        assert!(units != u32::MAX, "semaphore at {:#x}: more than 2^32 - 1 units", self.address);
+        between_seq_cst();
+        // SeqCst: step 2; pairs with the addition in `enqueue`.
+        if self.root.nwait.load(Ordering::SeqCst) == 0 { Added::Done } else { Added::LookForWaiter }
+    }
+
+    /// The releaser's step 3 and the hand-off. `now` is the time.
+    ///
+    /// # Panics
+    ///
+    /// The queue is corrupt: the waiter has no goroutine.
+    pub fn dequeue(&self, handoff: Handoff, now: u64) -> Option<Wake> {
+        let s = self.root.locked.with(|SemaRoot(waiters)| {
+            // Relaxed: it is changed under the lock only. At 0 others have taken the unit, and nobody waits.
+            if self.root.nwait.load(Ordering::Relaxed) == 0 {
+                return None;
+            }
+            let s = waiters.remove(self.sudogs, self.address)?;
+            self.uncount();
+            Some(s)
+        })?;
+        let sudog = self.sudogs.get(s);
+        let handed_off = handoff == Handoff::Yes && try_acquire(self.word);
+        sudog.set_ticket(u32::from(handed_off));
+        sudog.set_release_time(now);
+        let g = sudog.g().expect("a queued sudog has a goroutine");
+        Some(Wake { g, handed_off })
+    }
+
+    /// Waiters in the semaphore's root, at about this moment; those of other words may be among them.
+    pub fn nwait(&self) -> u32 {
+        self.root.nwait.load(Ordering::Relaxed)
+    }
+
+    /// Takes one off `nwait`, with the lock held.
+    fn uncount(&self) {
+        // Relaxed: a releaser that reads the lower number misses only one who has a unit or is being woken.
+        self.root.nwait.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+#[path = "tests/sema.rs"]
+mod tests;

@@ -1,0 +1,218 @@
+//! Sudogs: what a waiting goroutine leaves with the thing that it waits for.
+//!
+//! Go's word and Go's use: a goroutine may wait for many things at once, and many may wait for one, so neither has
+//! room for the other.
+//!
+//! They live in a store of their own that grows by [`chunks`](crate::chunks) and never shrinks. Unused ones are
+//! kept by each P ([`Owner::take_sudog`](crate::processor::Owner::take_sudog),
+//! [`put_sudog`](crate::processor::Owner::put_sudog)), so to wait allocates nothing and takes no lock, but when
+//! a P has none left or too many.
+//!
+//! # Who may touch a sudog
+//!
+//! 1. Who took it from a free list owns it, and prepares it.
+//! 2. While it is queued, all of it belongs to who holds the lock of that queue.
+//! 3. Who took it out of the queue owns it until the goroutine is readied; from then on it is the goroutine's,
+//!    which gives it back.
+//!
+//! Each of these steps hands it over by a lock or a status word, so that the fields need no order of their own.
+
+use core::fmt;
+
+use crate::chunks::{Chunks, NoRoom};
+use crate::id::{GoIndex, GoRef, SudogIndex};
+use crate::link::{Link, Linked};
+use crate::list::Chain;
+use crate::sync::{Plain32, Plain64};
+
+/// A goroutine that waits for something.
+#[derive(Debug)]
+#[repr(align(64))]
+pub struct Sudog {
+    /// What it waits for, or 0 when it is in no queue.
+    address: Plain64,
+    goroutine: Link<GoIndex>,
+    generation: Plain32,
+    /// In a queue: whatever the queue needs to order its waiters. Outside: what its waker has given it.
+    ticket: Plain32,
+    acquire_time: Plain64,
+    release_time: Plain64,
+    /// Links of a tree; `next` also of the free list.
+    pub(crate) parent: Link<SudogIndex>,
+    pub(crate) prev: Link<SudogIndex>,
+    pub(crate) next: Link<SudogIndex>,
+    /// The following waiter for the same thing.
+    pub(crate) waitlink: Link<SudogIndex>,
+    /// The last waiter for the same thing, kept by the first one if there are others.
+    pub(crate) waittail: Link<SudogIndex>,
+}
+
+impl Sudog {
+    /// A sudog that nobody uses.
+    fn new() -> Self {
+        Self {
+            address: Plain64::new(0),
+            goroutine: Link::new(),
+            generation: Plain32::new(0),
+            ticket: Plain32::new(0),
+            acquire_time: Plain64::new(0),
+            release_time: Plain64::new(0),
+            parent: Link::new(),
+            prev: Link::new(),
+            next: Link::new(),
+            waitlink: Link::new(),
+            waittail: Link::new(),
+        }
+    }
+
+    /// The goroutine that waits, or `None` if the sudog is not used.
+    pub fn g(&self) -> Option<GoRef> {
+        Some(GoRef { index: self.goroutine.get()?, generation: self.generation.get() })
+    }
+
+    /// What it waits for, or 0 when it is in no queue.
+    pub fn address(&self) -> u64 {
+        self.address.get()
+    }
+
+    /// Outside of a queue: 0, or what the waker has given.
+    pub fn ticket(&self) -> u32 {
+        self.ticket.get()
+    }
+
+    /// When the wait began, in nanoseconds.
+    pub fn acquire_time(&self) -> u64 {
+        self.acquire_time.get()
+    }
+
+    /// When the goroutine was last readied, in nanoseconds; 0 if it was not.
+    pub fn release_time(&self) -> u64 {
+        self.release_time.get()
+    }
+
+    /// Makes a sudog that was just taken ready for a wait of `g` that begins at `now`.
+    pub fn prepare(&self, g: GoRef, now: u64) {
+        debug_assert!(!self.is_queued(), "a sudog in a list is prepared for another wait");
+        self.goroutine.set(Some(g.index));
+        self.generation.set(g.generation);
+        self.ticket.set(0);
+        self.acquire_time.set(now);
+        self.release_time.set(0);
+    }
+
+    /// Sets or, by 0, clears what it waits for.
+    pub(crate) fn set_address(&self, address: u64) {
+        self.address.set(address);
+    }
+
+    pub(crate) fn set_ticket(&self, ticket: u32) {
+        self.ticket.set(ticket);
+    }
+
+    pub(crate) fn set_release_time(&self, now: u64) {
+        self.release_time.set(now);
+    }
+
+    /// Ends its use. `index` names it in the panic.
+    ///
+    /// # Panics
+    ///
+    /// It is still in a queue: whoever finds it there would wake a goroutine that no longer waits.
+    pub(crate) fn retire(&self, index: SudogIndex) {
+        assert!(
+            !self.is_queued(),
+            "sudog {} is given back and still waits for {:#x}",
+            index.get(),
+            self.address()
+        );
+        self.goroutine.set(None);
+    }
+
+    /// Whether it is in a queue or on a free list.
+    fn is_queued(&self) -> bool {
+        let links = [&self.parent, &self.prev, &self.next, &self.waitlink, &self.waittail];
+        self.address() != 0 || links.iter().any(|link| link.get().is_some())
+    }
+}
+
+/// All sudogs, used or not.
+pub struct Sudogs(Chunks<Sudog>);
+
+impl fmt::Debug for Sudogs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sudogs").field("len", &self.len()).field("max", &self.0.max()).finish_non_exhaustive()
+    }
+}
+
+impl Sudogs {
+    /// A store without sudogs that can grow to `max`.
+    ///
+    /// # Errors
+    ///
+    /// [`NoRoom::NoMemory`].
+    pub fn new(max: u32) -> Result<Self, NoRoom> {
+        Chunks::new(max).map(Self)
+    }
+
+    /// Sudogs that exist.
+    pub fn len(&self) -> u32 {
+        self.0.len()
+    }
+
+    /// Whether there are none yet.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The sudog at `index`.
+    ///
+    /// # Panics
+    ///
+    /// The index does not come from this store.
+    pub fn get(&self, index: SudogIndex) -> &Sudog {
+        match self.0.get(index.get()) {
+            Some(sudog) => sudog,
+            None => no_sudog(index, self.len()),
+        }
+    }
+
+    /// Adds a chunk of unused sudogs, for the shared free list. Only one CPU at a time may grow the store.
+    ///
+    /// # Errors
+    ///
+    /// [`NoRoom`]. The store is as it was.
+    ///
+    /// # Panics
+    ///
+    /// Two CPUs grow the store at the same time.
+    pub fn grow(&self) -> Result<Chain<SudogIndex>, NoRoom> {
+        let new = self.0.grow(|_| Sudog::new())?;
+        Ok(Chain::link(self, new.filter_map(SudogIndex::new)).expect("a chunk has at least one"))
+    }
+}
+
+impl Linked for Sudogs {
+    type Index = SudogIndex;
+
+    fn next(&self, index: SudogIndex) -> Option<SudogIndex> {
+        self.get(index).next.get()
+    }
+
+    fn set_next(&self, index: SudogIndex, next: Option<SudogIndex>) {
+        self.get(index).next.set(next);
+    }
+}
+
+/// Kept out of the hot path.
+///
+/// # Panics
+///
+/// Always.
+#[cold]
+fn no_sudog(index: SudogIndex, len: u32) -> ! {
+    panic!("sudog {} does not exist, there are {len}", index.get())
+}
+
+#[cfg(test)]
+#[path = "tests/sudog.rs"]
+pub(crate) mod tests;

@@ -1,0 +1,124 @@
+//! Growth of the store, and the way of sudogs between Ps and the shared list.
+
+use alloc::vec::Vec;
+
+use super::Sudogs;
+use crate::chunks::NoRoom;
+use crate::free::{FREE_BATCH, FreeList, LOCAL_FREE_MAX};
+use crate::id::{GoIndex, GoRef, ProcId, SudogIndex};
+use crate::list::Chain;
+use crate::processor::Processor;
+use crate::sync::CHUNK_SLOTS;
+
+fn s(n: u32) -> SudogIndex {
+    SudogIndex::new(n).expect("a test's index")
+}
+
+fn g(n: u32) -> GoRef {
+    GoRef { index: GoIndex::new(n).expect("a test's index"), generation: 9 }
+}
+
+/// A store, and all of its sudogs, on no list.
+pub(crate) fn store(count: u32) -> (Sudogs, Vec<SudogIndex>) {
+    let sudogs = Sudogs::new(count).expect("memory");
+    let mut all = Vec::new();
+    while sudogs.len() < count {
+        let mut rest = sudogs.grow().ok();
+        while let Some(chain) = rest {
+            let (s, tail) = chain.split_first(&sudogs);
+            all.push(s);
+            rest = tail;
+        }
+    }
+    (sudogs, all)
+}
+
+fn processor() -> Processor {
+    Processor::new(ProcId::new(0).expect("below the limit"), 1)
+}
+
+#[test]
+fn grows_by_chunks_up_to_its_limit() {
+    let sudogs = Sudogs::new(CHUNK_SLOTS + 3).expect("memory");
+    assert!(sudogs.is_empty());
+    assert_eq!(sudogs.grow().expect("memory").len(), CHUNK_SLOTS);
+    let first = sudogs.get(s(1));
+    assert_eq!(sudogs.grow().expect("memory").len(), 3, "the last chunk is cut");
+    assert_eq!(sudogs.grow(), Err(NoRoom::Full { max: CHUNK_SLOTS + 3 }));
+    assert_eq!(sudogs.len(), CHUNK_SLOTS + 3);
+    assert!(core::ptr::eq(first, sudogs.get(s(1))), "sudogs do not move");
+}
+
+#[test]
+#[should_panic(expected = "sudog 300 does not exist, there are 256")]
+fn an_index_beyond_the_store_is_named() {
+    let sudogs = Sudogs::new(1000).expect("memory");
+    assert!(sudogs.grow().is_ok());
+    sudogs.get(s(300));
+}
+
+#[test]
+fn a_prepared_sudog_has_nothing_of_the_wait_before() {
+    let (sudogs, _) = store(10);
+    let sudog = sudogs.get(s(4));
+    assert_eq!(sudog.g(), None);
+    sudog.prepare(g(1), 5);
+    sudog.set_ticket(1);
+    sudog.set_release_time(8);
+    assert_eq!((sudog.g(), sudog.acquire_time(), sudog.release_time()), (Some(g(1)), 5, 8));
+    sudog.prepare(g(2), 20);
+    assert_eq!((sudog.g(), sudog.acquire_time(), sudog.release_time()), (Some(g(2)), 20, 0));
+    assert_eq!((sudog.ticket(), sudog.address()), (0, 0));
+}
+
+#[test]
+fn a_p_keeps_some_spills_and_refills() {
+    let sudogs = Sudogs::new(1000).expect("memory");
+    let p = processor();
+    let me = p.owner();
+    let (mut shared, len) = FreeList::new();
+    shared.put(&sudogs, sudogs.grow().expect("memory"));
+    let mut taken = Vec::new();
+    while taken.len() < CHUNK_SLOTS as usize {
+        if let Some(s) = me.take_sudog(&sudogs) {
+            taken.push(s);
+            continue;
+        }
+        let batch = shared.take(&sudogs).expect("some are left");
+        assert_eq!(batch.len(), FREE_BATCH);
+        assert_eq!(me.refill_sudogs(&sudogs, batch), None);
+    }
+    assert!(len.is_empty() && me.take_sudog(&sudogs).is_none());
+    for s in &taken {
+        sudogs.get(*s).prepare(g(s.get()), 1);
+    }
+    for s in taken.drain(..) {
+        if let Some(spill) = me.put_sudog(&sudogs, s) {
+            assert_eq!(p.sudogs_len(), LOCAL_FREE_MAX + 1 - FREE_BATCH);
+            shared.put(&sudogs, spill);
+        }
+        assert!(p.sudogs_len() <= LOCAL_FREE_MAX);
+        assert_eq!(sudogs.get(s).g(), None);
+    }
+    let mut rest: Option<Chain<SudogIndex>> = None;
+    let mut seen = Vec::new();
+    while let Some(s) = me.take_sudog(&sudogs) {
+        seen.push(s.get());
+    }
+    while let Some(chain) = rest.take().or_else(|| shared.take(&sudogs)) {
+        let (s, tail) = chain.split_first(&sudogs);
+        seen.push(s.get());
+        rest = tail;
+    }
+    seen.sort_unstable();
+    assert_eq!(seen, (0..CHUNK_SLOTS).collect::<Vec<_>>(), "nothing lost, nothing doubled");
+}
+
+#[test]
+#[should_panic(expected = "sudog 3 is given back and still waits for 0x40")]
+fn a_sudog_that_waits_is_not_given_back() {
+    let (sudogs, _) = store(10);
+    sudogs.get(s(3)).set_address(0x40);
+    let p = processor();
+    assert_eq!(p.owner().put_sudog(&sudogs, s(3)), None);
+}

@@ -1,0 +1,284 @@
+//! Stopping the world: one CPU makes all others stop running goroutines, and lets them go on.
+//!
+//! Each CPU has a **gate**. It says whether the CPU takes part, and whether it is stopped:
+//!
+//! ```text
+//!                 1 enter                    3 stop
+//!       ┌─────┐ ──────────► ┌────┐ ──────────────────► ┌─────────┐
+//!       │ Out │             │ In │                     │ Stopped │
+//!       └─────┘ ◄────────── └────┘ ◄────────────────── └─────────┘
+//!        ▲   │    2 leave                  4 end
+//!  4 end │   │ 5 take
+//!        │   ▼
+//!       ┌───────┐
+//!       │ Taken │   the CPU sleeps, and may not come in until the end
+//!       └───────┘
+//! ```
+//!
+//! 1, 2 and 3 are made by the gate's own CPU, 4 and 5 by the stopper. A CPU is Out while it sleeps for want of work; such
+//! a CPU is stopped without being woken. One that is In gets an interrupt, and makes arrow 3 at the first instant at
+//! which it holds no lock of the runtime.
+//!
+//! # Why exactly one side accounts for each CPU
+//!
+//! The stopper raises the epoch to an odd number, fences, and then looks at each gate. A CPU that leaves stores Out,
+//! fences, and then looks at the epoch ([`World::leave`]). Fences have one order, so one of the two sees the other:
+//!
+//! * The stopper finds Out: it takes the gate (5). The CPU, if it sees the odd epoch, tries to take its gate back by
+//!   compare-exchange, fails, and sleeps on as taken.
+//! * The CPU sees the odd epoch and gets its gate back before the stopper looks: it is In, and stops by arrow 3. The
+//!   stopper has sent it an interrupt that it does not need.
+//! * The same, but the stopper had taken the gate and has ended the stop since: the CPU finds nothing to stop for.
+//! * The stopper finds In, because the CPU had not left yet: then the CPU's look at the epoch comes after the
+//!   stopper's store. It comes back and stops by arrow 3.
+//!
+//! A CPU that comes in (1) either does so before the stopper looks, and gets the interrupt, or finds its gate taken and
+//! waits. The count of those that the stopper waits for is lowered once for each gate, by the stopper for arrow 5 and by
+//! the CPU for arrow 3, so it is 0 exactly when no other CPU is In.
+//!
+//! # Why nobody misses the end
+//!
+//! The end raises the epoch to an even number and then resets each gate; only then can the next stop begin. A stopped CPU
+//! waits for its own gate to change ([`World::is_held`]), so CPUs that wait share no cache line. The epoch comes
+//! first: a CPU that goes on finds no stop that it must follow. A CPU that waits halted says so in its gate's [`Note`],
+//! which the end wakes after it has reset the gate: `note` argues why that is not missed.
+//!
+//! # Memory order
+//!
+//! What stopped CPUs did before arrow 3 is visible to the stopper when it sees the count at 0; what the stopper did is
+//! visible to whoever sees its gate reset.
+
+use alloc::boxed::Box;
+
+use crate::note::{Note, WakeAction};
+use crate::sync::{AtomicU32, AtomicU64, Ordering, Padded, fence};
+
+/// The CPU sleeps, or does not run goroutines at all.
+const OUT: u32 = 0;
+/// The CPU runs goroutines or looks for them.
+const IN: u32 = 1;
+/// The CPU has stopped.
+const STOPPED: u32 = 2;
+/// The CPU was Out when the stopper looked.
+const TAKEN: u32 = 3;
+
+/// No CPU.
+const NOBODY: u32 = u32::MAX;
+
+/// What the stopper does about one CPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Taken {
+    /// Nothing: it sleeps, and cannot come in.
+    Idle,
+    /// Send it the stop interrupt.
+    MustInterrupt,
+}
+
+/// What a CPU finds that wants to come in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Entered {
+    /// It is in.
+    In,
+    /// Its gate is taken: wait while it [is held](World::is_held) and try again.
+    Wait,
+}
+
+/// What a CPU finds that has said that it goes to sleep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Left {
+    /// It is out, and may sleep.
+    Out,
+    /// It is in again, because a stop has begun: it stops itself if it [must](World::must_stop) (the stop may be over
+    /// already), and tries again.
+    Back,
+}
+
+/// One CPU's part.
+#[derive(Debug)]
+struct Gate {
+    state: AtomicU32,
+    /// What the CPU halts on while it is stopped.
+    note: Note,
+}
+
+/// All gates, and the stop that is on.
+#[derive(Debug)]
+pub struct World {
+    /// Odd from the beginning of a stop to its end.
+    epoch: Padded<AtomicU64>,
+    /// CPUs that have not stopped yet.
+    waiting: Padded<AtomicU32>,
+    /// The CPU that stops the others.
+    stopper: AtomicU32,
+    gates: Box<[Padded<Gate>]>,
+}
+
+impl World {
+    /// A world of so many CPUs, all of them Out.
+    pub fn new(cpus: u32) -> Self {
+        let gate = |_| Padded(Gate { state: AtomicU32::new(OUT), note: Note::new() });
+        Self {
+            epoch: Padded(AtomicU64::new(0)),
+            waiting: Padded(AtomicU32::new(0)),
+            stopper: AtomicU32::new(NOBODY),
+            gates: (0..cpus).map(gate).collect(),
+        }
+    }
+
+    /// Arrow 1.
+    ///
+    /// # Panics
+    /// The CPU is in already.
+    pub fn enter(&self, cpu: usize) -> Entered {
+        // Acquire pairs with the Release of `end`: what was done to the world is visible.
+        match self.state(cpu).compare_exchange(OUT, IN, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => Entered::In,
+            Err(TAKEN) => Entered::Wait,
+            Err(found) => unreachable!("cpu {cpu} comes in and its gate is {found}"),
+        }
+    }
+
+    /// Arrow 2: the CPU has nothing to run and will sleep.
+    pub fn leave(&self, cpu: usize) -> Left {
+        // Release pairs with the Acquire of the stopper that takes the gate.
+        self.state(cpu).store(OUT, Ordering::Release);
+        // Pairs with the fence in `begin`.
+        fence(Ordering::SeqCst);
+        // Relaxed: the fence orders it.
+        if self.epoch.load(Ordering::Relaxed).is_multiple_of(2) {
+            return Left::Out;
+        }
+        // Acquire: pairs with the Release in `begin`, as in `must_stop`.
+        match self.state(cpu).compare_exchange(OUT, IN, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => Left::Back,
+            Err(_) => Left::Out,
+        }
+    }
+
+    /// Whether a stop is on that this CPU, which is in, must follow.
+    pub fn must_stop(&self, cpu: usize) -> bool {
+        // Acquire pairs with the Release in `begin`: stopper and count are those of this stop.
+        !self.epoch.load(Ordering::Acquire).is_multiple_of(2)
+            && self.stopper.load(Ordering::Relaxed) as usize != cpu
+            && self.state(cpu).load(Ordering::Relaxed) == IN
+    }
+
+    /// Arrow 3, for a CPU that [must stop](Self::must_stop). It runs nothing while it [is held](Self::is_held).
+    ///
+    /// # Panics
+    /// No stop is on, or the gate is not In.
+    pub fn stop(&self, cpu: usize) {
+        assert!(self.is_stopping(), "cpu {cpu} stops and no stop is on");
+        // Relaxed: the count below publishes it.
+        let before = self.state(cpu).swap(STOPPED, Ordering::Relaxed);
+        assert!(before == IN, "cpu {cpu} stops and its gate is {before}");
+        // Release pairs with the Acquire in `is_stopped`.
+        self.waiting.fetch_sub(1, Ordering::Release);
+    }
+
+    /// Whether the CPU has stopped, or may not come in. When that ends, what the stopper did is visible.
+    pub fn is_held(&self, cpu: usize) -> bool {
+        // Acquire pairs with the Release in `end`.
+        matches!(self.state(cpu).load(Ordering::Acquire), STOPPED | TAKEN)
+    }
+
+    /// Whether the CPU may run goroutines at this moment: it has come in and has not stopped. Conclusive for who
+    /// has fenced after a change that the CPU looks for, behind a fence, when it comes in.
+    pub fn is_running(&self, cpu: usize) -> bool {
+        // Relaxed: the fences order it.
+        self.state(cpu).load(Ordering::Relaxed) == IN
+    }
+
+    /// What a stopped CPU halts on: `prepare` with interrupts off, halt, `clear`, and look whether it still
+    /// [is held](Self::is_held).
+    pub fn note(&self, cpu: usize) -> &Note {
+        &self.gates[cpu].note
+    }
+
+    /// Begins a stop by `me`, which is in. The caller then [takes](Self::take) every other CPU and
+    /// [settles](Self::settle). One stop at a time: the kernel holds a semaphore around it.
+    ///
+    /// # Panics
+    /// A stop is on, or `me` is not in.
+    pub fn begin(&self, me: usize) {
+        let epoch = self.epoch.load(Ordering::Relaxed) + 1;
+        assert!(!epoch.is_multiple_of(2), "a stop begins while another is on");
+        assert!(self.state(me).load(Ordering::Relaxed) == IN, "cpu {me} stops the world and is not in it");
+        let others = u32::try_from(self.gates.len() - 1).expect("a number of CPUs");
+        // Relaxed, both: the store below publishes them.
+        self.waiting.store(others, Ordering::Relaxed);
+        self.stopper.store(u32::try_from(me).expect("a number of a CPU"), Ordering::Relaxed);
+        // Release pairs with the Acquire in `must_stop` and `stop`.
+        self.epoch.store(epoch, Ordering::Release);
+        // Pairs with the fence in `leave`.
+        fence(Ordering::SeqCst);
+    }
+
+    /// Arrow 5, or the advice to interrupt. Once for each CPU but the stopper.
+    pub fn take(&self, cpu: usize) -> Taken {
+        // Acquire pairs with the Release of `leave`; Release with the Acquire of `enter`.
+        match self.state(cpu).compare_exchange(OUT, TAKEN, Ordering::AcqRel, Ordering::Relaxed) {
+            Ok(_) => Taken::Idle,
+            Err(_) => Taken::MustInterrupt,
+        }
+    }
+
+    /// Lowers the count by the CPUs that were taken.
+    pub fn settle(&self, taken: u32) {
+        // Release and the Acquire in `is_stopped` are one and the same CPU's here.
+        self.waiting.fetch_sub(taken, Ordering::Release);
+    }
+
+    /// Whether all others have stopped.
+    pub fn is_stopped(&self) -> bool {
+        // Acquire pairs with the Release of `stop`; the decrements form one release sequence.
+        self.waiting.load(Ordering::Acquire) == 0
+    }
+
+    /// Whether this CPU has not stopped yet, for the stopper.
+    pub fn is_late(&self, cpu: usize) -> bool {
+        // Relaxed: a look; `is_stopped` orders.
+        self.state(cpu).load(Ordering::Relaxed) == IN && self.stopper.load(Ordering::Relaxed) as usize != cpu
+    }
+
+    /// Whether a stop is on, at about this moment.
+    pub fn is_stopping(&self) -> bool {
+        !self.epoch.load(Ordering::Relaxed).is_multiple_of(2)
+    }
+
+    /// The end of the stop, and arrow 4 for all. `wake` is called for each CPU that halted while it was held: it must
+    /// get an interrupt.
+    ///
+    /// # Panics
+    /// No stop is on.
+    pub fn end(&self, mut wake: impl FnMut(usize)) {
+        assert!(self.is_stopping(), "a stop ends and none is on");
+        self.stopper.store(NOBODY, Ordering::Relaxed);
+        // Relaxed: the gates publish it. Only the stopper changes the epoch.
+        self.epoch.store(self.epoch.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        for (cpu, gate) in self.gates.iter().enumerate() {
+            // Relaxed: nobody but the stopper leaves these states.
+            let next = match gate.state.load(Ordering::Relaxed) {
+                STOPPED => IN,
+                TAKEN => OUT,
+                _ => continue,
+            };
+            // Release pairs with the Acquire in `is_held` and `enter`.
+            gate.state.store(next, Ordering::Release);
+            if gate.note.wake() == WakeAction::SendIpi {
+                wake(cpu);
+            }
+        }
+    }
+
+    fn state(&self, cpu: usize) -> &AtomicU32 {
+        &self.gates[cpu].state
+    }
+}
+
+#[cfg(test)]
+#[path = "tests/world.rs"]
+mod tests;
