@@ -30,7 +30,7 @@ const WINDOW_READS: u32 = 1 << 22;
 const BELIEVED_HZ: core::ops::RangeInclusive<u64> = 1_000_000..=100_000_000_000;
 
 /// A counter of known rate.
-trait Reference {
+pub(crate) trait Reference {
     /// Counts per second.
     fn hz(&self) -> u64;
     /// Valid bits of the count, as a mask.
@@ -98,6 +98,14 @@ fn cpuid() -> Option<(u64, ClockSource)> {
     let hz = crystal().filter(believed).or_else(|| nominal().filter(believed))?;
     log::warn!("clock: no timer works; the TSC's rate of {hz} Hz is the CPU's own claim");
     Some((hz, ClockSource::Cpuid))
+}
+
+/// The rate of a counter that only guesses its own, against a TSC of known rate. `None` if it does not count.
+pub(crate) fn rate_of(counter: &mut dyn Reference, tsc_hz: u64) -> Option<u64> {
+    // The TSC's rate comes out wrong by as much as the guess is.
+    let wrong = measure(counter)?;
+    let hz = (u128::from(counter.hz()) * u128::from(tsc_hz)).checked_div(u128::from(wrong))?;
+    u64::try_from(hz).ok().filter(|hz| BELIEVED_HZ.contains(hz))
 }
 
 /// One measurement of the TSC's rate.

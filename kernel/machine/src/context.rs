@@ -61,6 +61,35 @@ pub unsafe fn prepare(top: u64, entry: Entry, argument: u64) -> Context {
     Context(rsp)
 }
 
+/// What a walk along the stack of a suspended context needs of its registers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Registers {
+    pub(crate) rsp: u64,
+    pub(crate) rbp: u64,
+    pub(crate) rbx: u64,
+    pub(crate) rip: u64,
+}
+
+/// The registers of a suspended context, as `read` finds them on its stack; the drawing above has their places.
+///
+/// A context that goes on meanwhile gives nonsense or `None`.
+pub(crate) fn registers(context: Context, read: impl Fn(u64) -> Option<u64>) -> Option<Registers> {
+    const WORD: u64 = size_of::<u64>() as u64;
+    let Context(rsp) = context;
+    let word = |n| read(rsp.checked_add(n * WORD)?);
+    Some(Registers {
+        rsp: rsp.checked_add(PREPARED_WORDS as u64 * WORD)?,
+        rbx: word(4)?,
+        rbp: word(5)?,
+        rip: word(6)?,
+    })
+}
+
+/// Where a context that has never run goes on: its first function is in rbx.
+pub(crate) fn start_address() -> u64 {
+    start as *const () as u64
+}
+
 /// Where a new context begins: `rax` holds the word, `rbx` the entry function, `r12` the argument.
 #[unsafe(naked)]
 extern "C" fn start() -> ! {
@@ -100,6 +129,26 @@ pub unsafe extern "C" fn switch(save: *mut Context, next: Context, word: u64) ->
         "pop r13",
         "pop r12",
         "pop rbx",
+        "pop rbp",
+        "ret",
+    )
+}
+
+/// Calls `function` with `argument` on another stack, from `top` (a multiple of 16) downwards, and comes back.
+///
+/// # Safety
+/// 1. The memory below `top` is a stack: mapped, writable, unused, with room for what the function needs.
+/// 2. Nobody else uses that stack meanwhile, and the caller is not moved to another CPU if the stack belongs to one.
+#[unsafe(naked)]
+pub unsafe extern "C" fn call_on(top: u64, function: extern "C" fn(*mut ()), argument: *mut ()) {
+    naked_asm!(
+        // rdi = top, rsi = function, rdx = argument. rbp keeps the old stack, and the frames linked.
+        "push rbp",
+        "mov rbp, rsp",
+        "mov rsp, rdi",
+        "mov rdi, rdx",
+        "call rsi",
+        "mov rsp, rbp",
         "pop rbp",
         "ret",
     )

@@ -83,7 +83,15 @@ extern "C" fn stubs() -> ! {
     )
 }
 
-/// Saves the registers, calls `dispatch` with the frame, restores and returns from the interrupt.
+/// How an interrupt is left: by which frame, and what is called with that frame before, on the stack that it lies on.
+#[repr(C)]
+pub(crate) struct Exit {
+    pub(crate) frame: *mut Frame,
+    pub(crate) call: Option<extern "C" fn(&mut Frame)>,
+}
+
+/// Saves the registers, calls `dispatch` with the frame, goes on as the [`Exit`] says that comes back in rax and rdx,
+/// restores and returns from the interrupt.
 #[unsafe(naked)]
 extern "C" fn common() -> ! {
     naked_asm!(
@@ -106,6 +114,13 @@ extern "C" fn common() -> ! {
         "push r15",
         "mov rdi, rsp",
         "call {dispatch}",
+        // The frame to return by: this one, or its copy on another stack.
+        "mov rsp, rax",
+        "test rdx, rdx",
+        "jz 2f",
+        "mov rdi, rsp",
+        "call rdx",
+        "2:",
         "pop r15",
         "pop r14",
         "pop r13",

@@ -100,6 +100,12 @@ pub(crate) fn handle(frame: &Frame) {
     }
 }
 
+/// Raises a breakpoint exception (INT3).
+pub fn breakpoint() {
+    // SAFETY: the instruction raises an exception and changes nothing.
+    unsafe { asm!("int3", options(nostack, preserves_flags)) };
+}
+
 /// Raises an invalid-opcode exception.
 pub fn invalid_opcode() -> ! {
     // SAFETY: the instruction is defined to raise the exception, from which nothing returns.

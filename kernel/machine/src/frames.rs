@@ -22,6 +22,7 @@ use bootloader_api::info::MemoryRegion;
 use crate::address::{at, size};
 use crate::lock::{Guard, Lock, Rank};
 use crate::memory_map;
+use crate::paging;
 use crate::percpu;
 use crate::window::PhysWindow;
 
@@ -221,6 +222,57 @@ pub unsafe fn free(frame: Frame) {
     let mut held = Held::take();
     held.0.push(frame.0);
     held.0.stats.free += 1;
+}
+
+/// Frames that are mapped nowhere any more, but that TLBs may still know. Linked through themselves.
+#[derive(Debug)]
+#[must_use = "the frames are lost unless they are freed"]
+pub struct Unmapped {
+    first: u64,
+    count: u64,
+}
+
+impl Unmapped {
+    /// None.
+    pub const fn new() -> Self {
+        Self { first: 0, count: 0 }
+    }
+
+    /// How many there are.
+    pub const fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Adds a frame, whose contents are lost.
+    pub fn add(&mut self, frame: Frame) {
+        let link: *mut u64 = at(paging::window().base + frame.0);
+        // SAFETY: the frame was mapped for data of its owner, who has given it up; the window maps all frames.
+        unsafe { link.write(self.first) };
+        self.first = frame.0;
+        self.count += 1;
+    }
+
+    /// Gives all of them back.
+    ///
+    /// # Safety
+    /// All CPUs have flushed their TLBs since the last one was added.
+    pub unsafe fn free(self) {
+        let mut next = self.first;
+        while next != 0 {
+            let link: *const u64 = at(paging::window().base + next);
+            // SAFETY: `add` wrote it.
+            let after = unsafe { link.read() };
+            // SAFETY: taken out of its mapping by who added it, and in no TLB by the caller's contract.
+            unsafe { free(Frame(next)) };
+            next = after;
+        }
+    }
+}
+
+impl Default for Unmapped {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 /// The counts of now.

@@ -8,11 +8,12 @@ use core::arch::asm;
 use core::mem::transmute;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::address::at;
 use crate::apic;
-use crate::entry::{self, Frame};
+use crate::entry::{self, Exit, Frame};
 use crate::exception;
 use crate::gdt::Ist;
-use crate::percpu;
+use crate::percpu::{self, PerCpu};
 use crate::vector::Vector;
 
 /// A handler of one vector.
@@ -93,15 +94,42 @@ pub fn register(vector: Vector, handler: Handler) {
     HANDLERS[usize::from(vector.0)].store(handler as usize, Ordering::Release);
 }
 
-fn registered(vector: Vector) -> Option<Handler> {
+/// The handler of a vector.
+pub fn registered(vector: Vector) -> Option<Handler> {
     let handler = HANDLERS[usize::from(vector.0)].load(Ordering::Acquire);
     // SAFETY: the table holds 0 or what `register` stored, and 0 is `None` of the option.
     unsafe { transmute::<usize, Option<Handler>>(handler) }
 }
 
+/// How the outermost handler of a maskable interrupt returns.
+#[derive(Debug, Clone, Copy)]
+pub enum Return {
+    /// To where the frame says.
+    Resume,
+    /// After a call on the kernel stack, from this address downwards.
+    ///
+    /// An interrupt stack is entered from its top each time, so nobody may open interrupts on one and come back to what
+    /// lies there. The frame is copied to the kernel stack, which the function then runs on, with interrupts off and
+    /// outside of any handler. It may open interrupts, and must have them off again when it returns, by the copy.
+    OnKernelStack(u64, extern "C" fn(&mut Frame)),
+}
+
+/// Decides how to return to code that is not pinned, when something is asked of this CPU ([`percpu::request`]).
+/// Runs on the interrupt stack with interrupts off, and may change the frame.
+pub type OnReturn = fn(&mut Frame) -> Return;
+
+static ON_RETURN: AtomicUsize = AtomicUsize::new(0);
+
+/// Sets what is called before the outermost handler of a maskable interrupt returns to code that is not pinned, when
+/// something is asked of this CPU.
+pub fn on_return(decide: OnReturn) {
+    // Release: pairs with the Acquire in `leave`.
+    ON_RETURN.store(decide as usize, Ordering::Release);
+}
+
 /// The Rust side of every interrupt.
 #[expect(clippy::cast_possible_truncation, reason = "the stubs push vectors of one byte")]
-pub(crate) extern "C" fn dispatch(frame: &mut Frame) {
+pub(crate) extern "C" fn dispatch(frame: &mut Frame) -> Exit {
     let vector = Vector(frame.vector as u8);
     let cpu = percpu::of_this_cpu();
     // Relaxed: read by this CPU, and by others for reports only.
@@ -119,4 +147,29 @@ pub(crate) extern "C" fn dispatch(frame: &mut Frame) {
         None => log::warn!("interrupt {:#04x} has no handler on cpu {}", vector.0, cpu.id().0),
     }
     cpu.interrupt_depth.store(depth, Ordering::Relaxed);
+    if depth == 0 && !vector.is_exception() && cpu.is_asked() && cpu.locks() == 0 {
+        return leave(cpu, frame);
+    }
+    Exit { frame, call: None }
+}
+
+/// The way out when something is asked.
+#[cold]
+fn leave(cpu: &PerCpu, frame: &mut Frame) -> Exit {
+    let decide = ON_RETURN.load(Ordering::Acquire);
+    // SAFETY: 0 is `None`; anything else was stored by `on_return`.
+    let Some(decide) = (unsafe { transmute::<usize, Option<OnReturn>>(decide) }) else {
+        return Exit { frame, call: None };
+    };
+    match decide(frame) {
+        Return::Resume => Exit { frame, call: None },
+        Return::OnKernelStack(top, call) => {
+            debug_assert!((cpu.kernel_stack().0..=cpu.kernel_stack().1).contains(&top));
+            let copy: *mut Frame = at((top - size_of::<Frame>() as u64) & !15);
+            // SAFETY: the kernel stack is free below `top` (contract of `Return`), mapped whole, and the place is
+            // aligned.
+            unsafe { copy.write(frame.clone()) };
+            Exit { frame: copy, call: Some(call) }
+        }
+    }
 }

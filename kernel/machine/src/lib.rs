@@ -8,39 +8,48 @@
 //! | file | subject |
 //! |---|---|
 //! | [`percpu`], [`lock`], [`irq`] | the block of each CPU, ranked locks, the interrupt flag |
-//! | [`console`], [`serial`], [`screen`] | output |
+//! | [`console`], [`serial`], [`debugcon`], [`screen`] | output |
 //! | [`control`], [`cpu`] | control registers, CPUID |
-//! | [`window`], [`frames`], [`paging`], [`stack`] | memory |
+//! | [`window`], [`frames`], [`paging`], [`stack`], [`heap`] | memory |
 //! | [`gdt`], [`idt`], [`entry`], [`vector`], [`exception`] | descriptor tables and interrupt entry |
-//! | [`acpi`], [`madt`], [`clock`], [`apic`] | tables, time, local APIC |
+//! | [`acpi`], [`madt`], [`clock`], [`apic`] | tables, time, local APIC and its timer |
 //! | [`smp`], [`trampoline`] | the other CPUs |
-//! | [`context`] | the switch |
+//! | [`context`], [`intrude`] | the switch, and the call that an interrupt forces |
+//! | [`patterns`] | a self-test of interrupts |
+//! | [`backtrace`], [`symbol`] | which calls have led to a place, and their names |
 //! | [`qemu`], [`power`] | the end |
 //!
 //! Nearly every file here needs `unsafe`: a register, a page table, a stack. Each block says why it may.
 #![no_std]
 
 extern crate alloc;
+#[cfg(test)]
+extern crate std;
 
 pub mod acpi;
 pub mod address;
 pub mod apic;
+pub mod backtrace;
 mod calibrate;
 pub mod clock;
 pub mod console;
 pub mod context;
 pub mod control;
 pub mod cpu;
+pub mod debugcon;
 pub mod entry;
 pub mod exception;
 pub mod frames;
 pub mod gdt;
+pub mod heap;
 pub mod idt;
+pub mod intrude;
 pub mod irq;
 pub mod lock;
 pub mod madt;
 mod memory_map;
 pub mod paging;
+pub mod patterns;
 pub mod percpu;
 pub mod pic;
 pub mod power;
@@ -49,6 +58,7 @@ pub mod screen;
 pub mod serial;
 pub mod smp;
 pub mod stack;
+pub mod symbol;
 pub mod trampoline;
 pub mod vector;
 pub mod window;

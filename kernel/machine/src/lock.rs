@@ -14,15 +14,26 @@ use crate::percpu::{self, Pinned};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Rank {
+    /// The kernel's statistics of stops.
+    Stops,
     /// The kernel's table of what runs, while it grows.
     Table,
     /// The kernel's list of table slots to use again.
     Free,
+    /// The times that sleepers of one CPU wait for.
+    Timers,
+    /// The kernel's queue for one CPU.
+    Wired,
+    /// The kernel's waiters on words. Nothing is taken under one, but who has released it goes on to `Global`: the
+    /// rank before that refuses every caller who could not.
+    Sema,
     /// The kernel's queue that all CPUs share.
     Global,
     /// A lock inside a program's or the runtime's data, taken by `go`-level code.
     Leaf,
-    /// The heap.
+    /// Spans of one size class of the heap.
+    HeapClass,
+    /// The heap's pages.
     Heap,
     /// Page tables.
     Paging,

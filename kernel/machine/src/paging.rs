@@ -9,10 +9,10 @@
 //! | `0xffff_8000_0000_0000` | the boot loader's choice: image, boot information, framebuffer, physical window |
 //! | `0xffff_c000_0000_0000` | stacks mapped on first touch ([`crate::stack`]) |
 //! | `0xffff_d000_0000_0000` | stacks mapped whole ([`crate::stack`]) |
-//! | `0xffff_e000_0000_0000` | the heap's arena |
+//! | `0xffff_e000_0000_0000` | the heap's arena; from `e800` its map of pages, from `ec00` its spans ([`crate::heap`]) |
 //! | `0xffff_f000_0000_0000` | device registers, uncached |
 //!
-//! Mappings are only ever added, so no TLB entry is ever stale. [`audit`] walks the whole tree and names the
+//! Who takes a mapping away ([`unmap`]) makes all CPUs flush their TLBs before the frame is used again. [`audit`] walks the whole tree and names the
 //! first page that is writable and executable at once. The one such page is in no tree that a CPU keeps: the
 //! start-up page, in tables of its own, which each CPU leaves with its first instructions ([`crate::trampoline`]).
 
@@ -38,6 +38,10 @@ pub const DEMAND_STACKS: u64 = 0xffff_c000_0000_0000;
 pub const KERNEL_STACKS: u64 = 0xffff_d000_0000_0000;
 /// The heap's arena.
 pub const HEAP: u64 = 0xffff_e000_0000_0000;
+/// The heap's map of pages.
+pub const HEAP_MAP: u64 = 0xffff_e800_0000_0000;
+/// The heap's descriptions of spans.
+pub const HEAP_SPANS: u64 = 0xffff_ec00_0000_0000;
 /// Device registers.
 pub const DEVICES: u64 = 0xffff_f000_0000_0000;
 
@@ -111,6 +115,11 @@ pub(crate) fn load() {
     let frame = PhysFrame::containing_address(PhysAddr::new(root()));
     // SAFETY: the tables map the running code, its stack and all data.
     unsafe { Cr3::write(frame, Cr3Flags::empty()) };
+}
+
+/// Drops this CPU's TLB entries.
+pub fn flush() {
+    load();
 }
 
 /// Physical address of the level-4 table.
@@ -239,6 +248,28 @@ fn set_leaf(slot: &AtomicU64, address: u64, frame: Frame, purpose: Use) -> Resul
     Ok(())
 }
 
+/// Takes the mapping of a page away and returns its frame; `None` if there is none.
+///
+/// TLBs may hold the translation until they are flushed: the frame belongs to nobody before all CPUs have done so.
+pub fn unmap(address: u64) -> Option<Frame> {
+    // AcqRel: what was written through the mapping comes before whatever the frame is used for next.
+    let value = leaf(address)?.swap(0, Ordering::AcqRel);
+    (value & Entry::PRESENT.bits() != 0).then(|| Frame::containing(value & ADDRESS_MASK))
+}
+
+/// Puts another frame behind a page that is mapped, and returns the old one; `None`, and nothing has changed, if none is.
+///
+/// There is no instant at which the page is not mapped. TLBs and the old frame: as for [`unmap`].
+pub fn replace(address: u64, frame: Frame) -> Option<Frame> {
+    let slot = leaf(address)?;
+    let old = slot.load(Ordering::Relaxed);
+    let new = frame.address() | old & !ADDRESS_MASK;
+    let present = old & Entry::PRESENT.bits() != 0;
+    // AcqRel: as in `unmap`.
+    let swapped = present && slot.compare_exchange(old, new, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+    swapped.then(|| Frame::containing(old & ADDRESS_MASK))
+}
+
 /// Maps fresh frames at `length` bytes from `address` (both multiples of the frame size).
 ///
 /// # Errors
@@ -276,6 +307,19 @@ pub fn translate(address: u64) -> Option<u64> {
         table = value & ADDRESS_MASK;
     }
     None
+}
+
+/// The word at a virtual address, if its page is mapped.
+///
+/// Never faults, whatever happens to the mapping meanwhile: the word is read through the window. For reports, which look at memory that others may be writing to.
+pub fn peek(address: u64) -> Option<u64> {
+    if !address.is_multiple_of(size_of::<u64>() as u64) {
+        return None;
+    }
+    let window = WINDOW.get()?;
+    let place: *const u64 = window.virt(translate(address)?, size_of::<u64>() as u64)?.cast();
+    // SAFETY: the place is in the window and aligned, as the address is. A volatile read of a word takes what it finds.
+    Some(unsafe { place.read_volatile() })
 }
 
 /// What [`audit`] found.

@@ -5,10 +5,20 @@
 //!
 //! The guard is a count in the block itself: raised and lowered by one instruction each, so that no
 //! interrupt can come between reading the address of the block and changing it.
+//!
+//! # Requests
+//!
+//! An interrupt handler may want something of the code that it interrupted, which that code must not do while it
+//! is pinned. The handler leaves a request ([`request`]). It is looked at when the outermost handler returns to code
+//! that is not pinned ([`crate::idt::on_return`]), and when the last guard goes: the top bit of the guard word is set
+//! while nothing is asked, so the decrement that drops the last guard gives zero exactly when something is, and a
+//! guard costs no further look. Only handlers of this CPU leave requests, and only this CPU takes them, by single
+//! instructions, so nothing is locked and nothing is lost: [`take_requests`] sets the bit first and empties the word
+//! second; a request in between is taken at once, and leaves a cleared bit behind that costs one needless look.
 
 use core::arch::asm;
 use core::marker::PhantomData;
-use core::mem::offset_of;
+use core::mem::{ManuallyDrop, offset_of};
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
@@ -26,8 +36,13 @@ pub struct CpuId(pub u32);
 pub struct PerCpu {
     /// Address of this block: must stay the first field.
     this: AtomicPtr<Self>,
-    /// Guards and locks held: while it is not 0 nothing may move the caller to another CPU.
-    locks: AtomicU32,
+    /// Guards and locks held, in the lower 31 bits: while they are not 0 nothing may move the caller to another CPU.
+    /// The top bit ([`QUIET`]) is set while nothing is asked of this CPU.
+    guard: AtomicU32,
+    /// What is asked of the code that runs here, as bits that the crate above defines.
+    requests: AtomicU32,
+    /// Calls that run on the kernel stack in the name of code that stands on another one.
+    borrowed: AtomicU32,
     /// Depth of interrupt handlers that run on this CPU.
     pub(crate) interrupt_depth: AtomicU32,
     /// Bit n: a lock of rank n is held. Kept in debug builds only.
@@ -41,14 +56,22 @@ pub struct PerCpu {
     /// Kernel stack: lowest usable address and one past the highest.
     stack_bottom: AtomicU64,
     stack_top: AtomicU64,
+    /// The interrupt stacks, as one range with their guard pages.
+    ist_bottom: AtomicU64,
+    ist_top: AtomicU64,
 }
+
+/// The bit of the guard word that is set while nothing is asked of the CPU.
+const QUIET: u32 = 1 << 31;
 
 impl PerCpu {
     /// A block for CPU `id` that is not installed yet.
     pub const fn new(id: CpuId) -> Self {
         Self {
             this: AtomicPtr::new(ptr::null_mut()),
-            locks: AtomicU32::new(0),
+            guard: AtomicU32::new(QUIET),
+            requests: AtomicU32::new(0),
+            borrowed: AtomicU32::new(0),
             interrupt_depth: AtomicU32::new(0),
             held_ranks: AtomicU64::new(0),
             id: AtomicU32::new(id.0),
@@ -57,6 +80,8 @@ impl PerCpu {
             word: AtomicUsize::new(0),
             stack_bottom: AtomicU64::new(0),
             stack_top: AtomicU64::new(0),
+            ist_bottom: AtomicU64::new(0),
+            ist_top: AtomicU64::new(0),
         }
     }
 
@@ -84,7 +109,27 @@ impl PerCpu {
 
     /// Guards and locks held on this CPU.
     pub fn locks(&self) -> u32 {
-        self.locks.load(Ordering::Relaxed)
+        self.guard.load(Ordering::Relaxed) & !QUIET
+    }
+
+    /// Whether something is asked of this CPU, or was a moment ago.
+    pub fn is_asked(&self) -> bool {
+        self.guard.load(Ordering::Relaxed) & QUIET == 0
+    }
+
+    /// What is asked of this CPU.
+    pub fn requests(&self) -> u32 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// Depth of interrupt handlers that run on this CPU.
+    pub fn interrupt_depth(&self) -> u32 {
+        self.interrupt_depth.load(Ordering::Relaxed)
+    }
+
+    /// Whether code that belongs to another stack runs on the kernel stack ([`crate::context::call_on`]).
+    pub fn borrows_kernel_stack(&self) -> bool {
+        self.borrowed.load(Ordering::Relaxed) > 0
     }
 
     /// Interrupts and exceptions handled so far.
@@ -111,6 +156,35 @@ impl PerCpu {
         (self.stack_bottom.load(Ordering::Relaxed), self.stack_top.load(Ordering::Relaxed))
     }
 
+    /// Notes for the length of a call that code of another stack runs on this CPU's kernel stack.
+    pub fn lend_kernel_stack(&self, call: impl FnOnce()) {
+        self.begin_loan();
+        call();
+        self.end_loan();
+    }
+
+    /// Notes that code of another stack runs on the kernel stack from here on. On this CPU, pinned or in a handler.
+    pub fn begin_loan(&self) {
+        // Relaxed: read by this CPU and its handlers.
+        self.borrowed.store(self.borrowed.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    /// Ends what [`begin_loan`](Self::begin_loan) began.
+    pub fn end_loan(&self) {
+        self.borrowed.store(self.borrowed.load(Ordering::Relaxed) - 1, Ordering::Relaxed);
+    }
+
+    /// The interrupt stacks as (lowest address, one past the highest), guard pages included.
+    pub fn interrupt_stacks(&self) -> (u64, u64) {
+        (self.ist_bottom.load(Ordering::Relaxed), self.ist_top.load(Ordering::Relaxed))
+    }
+
+    /// Keeps the bounds of the interrupt stacks.
+    pub fn set_interrupt_stacks(&self, bottom: u64, top: u64) {
+        self.ist_bottom.store(bottom, Ordering::Relaxed);
+        self.ist_top.store(top, Ordering::Relaxed);
+    }
+
     /// Keeps the bounds of the kernel stack.
     pub fn set_kernel_stack(&self, bottom: u64, top: u64) {
         self.stack_bottom.store(bottom, Ordering::Relaxed);
@@ -134,7 +208,7 @@ impl Pinned {
         // SAFETY: GS points to this CPU's block from the first instructions of boot on; one instruction, so no
         // interrupt sees half of it.
         unsafe {
-            asm!("inc dword ptr gs:[{}]", const offset_of!(PerCpu, locks), options(nostack));
+            asm!("inc dword ptr gs:[{}]", const offset_of!(PerCpu, guard), options(nostack));
         }
         Self(PhantomData)
     }
@@ -156,11 +230,71 @@ impl Default for Pinned {
 impl Drop for Pinned {
     #[inline]
     fn drop(&mut self) {
-        // SAFETY: as in `new`; the count is at least one because this guard raised or adopted it.
+        // SAFETY: as in `new`; the count is at least one because this guard raised or adopted it. Without `nostack`:
+        // the label's block may call.
         unsafe {
-            asm!("dec dword ptr gs:[{}]", const offset_of!(PerCpu, locks), options(nostack));
+            asm!("dec dword ptr gs:[{}]", "jz {}", const offset_of!(PerCpu, guard), label { asked() });
         }
     }
+}
+
+impl Pinned {
+    /// Drops the guard without a look at requests: for whoever looks at them itself, or leaves them to the next
+    /// guard that goes.
+    pub fn release(self) {
+        let _kept = ManuallyDrop::new(self);
+        // SAFETY: as in the drop, which does not run for this guard.
+        unsafe {
+            asm!("dec dword ptr gs:[{}]", const offset_of!(PerCpu, guard), options(nostack));
+        }
+    }
+}
+
+/// What is called when the last guard goes and something is asked, with the state of the CPU as it is: any stack,
+/// interrupts on or off.
+pub type OnAsked = fn();
+
+static ON_ASKED: AtomicUsize = AtomicUsize::new(0);
+
+/// Sets what is called when the last guard goes and something is asked.
+pub fn on_asked(handler: OnAsked) {
+    // Release: pairs with the Acquire in `asked`; what the handler relies on is set up before.
+    ON_ASKED.store(handler as usize, Ordering::Release);
+}
+
+#[cold]
+fn asked() {
+    let handler = ON_ASKED.load(Ordering::Acquire);
+    // SAFETY: 0 is `None`; anything else was stored by `on_asked`.
+    if let Some(handler) = unsafe { core::mem::transmute::<usize, Option<OnAsked>>(handler) } {
+        handler();
+    }
+}
+
+/// Asks something of the code that runs on this CPU. For interrupt handlers, and for code with interrupts off.
+pub fn request(bits: u32) {
+    // SAFETY: GS points to this CPU's block; one instruction, which only this CPU's interrupts could come between.
+    unsafe {
+        asm!("or dword ptr gs:[{}], {:e}", const offset_of!(PerCpu, requests), in(reg) bits, options(nostack));
+    };
+    // SAFETY: as above. The word is filled before the bit goes: whoever finds the bit cleared finds the word filled.
+    unsafe {
+        asm!("and dword ptr gs:[{}], {:e}", const offset_of!(PerCpu, guard), in(reg) !QUIET, options(nostack));
+    };
+}
+
+/// Takes all that is asked of this CPU, as bits.
+pub fn take_requests(_pinned: &Pinned) -> u32 {
+    // SAFETY: as in `request`.
+    unsafe {
+        asm!("or dword ptr gs:[{}], {:e}", const offset_of!(PerCpu, guard), in(reg) QUIET, options(nostack));
+    };
+    let mut bits = 0_u32;
+    // SAFETY: as in `request`; the exchange is one instruction.
+    unsafe {
+        asm!("xchg dword ptr gs:[{}], {:e}", const offset_of!(PerCpu, requests), inout(reg) bits, options(nostack));
+    };
+    bits
 }
 
 /// The block of this CPU, for as long as the guard keeps the caller here.

@@ -122,6 +122,12 @@ pub fn init(port: Port) -> bool {
     found
 }
 
+/// Whether [`init`] has found a UART there.
+pub fn is_present(port: Port) -> bool {
+    // Acquire: as in `write_bytes`.
+    port.state().present.load(Ordering::Acquire)
+}
+
 /// Sends the bytes as they are. Does nothing before [`init`] or when there is no UART.
 ///
 /// Takes no lock: see the head of this file.

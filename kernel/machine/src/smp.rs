@@ -27,10 +27,11 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use bootloader_api::info::MemoryRegion;
 
 use crate::apic::icr::{Ipi, Target};
-use crate::apic::{self, Mode};
+use crate::apic::{self, Mode, timer};
 use crate::clock::{self, Nanos};
 use crate::frames;
 use crate::gdt::{self, Segments};
+use crate::heap;
 use crate::idt;
 use crate::irq;
 use crate::percpu::{self, CpuId, PerCpu, Pinned};
@@ -104,6 +105,7 @@ struct Candidate {
 
 struct Ticket {
     stack: WholeStack,
+    ists: WholeStack,
     segments: &'static Segments,
 }
 
@@ -163,6 +165,7 @@ impl Start {
             if !fits_mode(candidate.apic_id) {
                 candidate.left_out = Some(Outcome::Unreachable);
             } else if let Some(ticket) = Ticket::new() {
+                heap::add_cpu(candidate.block.id());
                 tickets.push(ticket);
             } else {
                 candidate.left_out = Some(Outcome::NoMemory);
@@ -238,7 +241,7 @@ impl Ticket {
         }
         let stack = stack::allocate_whole(KERNEL_STACK_SIZE).ok()?;
         let ists = stack::allocate_ists().ok()?;
-        Some(Self { stack, segments: gdt::build(ists) })
+        Some(Self { stack, ists: ists.range, segments: gdt::build(ists.tops) })
     }
 }
 
@@ -308,11 +311,13 @@ extern "C" fn arrived(ticket: u32) -> ! {
     };
     candidate.block.set_apic_id(apic_id);
     candidate.block.set_kernel_stack(own.stack.bottom, own.stack.top);
+    candidate.block.set_interrupt_stacks(own.ists.bottom, own.ists.top);
     candidate.block.install();
     gdt::load(own.segments);
     idt::load();
     // Before the arrival: a ping to a local APIC that is still disabled would be lost, until the next.
     apic::enable();
+    timer::enable();
     if !candidate.claim() {
         irq::halt_forever();
     }

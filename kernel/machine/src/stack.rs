@@ -16,11 +16,15 @@
 //! writes one entry that no other CPU writes, and takes no lock but the frame pool's (see `frames.rs` for why
 //! that cannot wait for itself).
 
+use core::arch::asm;
+use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use crate::frames::{self, FRAME_SIZE};
+use crate::address::size;
+use crate::frames::{self, FRAME_SIZE, Unmapped};
 use crate::gdt::{Ist, IstTops};
 use crate::paging::{self, DEMAND_STACKS, KERNEL_STACKS, MapError};
+use crate::percpu::{self, PerCpu};
 
 /// Address space of one demand-mapped stack, guard page included.
 pub const SLOT_SIZE: u64 = 256 * 1024;
@@ -66,6 +70,43 @@ pub fn birth(slot: u32) -> Result<(), MapError> {
     paging::map_new(page)
 }
 
+/// Unmaps all pages of a slot on whose stack nobody stands; it is as before its first [`birth`], but for its page table.
+pub fn unmap(slot: u32, unmapped: &mut Unmapped) {
+    let pages = SLOT_SIZE / FRAME_SIZE - 1;
+    let mapped = (1..=pages).map_while(|n| paging::unmap(top(slot) - n * FRAME_SIZE));
+    mapped.for_each(|frame| unmapped.add(frame));
+}
+
+/// The usable part of a slot.
+pub const fn bounds(slot: u32) -> Range<u64> {
+    bottom(slot)..top(slot)
+}
+
+/// The stack that `rsp` points into, for a walk from there.
+///
+/// It is a slot, this CPU's kernel stack, or another one that is mapped whole. The guard page counts as part of it, since an overflow leaves `rsp` there. `None`: it is no stack.
+pub fn around(rsp: u64) -> Option<Range<u64>> {
+    // One word down: with an empty stack rsp is the bottom of the one above.
+    let last = rsp.wrapping_sub(8);
+    if let Some(slot) = slot_of(last) {
+        return Some(top(slot) - SLOT_SIZE..top(slot));
+    }
+    let (bottom, top) = percpu::of_this_cpu().kernel_stack();
+    let own = bottom.saturating_sub(FRAME_SIZE)..top;
+    if own.contains(&last) {
+        return Some(own);
+    }
+    let region = KERNEL_STACKS..NEXT_KERNEL.load(Ordering::Relaxed);
+    if !region.contains(&last) {
+        return None;
+    }
+    // It ends where the next one's guard page begins.
+    let page = last & !(FRAME_SIZE - 1);
+    let mut above = (page..region.end).step_by(size(FRAME_SIZE)).skip(1);
+    let top = above.find(|page| paging::translate(*page).is_none()).unwrap_or(region.end);
+    Some(page..top)
+}
+
 /// Pages of a slot that are mapped.
 pub fn mapped_pages(slot: u32) -> u64 {
     let pages = (SLOT_SIZE / FRAME_SIZE) - 1;
@@ -93,16 +134,65 @@ pub fn allocate_whole(size: u64) -> Result<WholeStack, MapError> {
     Ok(WholeStack { bottom, top: bottom + size })
 }
 
+/// The interrupt stacks of one CPU.
+#[derive(Debug, Clone, Copy)]
+pub struct InterruptStacks {
+    /// Where each is entered.
+    pub tops: IstTops,
+    /// All of them as one range, with their guard pages.
+    pub range: WholeStack,
+}
+
 /// Makes the interrupt stacks of one CPU.
 ///
 /// # Errors
 /// [`MapError`].
-pub fn allocate_ists() -> Result<IstTops, MapError> {
+pub fn allocate_ists() -> Result<InterruptStacks, MapError> {
+    const STRIDE: u64 = IST_STACK_SIZE + FRAME_SIZE;
+    let size = STRIDE * Ist::ALL.len() as u64;
+    // Relaxed: only the sum matters.
+    let start = NEXT_KERNEL.fetch_add(size, Ordering::Relaxed);
     let mut tops = [0; Ist::ALL.len()];
-    for top in &mut tops {
-        *top = allocate_whole(IST_STACK_SIZE)?.top;
+    for (top, slot) in tops.iter_mut().zip(1..) {
+        *top = start + slot * STRIDE;
+        paging::map_fresh(*top - IST_STACK_SIZE, IST_STACK_SIZE).map_err(|(error, _)| error)?;
     }
-    Ok(tops)
+    Ok(InterruptStacks { tops, range: WholeStack { bottom: start, top: start + size } })
+}
+
+/// What kind of stack an address lies in, seen from one CPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Region {
+    /// A stack that is mapped on first touch: its slot.
+    Demand(u32),
+    /// The CPU's kernel stack.
+    Kernel,
+    /// The CPU's interrupt stacks.
+    Interrupt,
+    /// None of these.
+    Elsewhere,
+}
+
+/// What kind of stack the address lies in for this CPU. One past a stack's highest byte counts as inside.
+pub fn region(cpu: &PerCpu, address: u64) -> Region {
+    // One word down: an empty stack's pointer is one past its highest byte.
+    let inside = address.wrapping_sub(8);
+    let within = |(bottom, top): (u64, u64)| (bottom..top).contains(&inside);
+    match slot_of(inside) {
+        Some(slot) => Region::Demand(slot),
+        None if within(cpu.kernel_stack()) => Region::Kernel,
+        None if within(cpu.interrupt_stacks()) => Region::Interrupt,
+        None => Region::Elsewhere,
+    }
+}
+
+/// The caller's stack pointer.
+#[inline]
+pub fn pointer() -> u64 {
+    let rsp: u64;
+    // SAFETY: reads a register.
+    unsafe { asm!("mov {}, rsp", out(reg) rsp, options(nomem, nostack, preserves_flags)) };
+    rsp
 }
 
 /// What a page fault at an unmapped address was.
@@ -118,6 +208,17 @@ pub(crate) enum Fault {
     NoMemory(u32),
     /// Nothing to do with stacks.
     NotAStack,
+}
+
+/// Makes sure that the words from `address` up to the stack pointer `rsp` of interrupted code are mapped, at most a page
+/// of them. `false`: that cannot be done.
+///
+/// For a handler that is about to write there: it stands on another stack, so a fault of its own would not be served. The
+/// interrupted code must not hold the frame pool's lock.
+pub fn map_below(address: u64, rsp: u64) -> bool {
+    let served =
+        |address| paging::translate(address).is_some() || handle_fault(address, rsp) == Fault::Mapped;
+    served(rsp - size_of::<u64>() as u64) && served(address)
 }
 
 /// Serves a fault at `address`, interrupted with stack pointer `rsp`. Runs on the page-fault IST.

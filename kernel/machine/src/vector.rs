@@ -19,6 +19,14 @@ impl Vector {
     pub const WAKE: Self = Self(0xf0);
     /// Asks a CPU that is being started to show that interrupts reach it.
     pub const PING: Self = Self(0xf1);
+    /// The local APIC's timer.
+    pub const TIMER: Self = Self(0xf2);
+    /// Asks a CPU to look again at what it should run.
+    pub const RESCHEDULE: Self = Self(0xf3);
+    /// Stops a CPU together with all others.
+    pub const STOP: Self = Self(0xf4);
+    /// Makes a CPU forget translations of addresses.
+    pub const SHOOTDOWN: Self = Self(0xf5);
     /// Local APIC error.
     pub const APIC_ERROR: Self = Self(0xfe);
     /// Spurious interrupt: bits 3:0 are ones for the sake of old APICs.

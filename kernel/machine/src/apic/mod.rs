@@ -5,6 +5,7 @@
 //! leave the guest under a hypervisor on every interrupt sent.
 
 pub mod icr;
+pub mod timer;
 mod x2apic;
 mod xapic;
 
@@ -42,6 +43,9 @@ enum Register {
     LvtLint0 = 0x350,
     LvtLint1 = 0x360,
     LvtError = 0x370,
+    InitialCount = 0x380,
+    CurrentCount = 0x390,
+    DivideConfiguration = 0x3e0,
 }
 
 /// "APIC Software Enable" in the spurious-interrupt vector register.
