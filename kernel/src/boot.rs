@@ -7,19 +7,24 @@ use bootloader_api::BootInfo;
 use bootloader_api::info::{MemoryRegion, MemoryRegionKind};
 use machine::acpi::Tables;
 use machine::address::{at, size};
-use machine::cpu::Cpu;
+use machine::apic::timer::{self, TimerKind};
+use machine::clock::Nanos;
+use machine::cpu::{Cpu, Features};
 use machine::madt::ApicId;
 use machine::percpu::{CpuId, PerCpu};
 use machine::vector::Vector;
 use machine::window::PhysWindow;
-use machine::{apic, clock, console, control, frames, gdt, idt, irq, paging, pic, smp, stack};
+use machine::{apic, clock, console, control, frames, gdt, idt, irq, paging, pic, smp, stack, symbol};
 use sched::MAX_PROCS;
 
 use crate::args::Args;
 use crate::bring_up::{self, BringUp, CpuLine, Firmware};
 use crate::m::M;
 use crate::program::Program;
-use crate::{console as log_console, go, idle, panic, runtime};
+use crate::runtime::{self, Limits};
+use crate::{
+    console as log_console, go, hold, idle, mem_stats, panic, preempt, schedtrace, sysmon, tick, tlb, world,
+};
 
 /// The boot CPU's block. Those of the others are made when they are started.
 static BOOT_CPU: PerCpu = PerCpu::new(CpuId(0));
@@ -48,6 +53,7 @@ pub(crate) fn boot(info: &'static mut BootInfo, program: Program) -> ! {
     args.warn_unknown(program.parameters);
 
     let window = memory(info);
+    symbols(info, window);
     descriptor_tables();
     let tables = Tables::read(info.rsdp_addr.into_option(), window);
     for problem in &tables.problems {
@@ -56,6 +62,7 @@ pub(crate) fn boot(info: &'static mut BootInfo, program: Program) -> ! {
     let boot_cpu = Cpu::identify();
     let clock = clock::init(&tables, window, boot_cpu.features);
     let mode = interrupts(&tables);
+    let timer = local_timer(boot_cpu.features);
     let reports = start_cpus(&tables, &info.memory_regions, &args);
 
     let cpus: Vec<CpuLine> = core::iter::once(CpuLine::boot(&BOOT_CPU)).chain(reports).collect();
@@ -67,6 +74,7 @@ pub(crate) fn boot(info: &'static mut BootInfo, program: Program) -> ! {
         cpu: boot_cpu,
         apic: mode,
         clock: *clock,
+        timer,
         acpi_oem: tables.oem,
         cpus,
         gomaxprocs,
@@ -102,10 +110,21 @@ fn memory(info: &BootInfo) -> PhysWindow {
     window
 }
 
+/// The names of functions, from the program's file, which the boot loader leaves where it has loaded it.
+fn symbols(info: &BootInfo, window: PhysWindow) {
+    let file = info.kernel_addr..info.kernel_addr.saturating_add(info.kernel_len);
+    if let Err(reason) = symbol::init(window, file, info.kernel_image_offset) {
+        log::warn!("traces have no names: {reason}");
+    }
+}
+
 /// Segments, interrupt stacks, interrupt table; after that the boot loader's part of the address space goes.
 fn descriptor_tables() {
     match stack::allocate_ists() {
-        Ok(tops) => gdt::load(gdt::build(tops)),
+        Ok(stacks) => {
+            BOOT_CPU.set_interrupt_stacks(stacks.range.bottom, stacks.range.top);
+            gdt::load(gdt::build(stacks.tops));
+        }
         Err(error) => panic::throw(format_args!("no memory for the boot CPU's interrupt stacks: {error:?}")),
     }
     idt::load();
@@ -135,9 +154,25 @@ fn interrupts(tables: &Tables) -> apic::Mode {
     apic::enable();
     idt::register(Vector::WAKE, |_| {});
     idt::register(Vector::SPURIOUS, |_| {});
+    tlb::init();
+    hold::init();
+    sysmon::init();
+    preempt::init();
     idt::register(Vector::APIC_ERROR, |_| log::warn!("local APIC error, status {:#x}", apic::take_errors()));
     irq::enable();
     mode
+}
+
+/// The timer of the local APIC, on this CPU; the others enable theirs when they come.
+fn local_timer(features: Features) -> TimerKind {
+    let kind = timer::init(features);
+    if kind == TimerKind::Dead {
+        log::error!(
+            "the local APIC's timer does not count: no time slice ends, and sleeps end late or never"
+        );
+    }
+    timer::enable();
+    kind
 }
 
 /// Starts all CPUs that the firmware lists, and waits until they are online or given up.
@@ -228,16 +263,37 @@ fn gomaxprocs(args: &Args, online: &[&'static PerCpu]) -> u32 {
 
 /// Makes the runtime, starts the main goroutine, and lets all CPUs run.
 fn start_scheduler(online: &[&'static PerCpu], gomaxprocs: u32, program: Program) -> ! {
+    let args = &bring_up::get().args;
+    let preemption = args.choice("preempt", true, &[("on", true), ("off", false)]);
+    stop_limits(args);
+    schedtrace::set(args.number("schedtrace", 0, 0..=MAX_MILLIS));
     let most =
         (frames::stats().total / FRAMES_PER_GOROUTINE).min(stack::MAX_SLOTS).min(u64::from(u32::MAX / 2));
-    let rt = runtime::init(online, gomaxprocs, u32::try_from(most).unwrap_or(u32::MAX / 2))
-        .unwrap_or_else(|error| panic::throw(format_args!("no memory for the goroutine table: {error}")));
+    let max_goroutines = u32::try_from(most).unwrap_or(u32::MAX / 2);
+    let rt = runtime::init(
+        online,
+        &Limits { gomaxprocs, max_goroutines, preemption, reclaim: mem_stats::free_os_memory },
+    )
+    .unwrap_or_else(|error| panic::throw(format_args!("no memory for the goroutine table: {error}")));
     let m: &'static M = &rt.ms[0];
     m.install();
+    tick::rearm(m);
     go::go_named("main", move || panic::exit((program.main)()));
     smp::send_to_others(apic::icr::Ipi::Fixed(Vector::WAKE));
     idle::scheduler(m)
 }
+
+/// After which times a stop of the world complains and gives up.
+fn stop_limits(args: &Args) {
+    let emulated = bring_up::get().cpu.features.contains(Features::HYPERVISOR);
+    let (report, give_up) = if emulated { (1_000, 60_000) } else { (10, 10_000) };
+    let report = args.number("stopreport", report, 1..=MAX_MILLIS);
+    let give_up = args.number("stopthrow", give_up, 1..=MAX_MILLIS);
+    world::set_limits(Nanos::from_millis(report.into()), Nanos::from_millis(give_up.into()));
+}
+
+/// The longest time that a boot argument gives: a day, in milliseconds.
+const MAX_MILLIS: u32 = 24 * 3_600 * 1_000;
 
 /// Which firmware started the machine: the boot loader keeps its kinds of memory apart.
 fn firmware(map: &[MemoryRegion]) -> Firmware {

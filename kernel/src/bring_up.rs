@@ -6,6 +6,7 @@ use core::fmt;
 use log::LevelFilter;
 use machine::acpi::OemId;
 use machine::apic::Mode;
+use machine::apic::timer::TimerKind;
 use machine::clock::{Clock, Nanos};
 use machine::cpu::Cpu;
 use machine::percpu::{CpuId, PerCpu};
@@ -112,6 +113,8 @@ pub struct BringUp {
     pub apic: Mode,
     /// The clock.
     pub clock: Clock,
+    /// How the local APICs' timers are driven.
+    pub timer: TimerKind,
     /// Maker of the ACPI tables, if there are any.
     pub acpi_oem: Option<OemId>,
     /// All CPUs that the firmware lists as usable.

@@ -15,16 +15,21 @@ use core::sync::atomic::Ordering;
 use crate::panic::{Named, fatal};
 use crate::runtime::Runtime;
 
-/// Ends the machine if it is deadlocked. A goroutine that waits for a device can still be woken from outside.
+/// Ends the machine if it is deadlocked.
+///
+/// A goroutine that waits for a device can still be woken from outside, one that sleeps by its timer, and any by a
+/// goroutine that is locked to a CPU without an active P, which the idle mask does not know.
 pub(crate) fn check(rt: &'static Runtime) {
     let before = rt.wakeups.load(Ordering::Acquire);
-    if !rt.idle.all_idle() || sched::pick::recheck(&rt.sources()) {
+    let wired = || rt.ms.iter().any(|m| !m.wired_len.is_empty());
+    if !rt.idle.all_idle() || sched::pick::recheck(&rt.sources()) || wired() {
         return;
     }
     if !rt.idle.all_idle() || rt.wakeups.load(Ordering::Acquire) != before {
         return;
     }
-    if rt.device_waiters.load(Ordering::Acquire) > 0 {
+    let outside = [&rt.device_waiters, &rt.sleepers, &rt.extra_running];
+    if outside.iter().any(|count| count.load(Ordering::Acquire) > 0) {
         return;
     }
     let mut waiting = rt.table.iter().filter(|(_, slot)| slot.status().get().0 == sched::Status::Waiting);

@@ -30,6 +30,7 @@ use crate::m::{self, M};
 use crate::panic::{check, throw};
 use crate::perform::{self, After};
 use crate::runtime::Runtime;
+use crate::stacks::{StackKind, check_g_stack, kind_by_data};
 
 /// Largest closure that is put on the stack's first page; larger ones are boxed.
 const MAX_ON_STACK: usize = 2048;
@@ -77,6 +78,9 @@ pub fn go_named<F: FnOnce() + Send + 'static>(name: &'static str, f: F) -> GoRef
 
 /// Starts a goroutine with a name (which may be empty), or says why not; the closure is then dropped.
 ///
+/// When no page is left for its stack, memory that nobody uses is taken back first, as by [`crate::free_os_memory`]; that
+/// stops the world. A caller that holds a lock of the runtime, or is no goroutine, gets the error at once.
+///
 /// # Errors
 /// [`GoError`].
 pub fn try_go<F: FnOnce() + Send + 'static>(name: &'static str, f: F) -> Result<GoRef, GoError> {
@@ -87,11 +91,18 @@ pub fn try_go<F: FnOnce() + Send + 'static>(name: &'static str, f: F) -> Result<
 }
 
 fn spawn<F: FnOnce() + Send + 'static>(name: &'static str, f: F) -> Result<GoRef, GoError> {
-    let pinned = Pinned::new();
-    let m = m::current(&pinned);
+    let mut pinned = Pinned::new();
     let rt = m::runtime();
+    let mut dead = take_dead(rt, m::current(&pinned));
+    if dead == Err(GoError::NoStackMemory) && may_stop(m::current(&pinned)) {
+        drop(pinned);
+        rt.reclaim_memory();
+        pinned = Pinned::new();
+        dead = take_dead(rt, m::current(&pinned));
+    }
+    let g = dead?;
+    let m = m::current(&pinned);
     let owner = m.proc().owner();
-    let g = take_dead(rt, m)?;
     let slot = rt.slot(g);
     let body = slot.body();
     // SAFETY: the goroutine is dead and taken from its list, so its stack is ours; its first page is mapped.
@@ -106,6 +117,11 @@ fn spawn<F: FnOnce() + Send + 'static>(name: &'static str, f: F) -> Result<GoRef
     let generation = check(slot.status().spawn());
     perform::enqueue(rt, m, g, Place::Next);
     Ok(GoRef { index: g, generation })
+}
+
+/// Whether the caller may stop the world: it is a goroutine on its own stack, and holds no more than one guard.
+fn may_stop(m: &M) -> bool {
+    m.block.locks() == 1 && kind_by_data(m) == StackKind::Goroutine
 }
 
 /// Writes the closure and the first context on the stack of a dead goroutine.
@@ -138,14 +154,14 @@ extern "C" fn first<F: FnOnce() + Send + 'static>(word: u64, closure: u64) -> ! 
 /// Ends the goroutine that calls. Go's `Goexit`: its stack is not unwound, so values on it are not dropped.
 ///
 /// # Throws
-/// When no goroutine calls.
+/// When not called on a goroutine's own stack.
+#[track_caller]
 pub fn goexit() -> ! {
+    check_g_stack("goexit");
     let pinned = Pinned::new();
     let m = m::current(&pinned);
-    let Some(me) = m.current() else {
-        throw(format_args!("goexit not on a goroutine"));
-    };
-    let next = sched::pick::next_local(&m.proc().owner(), &m::runtime().sources());
+    let me = m::current_g(m);
+    let next = perform::next_local(m::runtime(), m);
     perform::leave(&pinned, m, me, After::Exited(me), next);
     throw(format_args!("a goroutine that has ended was continued"))
 }
@@ -155,14 +171,25 @@ pub fn goexit() -> ! {
 /// Returns at once when nothing else is runnable here.
 ///
 /// # Throws
-/// When no goroutine calls.
+/// When not called on a goroutine's own stack.
+#[track_caller]
 pub fn gosched() {
+    check_g_stack("gosched");
+    yield_cpu();
+}
+
+/// Lets the goroutine that was readied last run, in the same time slice: the caller, a goroutine on its own stack, goes
+/// to the end of this P's queue, never to the global one. Go's `goyield`.
+pub(crate) fn goyield() {
+    yield_cpu();
+}
+
+/// Goes to the end of this P's queue, if anything else is runnable here.
+fn yield_cpu() {
     let pinned = Pinned::new();
     let m = m::current(&pinned);
-    let Some(me) = m.current() else {
-        throw(format_args!("gosched not on a goroutine"));
-    };
-    if let Some(next) = sched::pick::next_local(&m.proc().owner(), &m::runtime().sources()) {
+    let me = m::current_g(m);
+    if let Some(next) = perform::next_local(m::runtime(), m) {
         perform::leave(&pinned, m, me, After::Yielded(me), Some(next));
     }
 }

@@ -5,6 +5,7 @@ use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use crate::park::WaitReason;
 use machine::address::{at, size};
+use machine::clock::Nanos;
 use machine::context::Context;
 
 /// The kernel's part of a slot. Goroutine number i of the table runs on stack slot i.
@@ -18,7 +19,13 @@ pub(crate) struct Body {
     /// `park`'s token: see `park.rs`.
     pub(crate) token: AtomicU32,
     wait_reason: AtomicU32,
+    /// When the goroutine began to wait, in nanoseconds.
+    wait_since: AtomicU64,
     name: AtomicU64,
+    /// Calls of `lock_os_thread` that are not undone.
+    os_locks: AtomicU32,
+    /// The CPU that it is locked to, plus one; 0 for none.
+    wired: AtomicU32,
 }
 
 // SAFETY: `context` has one user at a time, by the status machine: who moves a goroutine from runnable to running
@@ -34,21 +41,67 @@ impl Body {
             stack_born: AtomicBool::new(false),
             token: AtomicU32::new(0),
             wait_reason: AtomicU32::new(0),
+            wait_since: AtomicU64::new(0),
             name: AtomicU64::new(0),
+            os_locks: AtomicU32::new(0),
+            wired: AtomicU32::new(0),
         }
+    }
+
+    /// The CPU that the goroutine is locked to, as an index into `Runtime::ms`.
+    pub(crate) fn wired_to(&self) -> Option<usize> {
+        // Relaxed: written by the goroutine itself; the status word hands it to whoever enqueues it.
+        self.wired.load(Ordering::Relaxed).checked_sub(1).map(|m| m as usize)
+    }
+
+    /// Locks it to a CPU once more. Says whether the count had room. For the goroutine itself, pinned.
+    pub(crate) fn wire(&self, m: usize) -> bool {
+        let Some(locks) = self.os_locks.load(Ordering::Relaxed).checked_add(1) else { return false };
+        self.os_locks.store(locks, Ordering::Relaxed);
+        self.wired.store(u32::try_from(m).map_or(0, |m| m + 1), Ordering::Relaxed);
+        true
+    }
+
+    /// Undoes one [`wire`](Self::wire); does nothing without one.
+    pub(crate) fn unwire_once(&self) {
+        match self.os_locks.load(Ordering::Relaxed) {
+            0 => {}
+            1 => self.unwire(),
+            locks => self.os_locks.store(locks - 1, Ordering::Relaxed),
+        }
+    }
+
+    /// Undoes all of them.
+    pub(crate) fn unwire(&self) {
+        self.os_locks.store(0, Ordering::Relaxed);
+        self.wired.store(0, Ordering::Relaxed);
     }
 
     pub(crate) fn context(&self) -> *mut Context {
         self.context.get()
     }
 
-    pub(crate) fn set_wait_reason(&self, reason: WaitReason) {
+    /// The saved context, for reports. Of a goroutine that runs it is an old one, and one that somebody continues
+    /// meanwhile has moved on: it shows where to look, and is never continued.
+    pub(crate) fn context_for_report(&self) -> Context {
+        // SAFETY: the word is always initialised; a volatile read of one word gets an old value or a new one.
+        unsafe { self.context.get().read_volatile() }
+    }
+
+    /// Says what the goroutine is about to wait for, and since when it does.
+    pub(crate) fn set_wait(&self, reason: WaitReason, since: Nanos) {
         // Relaxed: for reports.
         self.wait_reason.store(reason as u32, Ordering::Relaxed);
+        self.wait_since.store(since.0, Ordering::Relaxed);
     }
 
     pub(crate) fn wait_reason(&self) -> WaitReason {
         WaitReason::from_number(self.wait_reason.load(Ordering::Relaxed))
+    }
+
+    /// When its last wait began.
+    pub(crate) fn wait_since(&self) -> Nanos {
+        Nanos(self.wait_since.load(Ordering::Relaxed))
     }
 
     /// Sets the name, shortened to 65,535 bytes.

@@ -4,6 +4,12 @@
 //! between the last look and the halt, is closed by `sched::Note` together with `sti; hlt`: the CPU announces with
 //! interrupts off that it halts, so a waker either sees the announcement and sends an interrupt, which then ends
 //! the halt, or was there before and the announcement fails.
+//!
+//! A CPU that sleeps is outside of the world that can be stopped ([`sched::world`]): it passes its gate outwards after the
+//! last look and inwards before anything else.
+//!
+//! A CPU whose P is not active ([`crate::procs`]) runs the same loop for goroutines that are locked to it, and for
+//! nothing else. It is in no idle mask: whoever has something for it wakes its note.
 
 use core::sync::atomic::Ordering;
 
@@ -14,8 +20,10 @@ use sched::idle::{Left, Spin, Spinner};
 use sched::pick::Picked;
 
 use crate::deadlock;
+use crate::hold;
 use crate::m::{self, M};
 use crate::perform;
+use crate::preempt;
 use crate::runtime::Runtime;
 
 /// Runs goroutines for ever.
@@ -23,26 +31,40 @@ use crate::runtime::Runtime;
 /// On the kernel stack, with interrupts on, on a CPU whose M is installed.
 pub(crate) fn scheduler(m: &'static M) -> ! {
     if m.proc.is_none() {
-        // More CPUs than GOMAXPROCS: nobody wakes this one.
+        // Beyond the CPUs that can have a P: nobody wakes this one.
         loop {
             irq::disable();
             irq::enable_and_halt();
         }
     }
     let rt = m::runtime();
+    hold::enter(rt, m);
     loop {
-        let picked = find(rt, m);
-        perform::run(&Pinned::new(), m, &picked);
+        if m.is_active() {
+            if let Some(picked) = find(rt, m) {
+                perform::run(&Pinned::new(), m, &picked);
+            }
+        } else if let Some(picked) = find_wired(rt, m) {
+            // Raised before this CPU can be seen asleep. Release: pairs with the Acquire in `deadlock::check`.
+            rt.extra_running.fetch_add(1, Ordering::Release);
+            perform::run(&Pinned::new(), m, &picked);
+            rt.extra_running.fetch_sub(1, Ordering::Release);
+        }
     }
 }
 
-/// The next goroutine for this CPU, however long it takes.
-fn find(rt: &'static Runtime, m: &'static M) -> Picked {
+/// The next goroutine for this CPU, however long it takes. `None` when its P has gone away.
+fn find(rt: &'static Runtime, m: &'static M) -> Option<Picked> {
     let mut spin = Spin::No;
     loop {
-        if let Some(picked) = sched::pick::next_local(&m.proc().owner(), &rt.sources()) {
+        preempt::in_loop(rt, m);
+        if !m.is_active() {
             stop_spinning(rt, m, spin);
-            return picked;
+            return None;
+        }
+        if let Some(picked) = perform::next_local(rt, m) {
+            stop_spinning(rt, m, spin);
+            return Some(picked);
         }
         if spin == Spin::No {
             spin = rt.idle.try_spin();
@@ -51,11 +73,9 @@ fn find(rt: &'static Runtime, m: &'static M) -> Picked {
             && let Some(picked) = sched::pick::find_work(&m.proc().owner(), &rt.sources())
         {
             stop_spinning(rt, m, spin);
-            return picked;
+            return Some(picked);
         }
-        sleep(rt, m, spin);
-        // Who leaves the idle state is counted as spinning, by itself or by its waker.
-        spin = Spin::Yes;
+        spin = sleep(rt, m, spin);
     }
 }
 
@@ -66,17 +86,26 @@ fn stop_spinning(rt: &'static Runtime, m: &'static M, spin: Spin) {
     }
 }
 
-/// Goes idle and comes back when there may be work.
-fn sleep(rt: &'static Runtime, m: &'static M, spin: Spin) {
+/// Goes idle and comes back when there may be work. Who leaves the idle state is counted as spinning, by itself or by
+/// its waker, unless its P has gone away meanwhile.
+fn sleep(rt: &'static Runtime, m: &'static M, spin: Spin) -> Spin {
     let proc = m.proc();
     let owner = proc.owner();
     let since = clock::now();
     rt.idle.go_idle(proc.id(), spin);
-    if !sched::pick::recheck(&rt.sources()) {
+    if !sched::pick::recheck(&rt.sources()) && m.wired_len.is_empty() && !m.block.is_asked() {
         owner.counters().idle_periods.add(1);
         deadlock::check(rt);
-        halt_until_woken(m);
+        if hold::leave(rt, m) {
+            halt_until_woken(m);
+            hold::enter(rt, m);
+        }
         owner.counters().idle_nanos.add(clock::now().0.saturating_sub(since.0));
+    }
+    // Relaxed: written while the world was stopped, which this CPU has noticed since.
+    if m.retired.swap(false, Ordering::Relaxed) {
+        m.note.clear();
+        return Spin::No;
     }
     // Taken back or claimed, the P is counted as spinning. A claim whose note comes later costs one more look.
     match rt.idle.leave_idle(proc.id()) {
@@ -85,6 +114,28 @@ fn sleep(rt: &'static Runtime, m: &'static M, spin: Spin) {
     // Relaxed: `go_idle` of this P releases it to `deadlock::check`.
     rt.wakeups.fetch_add(1, Ordering::Relaxed);
     m.note.clear();
+    Spin::Yes
+}
+
+/// The next goroutine that is locked to this CPU. `None` when its P has become active.
+fn find_wired(rt: &'static Runtime, m: &'static M) -> Option<Picked> {
+    loop {
+        preempt::in_loop(rt, m);
+        if m.is_active() {
+            return None;
+        }
+        if let Some(picked) = perform::next_local(rt, m) {
+            return Some(picked);
+        }
+        deadlock::check(rt);
+        if hold::leave(rt, m) {
+            // Whoever queues something, or changes the right to run, wakes the note afterwards.
+            halt_until_woken(m);
+            hold::enter(rt, m);
+        }
+        m.note.clear();
+        rt.wakeups.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 /// Halts until somebody has notified this CPU. Interrupts that mean nothing here only end one halt.

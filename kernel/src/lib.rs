@@ -35,11 +35,24 @@ pub mod heap;
 
 #[expect(unsafe_code, reason = "a goroutine's saved context has one owner by its status, not by its type")]
 mod goroutine;
+mod mark;
+mod stops;
+
 #[expect(unsafe_code, reason = "finds a CPU's M through the word in its per-CPU block")]
 mod m;
 mod runtime;
+pub mod trace;
 
 mod panic;
+
+#[expect(unsafe_code, reason = "calls functions on another stack")]
+mod stacks;
+mod tlb;
+
+mod hold;
+mod schedtrace;
+
+mod tick;
 
 #[expect(unsafe_code, reason = "switches contexts")]
 mod perform;
@@ -49,9 +62,30 @@ mod go;
 mod park;
 
 mod deadlock;
-mod idle;
 mod mailbox;
+mod sleep;
+mod sudog;
+
+mod sema;
+mod sysmon;
+
+#[expect(unsafe_code, reason = "makes an interrupted goroutine call a function")]
+mod preempt;
+
+mod idle;
+mod resize;
+
+pub mod world;
+
+#[expect(unsafe_code, reason = "frees page frames that were unmapped")]
+mod os_memory;
+mod procs;
 pub mod stats;
+
+pub mod fd;
+mod mem_stats;
+
+mod heap_dump;
 
 mod roll_call;
 #[doc(hidden)]
@@ -64,25 +98,43 @@ mod boot;
 
 #[doc(hidden)]
 pub use bootloader_api;
+pub use machine::clock::Nanos;
 #[doc(hidden)]
 pub use machine::console::write_fmt as console_write;
 
 pub use go::{GoError, go, go_named, goexit, gosched, try_go};
+pub use heap_dump::{DumpError, write_heap_dump};
 pub use mailbox::Mailbox;
+pub use mem_stats::{BySize, MemStats, free_os_memory, read_mem_stats, size_class};
 pub use panic::{fatal, throw};
-pub use park::{WaitReason, current, goid, gopark, goready, park, park_for_devices, unpark};
+pub use park::{WaitReason, current, goid, gopark, goready, mcall, park, park_for_devices, unpark};
+pub use procs::{gomaxprocs, lock_os_thread, unlock_os_thread};
 #[doc(hidden)]
 pub use program::{BOOT_CONFIG, start};
 pub use program::{Program, Termination};
 pub use roll_call::roll_call;
+pub use sched::sema::{Handoff, Order};
 pub use sched::{GoRef, Goid};
+pub use sema::{semacquire, semacquire1, semrelease, semrelease1, try_semacquire};
+pub use sleep::{now, sleep};
+pub use stacks::{StackKind, on_m, stack_kind};
 pub use stats::{num_cpu, num_goroutine};
+pub use trace::dump;
+pub use world::{StopReason, StoppedWorld, start_the_world, stop_the_world};
 
 use args::Args;
 
 /// The boot arguments.
 pub fn boot_args() -> &'static Args {
     &bring_up::get().args
+}
+
+/// Executes a breakpoint trap. Go's `runtime.Breakpoint`.
+///
+/// Nobody has registered for the trap, so it is a throw with the registers, as it ends a Go program that no debugger
+/// runs. With `cargo run -- --gdb` set a breakpoint on this function's instruction instead.
+pub fn breakpoint() {
+    machine::exception::breakpoint();
 }
 
 /// Ends the machine with an exit code, at once and on all CPUs.

@@ -1,47 +1,113 @@
 //! An M: one logical CPU as the scheduler sees it, with its kernel stack (g0).
 //!
-//! A CPU that holds a P runs goroutines; one without a P (more CPUs than GOMAXPROCS) halts. P number i belongs
-//! to M number i for the whole run: GOMAXPROCS is fixed at boot.
+//! P number i belongs to M number i. A CPU runs goroutines while its P is one of the first GOMAXPROCS (it is
+//! *active*); [`crate::procs`] changes that while the world is stopped. Ps beyond the CPUs are only counted: nothing is
+//! ever queued on them. An M whose P has gone away halts, but for goroutines that are locked to it.
 
-use core::cell::UnsafeCell;
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::cell::{Cell, UnsafeCell};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
+use machine::backtrace::Start;
+use machine::clock::Ticks;
 use machine::context::Context;
+use machine::entry::Frame;
+use machine::irq::IrqGuard;
+use machine::lock::{Lock, Rank};
 use machine::percpu::{self, PerCpu, Pinned};
+use sched::global::GlobalQueue;
+use sched::list::SharedLen;
 use sched::note::Note;
-use sched::{GoIndex, Processor};
+use sched::timers::{Earliest, Timers};
+use sched::{GoIndex, GoRef, Processor};
 
+use crate::mark::{Doing, Mark};
+use crate::panic::throw;
 use crate::runtime::{self, Runtime};
 
 /// The value of `current` when no goroutine runs.
 const NONE: u32 = u32::MAX;
 
+/// What a handler may ask of the code that it interrupts, as bits for [`machine::percpu::request`].
+pub(crate) mod ask {
+    /// Stop with the world.
+    pub(crate) const STOP: u32 = 1 << 0;
+    /// Give the CPU to another goroutine: the time slice is over.
+    pub(crate) const PREEMPT: u32 = 1 << 1;
+    /// Look at the timers.
+    pub(crate) const TIMERS: u32 = 1 << 2;
+    /// Give the goroutine away: the P has gone.
+    pub(crate) const VACATE: u32 = 1 << 3;
+    /// Print what the boot argument `schedtrace` asks for.
+    pub(crate) const TRACE: u32 = 1 << 4;
+}
+
 /// One CPU's side of the scheduler.
 #[derive(Debug)]
 pub(crate) struct M {
+    /// Its place in `Runtime::ms`, and the number of its gate in the stopped world.
+    pub(crate) index: usize,
     /// The machine's block of this CPU.
     pub(crate) block: &'static PerCpu,
-    /// The P, if it has one.
+    /// The P, if the CPU is among the first 256.
     pub(crate) proc: Option<&'static Processor>,
+    /// Whether the P is one of GOMAXPROCS. Changed while the world is stopped.
+    active: AtomicBool,
+    /// The P went away while it was idle, and whoever took it away has counted that.
+    pub(crate) retired: AtomicBool,
     /// The word this CPU sleeps on.
     pub(crate) note: Note,
     /// Where the scheduler loop goes on when a goroutine leaves. Owner only.
     g0: UnsafeCell<Context>,
+    /// What `mcall` has asked the scheduler loop to call. Owner only.
+    mcall: Cell<Option<fn(GoRef)>>,
     /// Goroutine that runs here, or `NONE`. Written by this CPU, read by reports of any.
     current: AtomicU32,
+    /// When the running time slice began, as a value of the TSC. Written by this CPU, read by `sysmon`.
+    pub(crate) slice_start: AtomicU64,
+    /// The timer is armed for the end of the slice. Owner only.
+    pub(crate) slice_armed: AtomicBool,
+    /// Goroutines that sleep, and when the first of them is due.
+    pub(crate) timers: Lock<Timers>,
+    pub(crate) earliest: Earliest,
+    /// Runnable goroutines that are locked to this CPU.
+    pub(crate) wired: Lock<GlobalQueue>,
+    pub(crate) wired_len: SharedLen,
+    /// Registers of the goroutine that runs here, while it cannot go on: program counter (0: it may), stack and frame
+    /// pointer. Written by this CPU, read by who has stopped it.
+    standing: [AtomicU64; 3],
+    /// This CPU's part in the last stop of the world.
+    pub(crate) mark: Mark,
+    /// The last state of the address space that this CPU has seen; see `tlb.rs`.
+    pub(crate) tlb_seen: AtomicU64,
 }
 
-// SAFETY: `g0` is touched only by the CPU that the M belongs to, and only outside interrupt handlers.
+// SAFETY: `g0` and `mcall` are touched only by the CPU that the M belongs to, and by its handlers only while the scheduler
+// loop is suspended, which then does not write them.
 unsafe impl Sync for M {}
 
 impl M {
-    pub(crate) fn new(block: &'static PerCpu, proc: Option<&'static Processor>) -> Self {
+    pub(crate) fn new(index: usize, block: &'static PerCpu, proc: Option<&'static Processor>) -> Self {
+        let (timers, earliest) = Timers::new();
+        let (wired, wired_len) = GlobalQueue::new();
         Self {
+            index,
             block,
             proc,
+            active: AtomicBool::new(false),
+            retired: AtomicBool::new(false),
             note: Note::new(),
             g0: UnsafeCell::new(Context::NONE),
+            mcall: Cell::new(None),
             current: AtomicU32::new(NONE),
+            slice_start: AtomicU64::new(0),
+            slice_armed: AtomicBool::new(false),
+            timers: Lock::new(Rank::Timers, timers),
+            earliest,
+            wired: Lock::new(Rank::Wired, wired),
+            wired_len,
+            standing: [const { AtomicU64::new(0) }; 3],
+            mark: Mark::new(),
+            tlb_seen: AtomicU64::new(0),
         }
     }
 
@@ -50,7 +116,7 @@ impl M {
         self.block.set_word(core::ptr::from_ref(self).expose_provenance());
     }
 
-    /// The P.
+    /// The P, active or not.
     ///
     /// # Panics
     /// On a CPU without one, where no goroutine can run.
@@ -58,9 +124,42 @@ impl M {
         self.proc.expect("a CPU that runs goroutines has a P")
     }
 
+    /// Whether this CPU runs goroutines of all kinds.
+    pub(crate) fn is_active(&self) -> bool {
+        // Relaxed: it changes only while the world is stopped, which orders it for this CPU.
+        self.active.load(Ordering::Relaxed)
+    }
+
+    /// Gives the right to run goroutines, at boot or while the world is stopped.
+    pub(crate) fn activate(&self) {
+        self.active.store(true, Ordering::Relaxed);
+    }
+
+    /// Takes it away, while the world is stopped.
+    pub(crate) fn deactivate(&self) {
+        self.active.store(false, Ordering::Relaxed);
+    }
+
     /// The place of the scheduler loop's context.
     pub(crate) fn g0(&self) -> *mut Context {
         self.g0.get()
+    }
+
+    /// The address from which on the kernel stack is free while a goroutine runs here: a multiple of 16.
+    pub(crate) fn kernel_stack_top(&self) -> u64 {
+        // SAFETY: a goroutine runs, so the loop is suspended and its context is not written; handlers of this CPU and
+        // the goroutine itself are the only ones that ask.
+        unsafe { self.g0().read() }.rsp() & !15
+    }
+
+    /// Leaves a function for the scheduler loop to call. For this CPU, pinned.
+    pub(crate) fn set_mcall(&self, function: fn(GoRef)) {
+        self.mcall.set(Some(function));
+    }
+
+    /// Takes the function out. For this CPU, pinned.
+    pub(crate) fn take_mcall(&self) -> Option<fn(GoRef)> {
+        self.mcall.take()
     }
 
     /// The goroutine that runs here.
@@ -72,6 +171,56 @@ impl M {
     pub(crate) fn set_current(&self, g: Option<GoIndex>) {
         self.current.store(g.map_or(NONE, GoIndex::get), Ordering::Relaxed);
     }
+
+    /// What the code is at that an interrupt has come upon.
+    pub(crate) fn doing(&self) -> Doing {
+        if self.current().is_none() {
+            Doing::Scheduling
+        } else if self.block.locks() > 0 || self.block.borrows_kernel_stack() {
+            Doing::HoldingLocks
+        } else {
+            Doing::Running
+        }
+    }
+
+    /// In the NMI of a stopper that has waited for too long: tells where this CPU is. `false`: nobody has asked.
+    pub(crate) fn answer_probe(&self, frame: &Frame) -> bool {
+        /// The interrupt flag.
+        const IF: u64 = 1 << 9;
+        let doing = if frame.rflags & IF == 0 { Doing::InterruptsOff } else { self.doing() };
+        self.mark.answer_probe(frame.rip, doing)
+    }
+
+    /// Notes where the goroutine stands, which is about to be held there.
+    pub(crate) fn stand(&self, start: Start) {
+        let [pc, rsp, rbp] = start.registers();
+        self.standing[1].store(rsp, Ordering::Relaxed);
+        self.standing[2].store(rbp, Ordering::Relaxed);
+        // Release pairs with the Acquire in `standing`.
+        self.standing[0].store(pc, Ordering::Release);
+    }
+
+    /// The goroutine goes on.
+    pub(crate) fn go_on(&self) {
+        self.standing[0].store(0, Ordering::Release);
+    }
+
+    /// Where the goroutine stands, if it is held.
+    pub(crate) fn standing(&self) -> Option<Start> {
+        match self.standing[0].load(Ordering::Acquire) {
+            0 => None,
+            pc => {
+                let [_, rsp, rbp] = &self.standing;
+                Some(Start::at(pc, rsp.load(Ordering::Relaxed), rbp.load(Ordering::Relaxed)))
+            }
+        }
+    }
+
+    /// Begins a time slice.
+    pub(crate) fn begin_slice(&self, now: Ticks) {
+        // Relaxed: read by this CPU, and by `sysmon` as a hint.
+        self.slice_start.store(now.0, Ordering::Relaxed);
+    }
 }
 
 /// The M of this CPU, for as long as the guard keeps the caller here.
@@ -80,6 +229,25 @@ impl M {
 /// Before the runtime is up.
 pub(crate) fn current(pinned: &Pinned) -> &'static M {
     from_word(percpu::current(pinned).word()).expect("called from a goroutine or the scheduler")
+}
+
+/// The goroutine that runs on this CPU.
+///
+/// # Throws
+/// When there is none: the scheduler loop or a handler calls.
+pub(crate) fn current_g(m: &M) -> GoIndex {
+    match m.current() {
+        Some(g) => g,
+        None => throw(format_args!("no goroutine runs on cpu {}", m.block.id().0)),
+    }
+}
+
+/// Makes the goroutine that calls go elsewhere when its last guard goes, if the P of its CPU has gone away.
+pub(crate) fn vacate_if_inactive(pinned: &Pinned) {
+    if !current(pinned).is_active() {
+        let _off = IrqGuard::new();
+        percpu::request(ask::VACATE);
+    }
 }
 
 /// The M of this CPU for handlers and reports, which nothing moves. `None` before the runtime is up.
@@ -93,7 +261,7 @@ fn from_word(word: usize) -> Option<&'static M> {
     unsafe { m.as_ref() }
 }
 
-/// The M that holds a P.
+/// The M of a P.
 pub(crate) fn of_proc(runtime: &'static Runtime, proc: sched::ProcId) -> &'static M {
     &runtime.ms[proc.index()]
 }

@@ -7,6 +7,7 @@ use machine::lock::{Guard, Lock, Rank};
 use sched::GoRef;
 
 use crate::park::{WaitReason, gopark, goready};
+use crate::stacks::check_g_stack;
 
 /// Holds at most one value: [`put`](Mailbox::put) waits while there is one, [`take`](Mailbox::take) while there is
 /// none. Any number of goroutines may do either; share it by `Arc` or as a `static`.
@@ -50,8 +51,10 @@ impl<T> Mailbox<T> {
     /// Waits until the mailbox is empty and puts the value in.
     ///
     /// # Throws
-    /// When called outside of a goroutine and the mailbox is full.
+    /// When not called on a goroutine's own stack.
+    #[track_caller]
     pub fn put(&self, mut value: T) {
+        check_g_stack("Mailbox::put");
         loop {
             match self.try_put(value) {
                 Ok(()) => return,
@@ -93,8 +96,10 @@ impl<T> Mailbox<T> {
     /// Waits for a value and takes it out.
     ///
     /// # Throws
-    /// When called outside of a goroutine and the mailbox is empty.
+    /// When not called on a goroutine's own stack.
+    #[track_caller]
     pub fn take(&self) -> T {
+        check_g_stack("Mailbox::take");
         loop {
             if let Some(value) = self.try_take() {
                 return value;

@@ -11,9 +11,11 @@
 
 use core::fmt;
 use core::panic::PanicInfo;
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
 use machine::apic::icr::Ipi;
+use machine::backtrace::Start;
+use machine::clock::{self, Nanos};
 use machine::console;
 use machine::entry::Frame;
 use machine::exception::{self, Fatal};
@@ -26,6 +28,7 @@ use machine::vector::Vector;
 
 use crate::m;
 use crate::runtime;
+use crate::trace;
 
 /// Exit code of panics and fatal errors.
 pub(crate) const EXIT_PANIC: u8 = 2;
@@ -34,6 +37,10 @@ pub(crate) const EXIT_THROW: u8 = 3;
 
 /// CPU that speaks, plus one; 0 while all is well.
 static SPEAKER: AtomicU32 = AtomicU32::new(0);
+/// CPUs that the speaker's NMI has stopped.
+static FROZEN: AtomicUsize = AtomicUsize::new(0);
+/// How long the speaker waits for them: an emulator may not run a CPU's thread for that long.
+const FREEZE: Nanos = Nanos(200_000_000);
 /// The speaker has met a disaster in its report.
 static STUMBLED: AtomicBool = AtomicBool::new(false);
 
@@ -43,16 +50,34 @@ pub(crate) fn init() {
     idt::register(Vector::NMI, nmi);
 }
 
-/// An NMI while another CPU speaks stops this one. The speaker goes on with its report: a machine that is being
-/// taken down has nothing to do about another NMI. Any other is reported and survived.
-fn nmi(_: &mut Frame) {
+/// An NMI of a stopper that waits for this CPU leaves a trace. One while another CPU speaks stops this one.
+///
+/// The speaker itself goes on with its report: a machine that is being taken down has nothing to do about another NMI. Any
+/// other is reported and survived.
+fn nmi(frame: &mut Frame) {
+    if m::of_this_cpu().is_some_and(|m| m.answer_probe(frame)) {
+        return;
+    }
     let id = percpu::of_this_cpu().id();
     // Acquire: pairs with the exchange in `take_floor`.
     match SPEAKER.load(Ordering::Acquire) {
         0 => console::emergency_write(format_args!("NMI on cpu {} from an unknown source\n", id.0)),
         speaker if speaker == id.0 + 1 => {}
-        _ => irq::halt_forever(),
+        _ => freeze(frame),
     }
+}
+
+/// Stops this CPU for good, and leaves behind where its goroutine stands.
+fn freeze(frame: &Frame) -> ! {
+    if let Some(m) = m::of_this_cpu()
+        && m.standing().is_none()
+    {
+        // The walk along its stack finds out whether that is where the CPU stood.
+        m.stand(Start::interrupted(frame));
+    }
+    // Release pairs with the Acquire in `take_floor`.
+    FROZEN.fetch_add(1, Ordering::Release);
+    irq::halt_forever()
 }
 
 /// Makes this CPU the only one that runs. Returns `false` when it speaks already: a disaster in the report.
@@ -65,6 +90,9 @@ fn take_floor() -> bool {
         Err(_) => irq::halt_forever(),
     }
     smp::send_to_others(Ipi::Nmi);
+    let others = runtime::try_get().map_or(0, |rt| rt.ms.len() - 1);
+    // A CPU that has taken no NMI by then is reported as it was last seen.
+    clock::spin_until(clock::now() + FREEZE, || FROZEN.load(Ordering::Acquire) >= others);
     true
 }
 
@@ -74,8 +102,8 @@ pub(crate) fn exit(code: u8) -> ! {
     qemu::exit(code)
 }
 
-/// Prints a report and ends the machine.
-fn report(code: u8, what: fmt::Arguments<'_>) -> ! {
+/// Prints a report and ends the machine: what happened, how it came to `start`, and where all goroutines are.
+fn report(code: u8, what: fmt::Arguments<'_>, start: Start) -> ! {
     if !take_floor() {
         // Relaxed: only the speaker comes here.
         if !STUMBLED.swap(true, Ordering::Relaxed) {
@@ -83,22 +111,26 @@ fn report(code: u8, what: fmt::Arguments<'_>) -> ! {
         }
         qemu::exit(code);
     }
-    console::emergency_write(format_args!("\n{what}\n{Place}\n"));
+    console::emergency_write(format_args!("\n{what}\n\n{Place}:\n"));
+    trace::report_stack(start);
+    trace::report_others(start);
     qemu::exit(code)
 }
 
 /// A broken invariant of the kernel: prints `fatal error: …` and ends with exit code 3.
 ///
 /// May be called on any stack, with interrupts on or off.
+#[inline(never)]
 pub fn throw(what: fmt::Arguments<'_>) -> ! {
-    report(EXIT_THROW, format_args!("fatal error: {what}"))
+    report(EXIT_THROW, format_args!("fatal error: {what}"), Start::caller())
 }
 
 /// A program that cannot go on: prints `fatal error: …` and ends with exit code 2.
 ///
 /// May be called on any stack, with interrupts on or off.
+#[inline(never)]
 pub fn fatal(what: fmt::Arguments<'_>) -> ! {
-    report(EXIT_PANIC, format_args!("fatal error: {what}"))
+    report(EXIT_PANIC, format_args!("fatal error: {what}"), Start::caller())
 }
 
 /// Unwraps a step of the status machine: an arrow that is not in the diagram is a throw.
@@ -108,34 +140,44 @@ pub(crate) fn check<T>(step: Result<T, sched::BadTransition>) -> T {
 
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
-    let message = info.message();
+    let (message, start) = (info.message(), Start::caller());
     match info.location() {
-        Some(at) => report(EXIT_PANIC, format_args!("panic: {message}\n  at {at}")),
-        None => report(EXIT_PANIC, format_args!("panic: {message}")),
+        Some(at) => report(EXIT_PANIC, format_args!("panic: {message}\n  at {at}"), start),
+        None => report(EXIT_PANIC, format_args!("panic: {message}"), start),
     }
 }
 
 fn exception_report(what: &Fatal<'_>) -> ! {
+    let (code, start) = match what {
+        Fatal::StackOverflow { frame, .. } | Fatal::OutOfStackMemory { frame, .. } => {
+            (EXIT_PANIC, Start::interrupted(frame))
+        }
+        Fatal::KernelStackOverflow { frame, .. } | Fatal::Exception(frame) => {
+            (EXIT_THROW, Start::interrupted(frame))
+        }
+    };
     match what {
         Fatal::StackOverflow { slot, frame } => report(
-            EXIT_PANIC,
+            code,
             format_args!(
                 "fatal error: stack overflow: {} has used up its {} KiB\n{frame}",
                 Named(*slot),
                 (machine::stack::top(*slot) - machine::stack::bottom(*slot)) / 1024
             ),
+            start,
         ),
         Fatal::OutOfStackMemory { slot, frame } => report(
-            EXIT_PANIC,
+            code,
             format_args!(
                 "fatal error: out of memory: no page left for the stack of {}\n{frame}",
                 Named(*slot)
             ),
+            start,
         ),
         Fatal::KernelStackOverflow { frame, address } => {
-            report(EXIT_THROW, format_args!("fatal error: kernel stack overflow at {address:#x}\n{frame}"))
+            report(code, format_args!("fatal error: kernel stack overflow at {address:#x}\n{frame}"), start)
         }
-        Fatal::Exception(frame) => report(EXIT_THROW, format_args!("fatal error: {frame}")),
+        Fatal::Exception(frame) => report(code, format_args!("fatal error: {frame}"), start),
     }
 }
 

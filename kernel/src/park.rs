@@ -8,6 +8,7 @@
 use core::fmt;
 use core::sync::atomic::Ordering;
 
+use machine::clock::{self, Nanos};
 use machine::percpu::Pinned;
 use sched::pick::Place;
 use sched::status::Cancelled;
@@ -16,6 +17,7 @@ use sched::{GoRef, Goid, Ready, Status};
 use crate::m;
 use crate::panic::{check, throw};
 use crate::perform::{self, After};
+use crate::stacks::check_g_stack;
 
 /// What a goroutine waits for, in reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +31,12 @@ pub enum WaitReason {
     Mailbox,
     /// An interrupt of a device: only the outside can end it, so it is no deadlock.
     Device,
+    /// [`crate::sleep()`].
+    Sleep,
+    /// A semaphore.
+    Semacquire,
+    /// It dumps the heap, while the world is stopped.
+    DumpingHeap,
 }
 
 impl WaitReason {
@@ -37,19 +45,30 @@ impl WaitReason {
             1 => Self::Park,
             2 => Self::Mailbox,
             3 => Self::Device,
+            4 => Self::Sleep,
+            5 => Self::Semacquire,
+            6 => Self::DumpingHeap,
             _ => Self::None,
+        }
+    }
+
+    /// The reason as reports give it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Park => "park",
+            Self::Mailbox => "mailbox",
+            Self::Device => "device",
+            Self::Sleep => "sleep",
+            Self::Semacquire => "semacquire",
+            Self::DumpingHeap => "dumping heap",
         }
     }
 }
 
 impl fmt::Display for WaitReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::None => "none",
-            Self::Park => "park",
-            Self::Mailbox => "mailbox",
-            Self::Device => "device",
-        })
+        f.write_str(self.name())
     }
 }
 
@@ -62,16 +81,22 @@ impl fmt::Display for WaitReason {
 /// Returns when somebody has readied the goroutine, perhaps on another CPU.
 ///
 /// # Throws
-/// When no goroutine calls, or from inside another `publish`.
+/// When not called on a goroutine's own stack, or from inside another `publish`; with a lock of the runtime held.
+#[track_caller]
 pub fn gopark(reason: WaitReason, publish: impl FnOnce(GoRef) -> bool) {
+    gopark_since(reason, clock::now(), publish);
+}
+
+/// [`gopark`] as a part of a wait that began earlier.
+#[track_caller]
+pub(crate) fn gopark_since(reason: WaitReason, since: Nanos, publish: impl FnOnce(GoRef) -> bool) {
+    check_g_stack("gopark");
     let pinned = Pinned::new();
     let m = m::current(&pinned);
     let rt = m::runtime();
-    let Some(me) = m.current() else {
-        throw(format_args!("gopark not on a goroutine"));
-    };
+    let me = m::current_g(m);
     let slot = rt.slot(me);
-    slot.body().set_wait_reason(reason);
+    slot.body().set_wait(reason, since);
     check(slot.status().begin_park());
     let stays = !publish(rt.table.handle(me));
     if stays || slot.status().get().0 == Status::Woken {
@@ -81,8 +106,28 @@ pub fn gopark(reason: WaitReason, publish: impl FnOnce(GoRef) -> bool) {
         }
     }
     m.proc().owner().counters().parks.add(1);
-    let next = sched::pick::next_local(&m.proc().owner(), &rt.sources());
+    let next = perform::next_local(rt, m);
     perform::leave(&pinned, m, me, After::Parked(me), next);
+}
+
+/// Leaves the goroutine's stack for the kernel stack and calls `function` there. Go's `mcall`.
+///
+/// It does not come back by return: the goroutine waits, and goes on when somebody [readies](goready) the handle that
+/// the function gets. The function runs on the scheduler loop's stack, pinned to the CPU, and must not block.
+///
+/// # Throws
+/// When not called on a goroutine's own stack; with a lock of the runtime held.
+#[track_caller]
+pub fn mcall(function: fn(GoRef)) {
+    check_g_stack("mcall");
+    let pinned = Pinned::new();
+    let m = m::current(&pinned);
+    let me = m::current_g(m);
+    let slot = m::runtime().slot(me);
+    slot.body().set_wait(WaitReason::None, clock::now());
+    check(slot.status().begin_park());
+    m.set_mcall(function);
+    perform::leave(&pinned, m, me, After::Mcall(me), None);
 }
 
 /// Makes a parked goroutine runnable, on the CPU that calls. Go's `goready`.
@@ -125,15 +170,13 @@ const PARKED: u32 = 2;
 /// loop what they wait for.
 ///
 /// What happens before `unpark` is visible after the `park` that it ends.
+///
+/// # Throws
+/// When not called on a goroutine's own stack.
+#[track_caller]
 pub fn park() {
-    let token = || {
-        let pinned = Pinned::new();
-        let me = m::current(&pinned).current();
-        me.map(|g| &m::runtime().slot(g).body().token)
-    };
-    let Some(token) = token() else {
-        throw(format_args!("park not on a goroutine"));
-    };
+    check_g_stack("park");
+    let token = &m::runtime().slot(current().index).body().token;
     // Acquire: pairs with the Release in `unpark`.
     if token.swap(EMPTY, Ordering::Acquire) == NOTIFIED {
         return;
@@ -174,10 +217,7 @@ pub fn unpark(g: GoRef) -> bool {
 /// When no goroutine calls.
 pub fn current() -> GoRef {
     let pinned = Pinned::new();
-    let Some(me) = m::current(&pinned).current() else {
-        throw(format_args!("current not on a goroutine"));
-    };
-    m::runtime().table.handle(me)
+    m::runtime().table.handle(m::current_g(m::current(&pinned)))
 }
 
 /// The number of the goroutine that calls: the one in reports. Unique, never used again.

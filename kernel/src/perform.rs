@@ -13,17 +13,19 @@
 
 use machine::apic;
 use machine::apic::icr::{Ipi, Target};
+use machine::clock;
 use machine::context;
 use machine::percpu::Pinned;
 use machine::vector::Vector;
 use sched::list::Chain;
 use sched::note::WakeAction;
-use sched::pick::{Picked, Place};
+use sched::pick::{Picked, Place, Source};
 use sched::{GoIndex, Owner, Parked, ProcId};
 
 use crate::m::{self, M};
 use crate::panic::{check, throw};
 use crate::runtime::Runtime;
+use crate::tick;
 
 /// Why a goroutine left its CPU, and so what is to be done for it once it has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,10 +34,14 @@ pub(crate) enum After {
     Scheduler,
     /// It goes to the end of the local queue.
     Yielded(GoIndex),
+    /// It goes to the global queue: its slice is over, or its P has gone.
+    Preempted(GoIndex),
     /// It waits, unless somebody has woken it already.
     Parked(GoIndex),
     /// Its slot and stack are free.
     Exited(GoIndex),
+    /// It waits, and the function in `M::mcall` is called on the kernel stack.
+    Mcall(GoIndex),
 }
 
 impl After {
@@ -46,6 +52,8 @@ impl After {
             Self::Yielded(g) => (1, g),
             Self::Parked(g) => (2, g),
             Self::Exited(g) => (3, g),
+            Self::Preempted(g) => (4, g),
+            Self::Mcall(g) => (5, g),
         };
         kind << 32 | u64::from(g.get())
     }
@@ -57,6 +65,8 @@ impl After {
             (1, Some(g)) => Self::Yielded(g),
             (2, Some(g)) => Self::Parked(g),
             (3, Some(g)) => Self::Exited(g),
+            (4, Some(g)) => Self::Preempted(g),
+            (5, Some(g)) => Self::Mcall(g),
             _ => throw(format_args!("a switch passed the word {word:#x}")),
         }
     }
@@ -65,7 +75,9 @@ impl After {
 /// Leaves the goroutine `me` for `next`, or for the scheduler loop, and returns when it goes on: perhaps on
 /// another CPU, whose pin the caller then holds.
 pub(crate) fn leave(pinned: &Pinned, m: &'static M, me: GoIndex, after: After, next: Option<Picked>) {
-    debug_assert_eq!(m.block.locks(), 1, "only the pin is held at a switch");
+    if m.block.locks() != 1 {
+        throw(format_args!("schedule: holding locks"));
+    }
     let rt = m::runtime();
     let save = rt.slot(me).body().context();
     let target = if let Some(picked) = next {
@@ -98,6 +110,12 @@ fn start_running(rt: &'static Runtime, m: &'static M, picked: &Picked) -> contex
     check(slot.status().run());
     m.set_current(Some(picked.g));
     m.proc().owner().counters().run.add(1);
+    if !picked.inherit_time {
+        m.begin_slice(clock::rdtsc_unordered());
+    }
+    if tick::waits(rt, m) {
+        tick::somebody_waits(rt, m);
+    }
     // SAFETY: the status says that it is ours, and acquired what the last CPU saved.
     unsafe { slot.body().context().read() }
 }
@@ -111,12 +129,28 @@ pub(crate) fn arrive(word: u64, pinned: &Pinned) {
             check(rt.slot(g).status().yielded());
             enqueue(rt, m::current(pinned), g, Place::Back);
         }
+        After::Preempted(g) => {
+            check(rt.slot(g).status().yielded());
+            enqueue(rt, m::current(pinned), g, Place::Global);
+        }
         After::Parked(g) => match check(rt.slot(g).status().finish_park()) {
             Parked::Waiting => {}
             Parked::MustEnqueue => enqueue(rt, m::current(pinned), g, Place::Next),
         },
+        After::Mcall(g) => {
+            match check(rt.slot(g).status().finish_park()) {
+                Parked::Waiting => {}
+                Parked::MustEnqueue => {
+                    throw(format_args!("mcall: somebody readied a goroutine that told nobody"))
+                }
+            }
+            if let Some(function) = m::current(pinned).take_mcall() {
+                function(rt.table.handle(g));
+            }
+        }
         After::Exited(g) => {
             let owner = m::current(pinned).proc().owner();
+            rt.slot(g).body().unwire();
             check(rt.slot(g).status().exit());
             owner.counters().exited.add(1);
             keep_dead(rt, owner.put_free(&rt.table, g));
@@ -124,11 +158,98 @@ pub(crate) fn arrive(word: u64, pinned: &Pinned) {
     }
 }
 
-/// Puts a goroutine that was just made runnable on this CPU's queue, and wakes a CPU if one sleeps.
-pub(crate) fn enqueue(rt: &'static Runtime, m: &'static M, g: GoIndex, place: Place) {
+/// The slice of the goroutine that calls is over: others have their turn, if there are any. It may come back on
+/// another CPU.
+pub(crate) fn preempt(pinned: &Pinned) {
+    let (rt, m) = (m::runtime(), m::current(pinned));
+    let Some(me) = m.current() else { return };
+    // Also for those who would inherit the slice that is over.
+    m.begin_slice(clock::rdtsc_unordered());
+    if let Some(next) = next_local(rt, m) {
+        m.proc().owner().counters().preempted.add(1);
+        leave(pinned, m, me, After::Preempted(me), Some(next));
+    }
+}
+
+/// The P of the goroutine that calls has gone away: it goes on elsewhere.
+pub(crate) fn give_away(pinned: &Pinned) {
+    let m = m::current(pinned);
+    if let Some(me) = m.current()
+        && m::runtime().slot(me).body().wired_to().is_none()
+    {
+        leave(pinned, m, me, After::Preempted(me), None);
+    }
+}
+
+/// The goroutine that this CPU runs next, if there is one close by: those that are locked to it in every second pick, and
+/// the P's own order. A CPU whose P is not active runs the former only.
+pub(crate) fn next_local(rt: &'static Runtime, m: &'static M) -> Option<Picked> {
     let owner = m.proc().owner();
+    if !m.is_active() {
+        return next_wired(rt, m);
+    }
+    let first = if owner.tick().is_multiple_of(2) { next_wired(rt, m) } else { None };
+    first.or_else(|| sched::pick::next_local(&owner, &rt.sources())).or_else(|| next_wired(rt, m))
+}
+
+fn next_wired(rt: &'static Runtime, m: &'static M) -> Option<Picked> {
+    if m.wired_len.is_empty() {
+        return None;
+    }
+    let chain = m.wired.lock().grab(&rt.table, 1, 1)?;
+    let (g, _) = chain.split_first(&rt.table);
+    Some(Picked { g, inherit_time: false, source: Source::Wired })
+}
+
+/// Puts a goroutine that was just made runnable on this CPU's queue, or on that of the CPU that it is locked to, and
+/// wakes a CPU if one sleeps.
+pub(crate) fn enqueue(rt: &'static Runtime, m: &'static M, g: GoIndex, place: Place) {
+    if let Some(home) = rt.slot(g).body().wired_to() {
+        return enqueue_wired(rt, m, &rt.ms[home], g);
+    }
+    let owner = m.proc().owner();
+    // What lies on the queue of a P that is not active is found by nobody.
+    let place = if m.is_active() { place } else { Place::Global };
     sched::pick::enqueue(&owner, &rt.sources(), g, place);
     wake_one(rt, &owner);
+    if m.current().is_some() || !m.is_active() {
+        somebody_waits(rt, m);
+    }
+}
+
+/// Somebody waits whom this CPU can reach: its slice shall end. A CPU whose P is not active has none; then it is the boot
+/// CPU's, which always has a P, and whose timer reminds the others.
+pub(crate) fn somebody_waits(rt: &'static Runtime, m: &M) {
+    if m.is_active() {
+        tick::somebody_waits(rt, m);
+    } else {
+        send(&rt.ms[0], Vector::RESCHEDULE);
+    }
+}
+
+/// Only its own CPU can run it: that one is woken, or told that somebody waits for it.
+fn enqueue_wired(rt: &'static Runtime, m: &M, home: &'static M, g: GoIndex) {
+    let first = {
+        let mut wired = home.wired.lock();
+        wired.push(&rt.table, g);
+        wired.len() == 1
+    };
+    if m.index == home.index {
+        if m.current().is_some() {
+            tick::somebody_waits(rt, m);
+        }
+        return;
+    }
+    match home.note.wake() {
+        WakeAction::SendIpi => send(home, Vector::WAKE),
+        WakeAction::Nothing if first => send(home, Vector::RESCHEDULE),
+        WakeAction::Nothing => {}
+    }
+}
+
+/// Sends a CPU an interrupt.
+pub(crate) fn send(m: &M, vector: Vector) {
+    apic::send(Ipi::Fixed(vector), Target::One(m.block.apic_id()));
 }
 
 /// Puts spilled dead goroutines on the shared list.
@@ -148,9 +269,13 @@ pub(crate) fn wake_one(rt: &'static Runtime, owner: &Owner<'_>) {
 
 /// Ends the sleep of a P's CPU. An interrupt is sent only if the CPU has halted or is about to.
 fn wake(rt: &'static Runtime, proc: ProcId) {
-    let m = m::of_proc(rt, proc);
+    wake_cpu(m::of_proc(rt, proc));
+}
+
+/// Ends the sleep of a CPU.
+pub(crate) fn wake_cpu(m: &M) {
     match m.note.wake() {
-        WakeAction::SendIpi => apic::send(Ipi::Fixed(Vector::WAKE), Target::One(m.block.apic_id())),
+        WakeAction::SendIpi => send(m, Vector::WAKE),
         WakeAction::Nothing => {}
     }
 }

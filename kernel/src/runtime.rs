@@ -2,7 +2,7 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicU32, AtomicU64};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use machine::clock::{self, Nanos};
 use machine::lock::{Lock, Rank};
@@ -12,19 +12,36 @@ use sched::global::GlobalQueue;
 use sched::idle::Idle;
 use sched::list::SharedLen;
 use sched::pick::{Global, Sources};
+use sched::sema::{RootLock, SemaRoot, SemaTable};
+use sched::sudog::Sudogs;
 use sched::table::{GrowError, Slot, Table};
-use sched::{GoIndex, Goid, GoidGenerator, ProcId, Processor};
+use sched::world::World;
+use sched::{GoIndex, Goid, GoidGenerator, MAX_PROCS, ProcId, Processor, SudogIndex};
 
 use crate::goroutine::Body;
 use crate::m::M;
+use crate::stops::Stops;
 
 /// The scheduler's shared state; the counterpart of Go's `sched` and `allp`.
 #[derive(Debug)]
 pub(crate) struct Runtime {
     pub(crate) table: Table<Body>,
-    pub(crate) procs: &'static [Processor],
-    /// One for each CPU that is online; those with a P come first, M i holding P i.
+    /// One for each CPU that is online, 256 at most; GOMAXPROCS says how many of them are in use.
+    all_procs: &'static [Processor],
+    /// GOMAXPROCS. Written while the world is stopped.
+    gomaxprocs: AtomicU32,
+    /// One for each CPU that is online; P i belongs to M i.
     pub(crate) ms: Box<[M]>,
+    /// Who is stopped when the world is.
+    pub(crate) world: World,
+    /// Changes of the address space that CPUs must notice; see `tlb.rs`.
+    pub(crate) tlb: AtomicU64,
+    /// Goroutines that sleep until a time.
+    pub(crate) sleepers: AtomicU32,
+    /// CPUs without an active P that run a goroutine which is locked to them.
+    pub(crate) extra_running: AtomicU32,
+    /// Whether time slices end.
+    pub(crate) preemption: bool,
     pub(crate) idle: Idle,
     pub(crate) goids: GoidGenerator,
     pub(crate) global: GlobalRunQueue,
@@ -33,14 +50,29 @@ pub(crate) struct Runtime {
     pub(crate) free_len: SharedLen,
     /// Held while the table grows.
     pub(crate) grow: Lock<()>,
+    pub(crate) sudogs: Sudogs,
+    /// Sudogs that nobody uses and no P keeps.
+    pub(crate) sudog_free: Lock<FreeList<SudogIndex>>,
+    /// That list's length, to be read without its lock.
+    pub(crate) sudog_free_len: SharedLen,
+    /// Held while the store of sudogs grows.
+    pub(crate) sudog_grow: Lock<()>,
+    pub(crate) sema: SemaTable<SemaLock>,
     /// Times that a P has stopped being idle; see `deadlock.rs`.
     pub(crate) wakeups: AtomicU64,
     /// Goroutines that wait for an interrupt of a device.
     pub(crate) device_waiters: AtomicU32,
+    /// The stops of the world.
+    pub(crate) stops: Lock<Stops>,
+    /// Gives unused memory back to the pool of frames; set at boot.
+    reclaim: fn() -> u64,
 }
 
 /// How long a thief leaves a run-next slot to its owner, who may be about to block; as Go's `runqgrab`.
 const PATIENCE: Nanos = Nanos(3_000);
+
+/// Sudogs that may exist for each goroutine that may: one wait can be for several things.
+const SUDOGS_PER_GOROUTINE: u32 = 4;
 
 static RUNTIME: spin::Once<Runtime> = spin::Once::new();
 
@@ -57,32 +89,59 @@ pub(crate) fn try_get() -> Option<&'static Runtime> {
     RUNTIME.get()
 }
 
-/// Makes the runtime: one M for each CPU, the first `gomaxprocs` of them with a P.
+/// What the runtime is made of and for.
+#[derive(Debug)]
+pub(crate) struct Limits {
+    /// The first GOMAXPROCS.
+    pub(crate) gomaxprocs: u32,
+    /// Slots that the table of goroutines may have.
+    pub(crate) max_goroutines: u32,
+    /// Whether time slices end.
+    pub(crate) preemption: bool,
+    /// Gives unused memory back to the pool of frames, by stopping the world.
+    pub(crate) reclaim: fn() -> u64,
+}
+
+/// Makes the runtime: an M for each CPU, with a P for the first 256.
 ///
 /// # Errors
 /// What the table says when memory does not suffice.
-pub(crate) fn init(
-    cpus: &[&'static PerCpu],
-    gomaxprocs: u32,
-    max_goroutines: u32,
-) -> Result<&'static Runtime, GrowError> {
-    let procs = (0..gomaxprocs).filter_map(ProcId::new);
+pub(crate) fn init(cpus: &[&'static PerCpu], limits: &Limits) -> Result<&'static Runtime, GrowError> {
+    let count = u32::try_from(cpus.len()).unwrap_or(u32::MAX);
+    let procs = (0..count.min(MAX_PROCS)).filter_map(ProcId::new);
     let procs: Vec<Processor> = procs.map(|id| Processor::new(id, clock::rdtsc().0)).collect();
     let procs: &'static [Processor] = Vec::leak(procs);
-    let ms = cpus.iter().enumerate().map(|(i, block)| M::new(block, procs.get(i))).collect();
-    let table = Table::new(max_goroutines)?;
+    let ms: Box<[M]> = cpus.iter().enumerate().map(|(i, block)| M::new(i, block, procs.get(i))).collect();
+    let active = limits.gomaxprocs as usize;
+    ms.iter().take(active).filter(|m| m.proc.is_some()).for_each(M::activate);
+    let table = Table::new(limits.max_goroutines)?;
     let (queue, queue_len) = GlobalQueue::new();
     let (free, free_len) = FreeList::new();
+    let sudogs = Sudogs::new(limits.max_goroutines.saturating_mul(SUDOGS_PER_GOROUTINE))?;
+    let (sudog_free, sudog_free_len) = FreeList::new();
     Ok(RUNTIME.call_once(|| Runtime {
         table,
-        procs,
+        all_procs: procs,
+        gomaxprocs: AtomicU32::new(limits.gomaxprocs),
+        world: World::new(count),
+        tlb: AtomicU64::new(0),
+        sleepers: AtomicU32::new(0),
+        extra_running: AtomicU32::new(0),
+        preemption: limits.preemption,
+        stops: Lock::new(Rank::Stops, Stops::new()),
+        reclaim: limits.reclaim,
+        idle: Idle::new(limits.gomaxprocs.min(count)),
         ms,
-        idle: Idle::new(gomaxprocs),
         goids: GoidGenerator::new(),
         global: GlobalRunQueue { queue: Lock::new(Rank::Global, queue), len: queue_len },
         free: Lock::new(Rank::Free, free),
         free_len,
         grow: Lock::new(Rank::Table, ()),
+        sudogs,
+        sudog_free: Lock::new(Rank::Free, sudog_free),
+        sudog_free_len,
+        sudog_grow: Lock::new(Rank::Table, ()),
+        sema: SemaTable::new(|root| SemaLock(Lock::new(Rank::Sema, root))),
         wakeups: AtomicU64::new(0),
         device_waiters: AtomicU32::new(0),
     }))
@@ -93,9 +152,37 @@ impl Runtime {
         self.table.slot(g)
     }
 
-    /// Everything that work can be in.
+    /// GOMAXPROCS: how many Ps there are. Those beyond the CPUs are counted and nothing else.
+    pub(crate) fn gomaxprocs(&self) -> u32 {
+        // Relaxed: it changes only while the world is stopped.
+        self.gomaxprocs.load(Ordering::Relaxed)
+    }
+
+    /// Changes GOMAXPROCS, while the world is stopped.
+    pub(crate) fn set_gomaxprocs(&self, procs: u32) {
+        self.gomaxprocs.store(procs, Ordering::Relaxed);
+    }
+
+    /// The Ps in use: those that belong to a CPU.
+    pub(crate) fn procs(&self) -> &'static [Processor] {
+        let used = self.all_procs.len().min(self.gomaxprocs() as usize);
+        self.all_procs.get(..used).unwrap_or_default()
+    }
+
+    /// All Ps, those of CPUs that do not run goroutines at the moment among them: for their counters.
+    pub(crate) fn all_procs(&self) -> &'static [Processor] {
+        self.all_procs
+    }
+
+    /// Gives unused memory back to the pool of frames. Stops the world: call it as that is called.
+    pub(crate) fn reclaim_memory(&self) {
+        let bytes = (self.reclaim)();
+        log::debug!("out of page frames: {bytes} bytes were given back");
+    }
+
+    /// Everything that work can be in, but for the queues of goroutines that are locked to a CPU.
     pub(crate) fn sources(&self) -> Sources<'_, Body, GlobalRunQueue> {
-        Sources { table: &self.table, processors: self.procs, global: &self.global }
+        Sources { table: &self.table, processors: self.procs(), global: &self.global }
     }
 
     /// The number people see, if the slot holds a goroutine.
@@ -111,6 +198,18 @@ pub(crate) struct GlobalRunQueue {
     len: SharedLen,
 }
 
+impl GlobalRunQueue {
+    /// Goroutines in the queue, at about this moment.
+    pub(crate) fn len(&self) -> u32 {
+        self.len.get()
+    }
+
+    /// Whether the queue looks empty.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len.is_empty()
+    }
+}
+
 impl Global for GlobalRunQueue {
     fn with<R>(&self, f: impl FnOnce(&mut GlobalQueue) -> R) -> R {
         f(&mut self.queue.lock())
@@ -122,5 +221,15 @@ impl Global for GlobalRunQueue {
 
     fn hesitate(&self) {
         clock::spin_for(PATIENCE);
+    }
+}
+
+/// A root of the semaphore table behind its lock.
+#[derive(Debug)]
+pub(crate) struct SemaLock(Lock<SemaRoot>);
+
+impl RootLock for SemaLock {
+    fn with<R>(&self, f: impl FnOnce(&mut SemaRoot) -> R) -> R {
+        f(&mut self.0.lock())
     }
 }

@@ -1,16 +1,19 @@
 //! Numbers about the machine and the scheduler.
 
+use machine::clock::Nanos;
 use machine::frames;
 use machine::paging;
 use machine::percpu::CpuId;
 use machine::stack;
 use sched::counters::Snapshot;
 
+use sched::GoRef;
 use sched::table::Slot;
 
 use crate::goroutine::Body;
 use crate::heap;
 use crate::m;
+use crate::park::WaitReason;
 
 /// CPUs that are online.
 pub fn num_cpu() -> usize {
@@ -19,12 +22,12 @@ pub fn num_cpu() -> usize {
 
 /// Ps: CPUs that run goroutines.
 pub fn gomaxprocs() -> usize {
-    m::runtime().procs.len()
+    m::runtime().gomaxprocs() as usize
 }
 
 /// Goroutines that exist, the main one included. Exact when nobody starts or ends one meanwhile.
 pub fn num_goroutine() -> u64 {
-    let counters = || m::runtime().procs.iter().map(sched::Processor::counters);
+    let counters = || m::runtime().all_procs().iter().map(sched::Processor::counters);
     // Ends are read first: one that is counted as ended was counted as started.
     let exited: u64 = counters().map(|c| c.exited).sum();
     let spawned: u64 = counters().map(|c| c.spawned).sum();
@@ -34,6 +37,27 @@ pub fn num_goroutine() -> u64 {
 /// What the P on each CPU has done so far.
 pub fn per_cpu() -> impl Iterator<Item = (CpuId, Snapshot)> {
     m::runtime().ms.iter().filter_map(|m| Some((m.block.id(), m.proc?.counters())))
+}
+
+/// A goroutine that waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Waiting {
+    /// Which one.
+    pub g: GoRef,
+    /// For what.
+    pub reason: WaitReason,
+    /// Since when.
+    pub since: Nanos,
+}
+
+/// The goroutines that wait, each at about this moment. Walks all goroutines.
+pub fn waiting() -> impl Iterator<Item = Waiting> {
+    m::runtime().table.iter().filter_map(|(index, slot)| {
+        let (status, generation) = slot.status().get();
+        let (reason, since) = (slot.body().wait_reason(), slot.body().wait_since());
+        let g = GoRef { index, generation };
+        (status == sched::Status::Waiting).then_some(Waiting { g, reason, since })
+    })
 }
 
 /// Where memory is, in bytes.
@@ -47,6 +71,8 @@ pub struct MemoryInUse {
     pub heap_mapped: u64,
     /// Heap blocks handed out, the goroutine table's among them.
     pub heap_used: u64,
+    /// The heap's own tables.
+    pub heap_metadata: u64,
     /// Stack pages of living goroutines.
     pub stacks: u64,
     /// Stack pages of dead goroutines, kept for the next ones.
@@ -62,7 +88,7 @@ impl MemoryInUse {
     ///
     /// Starting and ending goroutines leaves this number as it was.
     pub const fn available(&self) -> u64 {
-        let kept = self.idle_stacks + self.page_tables + self.goroutine_table;
+        let kept = self.idle_stacks + self.page_tables + self.goroutine_table + self.heap_metadata;
         self.free + kept + (self.heap_mapped - self.heap_used)
     }
 }
@@ -83,8 +109,9 @@ pub fn memory() -> MemoryInUse {
     MemoryInUse {
         total: pool.total * frames::FRAME_SIZE,
         free: pool.free * frames::FRAME_SIZE,
-        heap_mapped: heap.mapped,
-        heap_used: heap.used,
+        heap_mapped: heap.sys - heap.released,
+        heap_used: heap.live,
+        heap_metadata: heap.metadata,
         stacks,
         idle_stacks,
         page_tables: paging::tables() * frames::FRAME_SIZE,

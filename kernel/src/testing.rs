@@ -3,6 +3,7 @@
 pub use machine::clock::now;
 pub use machine::exception::invalid_opcode;
 pub use machine::paging::{Audit, audit, translate};
+pub use machine::patterns;
 pub use machine::power::triple_fault;
 
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -10,16 +11,111 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use machine::apic;
 use machine::apic::icr::{Ipi, Target};
 use machine::clock::{self, Nanos};
+use machine::frames::{self, FRAME_SIZE};
 use machine::idt;
 use machine::irq;
+use machine::paging;
 use machine::percpu::{self, CpuId, Pinned};
+use machine::smp;
+use machine::stack;
 use machine::vector::Vector;
 
 use crate::m;
+use crate::sema;
+use crate::stacks::on_m;
+use crate::tick;
+use crate::tlb;
 
 /// The CPU that the caller was on a moment ago.
 pub fn cpu() -> CpuId {
     m::current(&Pinned::new()).block.id()
+}
+
+/// The bare cost of reaching all other CPUs.
+///
+/// Sends each an interrupt whose handler counts itself, and waits until all have. Returns how long that took, on the kernel
+/// stack with nothing else done.
+pub fn broadcast_and_acknowledge() -> Nanos {
+    /// Handlers that have run.
+    static ACKNOWLEDGED: AtomicU32 = AtomicU32::new(0);
+    const VECTOR: Vector = Vector(0xe1);
+    on_m(|| {
+        idt::register(VECTOR, |_| {
+            // Release: pairs with the Acquire below.
+            ACKNOWLEDGED.fetch_add(1, Ordering::Release);
+        });
+        let others = u32::try_from(m::runtime().ms.len() - 1).unwrap_or(u32::MAX);
+        ACKNOWLEDGED.store(0, Ordering::Relaxed);
+        let began = now();
+        smp::send_to_others(Ipi::Fixed(VECTOR));
+        while ACKNOWLEDGED.load(Ordering::Acquire) < others {}
+        now() - began
+    })
+}
+
+/// Changes the length of all time slices; the usual one is 10 ms.
+pub fn set_slice(length: Nanos) {
+    tick::set_slice(length);
+}
+
+/// A page of memory that no goroutine's stack and no heap block lies in, and that is never freed. Its first word's address.
+///
+/// # Panics
+/// When memory is used up.
+pub fn spare_page() -> u64 {
+    stack::allocate_whole(FRAME_SIZE).expect("memory for a page").bottom
+}
+
+/// Puts another frame behind a [`spare_page`], and makes all CPUs notice. The new contents are undefined, the old frame is
+/// lost.
+///
+/// # Panics
+/// When memory is used up.
+pub fn replace_page(address: u64) {
+    let frame = frames::alloc().expect("memory for a page");
+    paging::replace(address, frame).expect("the page is mapped");
+    tlb::shootdown();
+}
+
+/// Runs a function while the goroutine is pinned to its CPU.
+pub fn while_pinned<R>(function: impl FnOnce() -> R) -> R {
+    let pinned = Pinned::new();
+    let result = function();
+    drop(pinned);
+    result
+}
+
+/// Interrupts that the CPU of the caller has taken.
+pub fn interrupts() -> u64 {
+    percpu::current(&Pinned::new()).interrupts()
+}
+
+/// Keeps this CPU with interrupts off for some time.
+pub fn interrupts_off_for(length: Nanos) {
+    let _off = irq::IrqGuard::new();
+    clock::spin_for(length);
+}
+
+/// Runs a function on an interrupt stack of this CPU, in the handler of an interrupt that it sends to itself.
+pub fn in_interrupt(function: fn()) {
+    /// The function to call.
+    static FUNCTION: spin::Mutex<Option<fn()>> = spin::Mutex::new(None);
+    let pinned = Pinned::new();
+    *FUNCTION.lock() = Some(function);
+    idt::register(Vector(0xe0), |_| {
+        let function = FUNCTION.lock().take();
+        if let Some(function) = function {
+            function();
+        }
+    });
+    apic::send(Ipi::Fixed(Vector(0xe0)), Target::Myself);
+    clock::spin_until(now() + Nanos(1_000_000_000), || FUNCTION.lock().is_none());
+    drop(pinned);
+}
+
+/// Waiters in the root of a semaphore: none if it is 0. Those of other words may be among them.
+pub fn sema_nwait(word: &AtomicU32) -> u32 {
+    sema::nwait(word)
 }
 
 /// Keeps this CPU with interrupts off for ever.
@@ -46,11 +142,12 @@ static SEEN: [AtomicU32; 2] = [const { AtomicU32::new(0) }; 2];
 
 /// Sends this CPU an interrupt and returns how many of that vector arrived within a second: 1.
 ///
-/// Replaces the vector's handler while it waits; afterwards interrupts of that vector are ignored.
+/// Replaces the vector's handler while it waits.
 pub fn interrupt_self(vector: u8) -> u32 {
     let pinned = Pinned::new();
     SEEN[0].store(u32::from(vector), Ordering::Relaxed);
     SEEN[1].store(0, Ordering::Relaxed);
+    let old = idt::registered(Vector(vector));
     idt::register(Vector(vector), |frame| {
         if frame.vector == u64::from(SEEN[0].load(Ordering::Relaxed)) {
             SEEN[1].fetch_add(1, Ordering::Release);
@@ -61,6 +158,6 @@ pub fn interrupt_self(vector: u8) -> u32 {
     let deadline = Nanos(now().0 + 1_000_000_000);
     clock::spin_until(deadline, || SEEN[1].load(Ordering::Acquire) > 0);
     let handled = percpu::current(&pinned).interrupts() > before;
-    idt::register(Vector(vector), |_| {});
+    idt::register(Vector(vector), old.unwrap_or(|_| {}));
     if handled { SEEN[1].load(Ordering::Acquire) } else { 0 }
 }

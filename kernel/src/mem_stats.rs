@@ -1,0 +1,214 @@
+//! Where memory is, counted while the world stands still: Go's `ReadMemStats`.
+
+use alloc::vec::Vec;
+
+use machine::frames::FRAME_SIZE;
+use machine::heap::class::{CLASSES, Class};
+use machine::{heap, paging, stack};
+use sched::Status;
+use sched::table::Slot;
+
+use crate::goroutine::Body;
+use crate::heap::ClassStats;
+use crate::m;
+use crate::runtime::Runtime;
+use crate::stacks::{check_g_stack, on_m};
+use crate::stats::num_goroutine;
+use crate::world::{StopReason, stop_the_world};
+
+/// Pauses that are kept.
+const PAUSES: usize = crate::stops::PAUSES;
+
+/// Blocks of one size.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct BySize {
+    /// The largest block that is of this size, in bytes.
+    pub size: u64,
+    /// Blocks handed out since boot.
+    pub mallocs: u64,
+    /// Blocks given back since boot.
+    pub frees: u64,
+}
+
+impl From<ClassStats> for BySize {
+    fn from(class: ClassStats) -> Self {
+        Self { size: class.size, mallocs: class.mallocs, frees: class.frees }
+    }
+}
+
+/// Memory and stops in numbers, with Go's names where they mean the same. Bytes unless they say otherwise.
+///
+/// Left out, because nothing here answers to them: `Lookups`, `BuckHashSys`, `GCSys`, `NextGC`, `LastGC`, `NumForcedGC`,
+/// `GCCPUFraction`, `EnableGC`, `DebugGC` (there is no collector). Go's `NumGC` counts what stopped its world; that is
+/// `num_stops` here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemStats {
+    /// Live blocks of the heap; the same as `heap_alloc`.
+    pub alloc: u64,
+    /// Blocks handed out since boot.
+    pub total_alloc: u64,
+    /// All that was taken from the machine: the sum of the `sys` fields.
+    pub sys: u64,
+    /// Blocks handed out since boot: a number.
+    pub mallocs: u64,
+    /// Blocks given back since boot: a number.
+    pub frees: u64,
+    /// Live blocks.
+    pub heap_alloc: u64,
+    /// Pages of the heap, also those given back.
+    pub heap_sys: u64,
+    /// Pages of spans that hold nothing, also those given back.
+    pub heap_idle: u64,
+    /// Pages of spans that hold something, or could at once.
+    pub heap_inuse: u64,
+    /// Pages given back to the machine: part of `heap_idle`.
+    pub heap_released: u64,
+    /// Live blocks: a number.
+    pub heap_objects: u64,
+    /// Stacks of living goroutines.
+    pub stack_inuse: u64,
+    /// Stacks of all goroutines, those kept for the next ones too.
+    pub stack_sys: u64,
+    /// Descriptions of spans, and the map of pages.
+    pub mspan_sys: u64,
+    /// Page tables and the table of goroutines.
+    pub other_sys: u64,
+    /// Spans in use: a number.
+    pub spans: u64,
+    /// Nanoseconds for which the world stood still since boot.
+    pub pause_total_ns: u64,
+    /// Nanoseconds for which it stood still in each of the last stops: number n is at `(n - 1) % 256`.
+    pub pause_ns: Vec<u64>,
+    /// When these ended, in nanoseconds since the start of the clock.
+    pub pause_end: Vec<u64>,
+    /// Stops of the world since boot, without the one that fills this in.
+    pub num_stops: u64,
+    /// Goroutines that exist.
+    pub num_goroutine: u64,
+    /// By size class, the smallest first.
+    pub by_size: Vec<BySize>,
+    /// Blocks that are larger than the largest class; `size` is 0.
+    pub large: BySize,
+}
+
+impl Default for MemStats {
+    /// Zeros, with room for all that [`read_mem_stats`] fills in.
+    fn default() -> Self {
+        Self {
+            alloc: 0,
+            total_alloc: 0,
+            sys: 0,
+            mallocs: 0,
+            frees: 0,
+            heap_alloc: 0,
+            heap_sys: 0,
+            heap_idle: 0,
+            heap_inuse: 0,
+            heap_released: 0,
+            heap_objects: 0,
+            stack_inuse: 0,
+            stack_sys: 0,
+            mspan_sys: 0,
+            other_sys: 0,
+            spans: 0,
+            pause_total_ns: 0,
+            pause_ns: alloc::vec![0; PAUSES],
+            pause_end: alloc::vec![0; PAUSES],
+            num_stops: 0,
+            num_goroutine: 0,
+            by_size: alloc::vec![BySize::default(); CLASSES],
+            large: BySize::default(),
+        }
+    }
+}
+
+/// Stops the world, fills `stats` in, and starts it. Go's `ReadMemStats`.
+///
+/// All numbers are of one moment, so they add up. Allocates nothing.
+///
+/// # Throws
+/// When not called on a goroutine's own stack; what [`stop_the_world`] throws.
+#[track_caller]
+pub fn read_mem_stats(stats: &mut MemStats) {
+    check_g_stack("read_mem_stats");
+    let world = stop_the_world(StopReason::ReadMemStats);
+    on_m(|| fill(m::runtime(), stats));
+    drop(world);
+}
+
+/// Fills the numbers in, in a stopped world, on the kernel stack.
+pub(crate) fn fill(rt: &Runtime, stats: &mut MemStats) {
+    let heap = heap::stats::heap();
+    fill_classes(stats);
+    stats.alloc = heap.live;
+    stats.total_alloc = heap.total;
+    stats.heap_alloc = heap.live;
+    stats.heap_sys = heap.sys;
+    stats.heap_inuse = heap.in_use;
+    stats.heap_idle = heap.sys - heap.in_use;
+    stats.heap_released = heap.released;
+    stats.heap_objects = heap.objects;
+    stats.spans = heap.spans;
+    stats.mspan_sys = heap.metadata;
+    (stats.stack_inuse, stats.stack_sys) = stack_bytes(rt);
+    stats.other_sys = other_bytes(rt);
+    stats.sys = stats.heap_sys - stats.heap_released + stats.stack_sys + stats.mspan_sys + stats.other_sys;
+    stats.num_goroutine = num_goroutine();
+    let stops = rt.stops.lock();
+    stats.num_stops = stops.count();
+    stats.pause_total_ns = stops.total_pause();
+    stops.pauses(&mut stats.pause_ns, &mut stats.pause_end);
+}
+
+/// Numbers by size class, and their sums.
+fn fill_classes(stats: &mut MemStats) {
+    for (to, class) in stats.by_size.iter_mut().zip(Class::all()) {
+        *to = BySize::from(heap::stats::class(class));
+    }
+    stats.large = BySize::from(heap::stats::large());
+    (stats.mallocs, stats.frees) = (stats.large.mallocs, stats.large.frees);
+    for class in &stats.by_size {
+        stats.mallocs += class.mallocs;
+        stats.frees += class.frees;
+    }
+}
+
+/// Page tables and the table of goroutines.
+pub(crate) fn other_bytes(rt: &Runtime) -> u64 {
+    paging::tables() * FRAME_SIZE + u64::from(rt.table.len()) * size_of::<Slot<Body>>() as u64
+}
+
+/// Pages of the living goroutines' stacks, and of all.
+pub(crate) fn stack_bytes(rt: &Runtime) -> (u64, u64) {
+    let (mut living, mut all) = (0, 0);
+    for (g, slot) in rt.table.iter() {
+        let bytes = stack::mapped_pages(g.get()) * FRAME_SIZE;
+        all += bytes;
+        if slot.status().get().0 != Status::Dead {
+            living += bytes;
+        }
+    }
+    (living, all)
+}
+
+/// Gives memory that is not in use back to the pool of page frames: stacks of dead goroutines, and what is free of the
+/// heap. Go's `debug.FreeOSMemory`.
+///
+/// Returns how many bytes that were. One flush of all TLBs serves for all of it; CPUs that are stopped or asleep do
+/// theirs when they go on.
+///
+/// # Throws
+/// When not called on a goroutine's own stack; what [`stop_the_world`] throws.
+#[track_caller]
+pub fn free_os_memory() -> u64 {
+    check_g_stack("free_os_memory");
+    let world = stop_the_world(StopReason::FreeOsMemory);
+    let freed = on_m(|| crate::os_memory::free(m::runtime()));
+    drop(world);
+    freed
+}
+
+/// The size class of a block, for those who want to find it in [`MemStats::by_size`].
+pub fn size_class(layout: core::alloc::Layout) -> Option<usize> {
+    Class::of(layout).map(Class::number)
+}

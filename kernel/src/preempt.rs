@@ -1,0 +1,173 @@
+//! What is asked of a CPU by its interrupt handlers, and where it is answered.
+//!
+//! Handlers leave requests ([`ask`]). A request is answered at the first of these points:
+//!
+//! 1. The handler returns to a goroutine that stands on its own stack and holds nothing ([`on_return`]). A stop of the
+//!    world is obeyed in the handler; for everything else the goroutine is made to call [`landing`] before it goes on
+//!    ([`machine::intrude`]), with all registers saved on its own stack, at whatever instruction it was: this is what makes
+//!    `loop {}` give way.
+//! 2. The last guard of a goroutine goes ([`on_asked`]): it was pinned or held a lock when the handler came.
+//! 3. The scheduler loop makes its next step ([`in_loop`]).
+//!
+//! A goroutine that is low on stack is not intruded upon: the call could run into its guard page. It keeps its CPU
+//! until it has returned from something, pins itself or blocks; the timer goes on looking.
+//!
+//! With interrupts off in a goroutine (2) nothing may be switched; then the CPU sends itself an interrupt, which arrives
+//! when they are on again.
+
+use machine::apic;
+use machine::apic::icr::{Ipi, Target};
+use machine::backtrace::Start;
+use machine::entry::Frame;
+use machine::idt::{self, Return};
+use machine::intrude;
+use machine::irq;
+use machine::percpu::{self, Pinned};
+use machine::vector::Vector;
+
+use crate::hold;
+use crate::m::{self, M, ask};
+use crate::perform;
+use crate::runtime::Runtime;
+use crate::schedtrace;
+use crate::sleep;
+use crate::stacks::{self, HasRoom, StackKind, interrupted_goroutine, on_m};
+use crate::sysmon;
+use crate::tick;
+
+/// Bytes of stack that an intrusion needs: its own, and those of a reschedule or of readying sleepers.
+const ROOM: u64 = intrude::STACK_USED + 4096;
+
+pub(crate) fn init() {
+    intrude::on_landing(landing);
+    idt::on_return(on_return);
+    percpu::on_asked(on_asked);
+}
+
+/// Point 1, on the interrupt stack with interrupts off.
+fn on_return(frame: &mut Frame) -> Return {
+    let Some(m) = m::of_this_cpu() else { return Return::Resume };
+    let rt = m::runtime();
+    let Some(room) = interrupted_goroutine(m, frame.rsp, ROOM) else { return Return::Resume };
+    if m.block.requests() & ask::STOP != 0 && rt.world.must_stop(m.index) {
+        // Counted here, before the move to the other stack: the stopper waits for it.
+        hold::stop(rt, m);
+        forget_stop();
+        m.block.begin_loan();
+        return Return::OnKernelStack(m.kernel_stack_top(), held);
+    }
+    intrude(m, frame, room);
+    Return::Resume
+}
+
+/// Waits for the end of the stop, on the kernel stack, with interrupts off at both ends.
+extern "C" fn held(frame: &mut Frame) {
+    let m = m::of_this_cpu().expect("a held CPU has its M");
+    let rt = m::runtime();
+    m.stand(Start::interrupted(frame));
+    irq::enable();
+    hold::wait(rt, m);
+    hold::hold(rt, m);
+    irq::disable();
+    m.go_on();
+    forget_stop();
+    if !m.is_active() {
+        percpu::request(ask::VACATE);
+    }
+    m.block.end_loan();
+    if m.block.is_asked()
+        && let Some(room) = interrupted_goroutine(m, frame.rsp, ROOM)
+    {
+        intrude(m, frame, room);
+    }
+}
+
+/// Takes back a request to stop that was followed without it. Interrupts are off.
+fn forget_stop() {
+    let pinned = Pinned::new();
+    let others = percpu::take_requests(&pinned) & !ask::STOP;
+    if others != 0 {
+        percpu::request(others);
+    }
+    pinned.release();
+}
+
+/// Makes the interrupted goroutine answer what is asked of it, if it has the stack for it.
+fn intrude(m: &M, frame: &mut Frame, room: HasRoom) {
+    let intruded = match room {
+        // SAFETY: the handler runs on another stack; interrupts were on, or it would not have come; the goroutine holds
+        // no lock, or this would not be asked of it now; there is room.
+        HasRoom::Yes => unsafe { intrude::intrude(frame) },
+        HasRoom::No => false,
+    };
+    if !intruded {
+        tick::rearm(m);
+    }
+}
+
+/// Where an intruded goroutine answers: on its own stack, with interrupts off at first.
+extern "C" fn landing() {
+    let pinned = Pinned::new();
+    irq::enable();
+    answer(&pinned);
+}
+
+/// Point 2: called when the last guard goes, wherever that is.
+fn on_asked() {
+    let pinned = Pinned::new();
+    let Some(m) = m::of_this_cpu() else { return pinned.release() };
+    if m.block.locks() > 1 || stacks::kind_by_data(m) != StackKind::Goroutine {
+        // A handler, the scheduler loop, or a call on the kernel stack: point 1 or 3 comes, or the guard of that call goes.
+        return pinned.release();
+    }
+    if !irq::enabled() {
+        apic::send(Ipi::Fixed(Vector::RESCHEDULE), Target::Myself);
+        return pinned.release();
+    }
+    answer(&pinned);
+}
+
+/// Does what is asked, in a goroutine. It may come back on another CPU.
+#[inline(never)]
+fn answer(pinned: &Pinned) {
+    let rt = m::runtime();
+    let m = m::current(pinned);
+    let asked = percpu::take_requests(pinned);
+    if asked & ask::STOP != 0 {
+        m.stand(Start::caller());
+        on_m(|| hold::hold(rt, m));
+        m.go_on();
+    }
+    if asked & ask::TRACE != 0 {
+        schedtrace::print(rt);
+    }
+    if asked & ask::TIMERS != 0 {
+        sleep::run_due(rt, m);
+        sysmon::run_overdue(rt, m);
+    }
+    if !m.is_active() {
+        perform::give_away(pinned);
+    } else if asked & ask::PREEMPT != 0 && tick::left_of_slice(m).0 == 0 {
+        perform::preempt(pinned);
+    }
+}
+
+/// Point 3: in the scheduler loop, with interrupts on. A slice that ends there has ended by itself.
+pub(crate) fn in_loop(rt: &'static Runtime, m: &'static M) {
+    if !m.block.is_asked() {
+        return;
+    }
+    let pinned = Pinned::new();
+    let asked = percpu::take_requests(&pinned);
+    pinned.release();
+    if asked & ask::STOP != 0 {
+        hold::hold(rt, m);
+    }
+    if asked & ask::TRACE != 0 {
+        schedtrace::print(rt);
+    }
+    if asked & ask::TIMERS != 0 {
+        sleep::run_due(rt, m);
+        sysmon::run_overdue(rt, m);
+    }
+}

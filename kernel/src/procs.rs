@@ -1,0 +1,66 @@
+//! How many Ps there are, and goroutines that stay on one CPU: the calls of programs. [`crate::resize`] does the work.
+
+use machine::percpu::Pinned;
+use sched::MAX_PROCS;
+
+use crate::m;
+use crate::stacks::check_g_stack;
+use crate::world::{StopReason, stop_the_world};
+
+/// Changes the number of Ps, which is how many goroutines run at the same time, and returns what it was. Go's
+/// `GOMAXPROCS`.
+///
+/// More than 256 are 256; 0 or less changes nothing, and neither does the present number: then the world is not
+/// stopped.
+///
+/// # Throws
+/// When not called on a goroutine's own stack; what [`stop_the_world`] throws.
+#[track_caller]
+pub fn gomaxprocs(n: i32) -> u32 {
+    check_g_stack("gomaxprocs");
+    let rt = m::runtime();
+    let old = rt.gomaxprocs();
+    let wanted = u32::try_from(n).unwrap_or(0).min(MAX_PROCS);
+    if wanted == 0 || wanted == old {
+        return old;
+    }
+    let mut world = stop_the_world(StopReason::GoMaxProcs);
+    // Another may have changed it while this one waited.
+    let old = rt.gomaxprocs();
+    world.set_newprocs(wanted);
+    old
+}
+
+/// Keeps the goroutine that calls on the CPU that it is on. Go's `LockOSThread`.
+///
+/// Calls nest: the goroutine may move again after as many calls of [`unlock_os_thread`]. A goroutine that ends is
+/// unlocked. Unlike a thread of an operating system, a CPU cannot be had in any number: other goroutines run on it while
+/// this one waits, or gives way.
+///
+/// # Panics
+/// After 2^32 − 1 calls that were not undone.
+///
+/// # Throws
+/// When not called on a goroutine's own stack.
+#[track_caller]
+pub fn lock_os_thread() {
+    check_g_stack("lock_os_thread");
+    let pinned = Pinned::new();
+    let m = m::current(&pinned);
+    let room = m::runtime().slot(m::current_g(m)).body().wire(m.index);
+    drop(pinned);
+    assert!(room, "lock_os_thread nesting overflow");
+}
+
+/// Undoes one call of [`lock_os_thread`]. Does nothing if there is none to undo. Go's `UnlockOSThread`.
+///
+/// # Throws
+/// When not called on a goroutine's own stack.
+#[track_caller]
+pub fn unlock_os_thread() {
+    check_g_stack("unlock_os_thread");
+    let pinned = Pinned::new();
+    let m = m::current(&pinned);
+    m::runtime().slot(m::current_g(m)).body().unwire_once();
+    m::vacate_if_inactive(&pinned);
+}

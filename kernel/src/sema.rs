@@ -1,0 +1,153 @@
+//! Semaphores for goroutines: the blocking face of `sched::sema`, which argues that no wake-up is lost.
+//!
+//! Any `AtomicU32` is one; its value is the number of units. Everything that blocks can be built on them.
+//!
+//! # Locks
+//!
+//! A root's lock is held for the steps under it and no longer: the sudog is there before, and a waiter is readied
+//! after. A waiter may be readied while it still runs with that lock released and its stack in use; that is
+//! what the two phases of [`gopark`](crate::gopark) are for, and `publish` is where it queues itself.
+//!
+//! # The stack
+//!
+//! Who waits leaves its stack behind, so the caller must stand on a goroutine's own stack. That is checked before
+//! the easy case: a wrong call that finds a unit does no harm, until the day when it finds none.
+
+use core::sync::atomic::AtomicU32;
+
+use machine::clock::{self, Nanos};
+use machine::percpu::Pinned;
+use sched::SudogIndex;
+use sched::sema::{self, Added, Handoff, Order, Semaphore, Wait, Woken};
+
+use crate::go::goyield;
+use crate::m;
+use crate::park::{WaitReason, gopark_since, goready};
+use crate::runtime::{Runtime, SemaLock};
+use crate::stacks::{StackKind, check_g_stack, kind_by_data};
+use crate::sudog::{acquire_sudog, release_sudog};
+
+/// Waits until `word` is more than 0, and takes one off. Go's `semacquire`.
+///
+/// What came before the [`semrelease`] whose unit this takes is visible after it.
+///
+/// # Throws
+/// When not called on a goroutine's own stack, even if there is a unit.
+#[track_caller]
+pub fn semacquire(word: &AtomicU32) {
+    semacquire1(word, Order::Fifo, WaitReason::Semacquire);
+}
+
+/// [`semacquire`] with a place in the queue and a reason for reports. Go's `semacquire1`.
+///
+/// # Throws
+/// As [`semacquire`].
+#[track_caller]
+pub fn semacquire1(word: &AtomicU32, order: Order, reason: WaitReason) {
+    check_g_stack("semacquire");
+    if !sema::try_acquire(word) {
+        wait(word, order, reason);
+    }
+}
+
+/// Takes a unit if there is one at this moment, without waiting.
+#[must_use = "a unit that was taken has to be given back some time"]
+pub fn try_semacquire(word: &AtomicU32) -> bool {
+    sema::try_acquire(word)
+}
+
+/// Adds one to `word` and wakes a goroutine that waits for it, if any does. Go's `semrelease`.
+///
+/// # Panics
+/// When `word` is the largest number already.
+pub fn semrelease(word: &AtomicU32) {
+    semrelease1(word, Handoff::No);
+}
+
+/// [`semrelease`] that may give the unit to the waiter at once. Go's `semrelease1`.
+///
+/// With [`Handoff::Yes`] nobody can take the unit before the waiter, and the caller lets it run next on this CPU, in
+/// its own time slice. The caller does not yield when it may not: when it holds a lock of the runtime, or is no
+/// goroutine.
+///
+/// # Panics
+/// As [`semrelease`].
+pub fn semrelease1(word: &AtomicU32, handoff: Handoff) {
+    let semaphore = semaphore(m::runtime(), word);
+    match semaphore.add() {
+        Added::Done => return,
+        Added::LookForWaiter => {}
+    }
+    let Some(wake) = semaphore.dequeue(handoff, clock::now().0) else { return };
+    goready(wake.g);
+    if wake.handed_off && may_yield() {
+        goyield();
+    }
+}
+
+/// Waiters in the root of a semaphore: none if it is 0. Those of other words may be among them.
+pub(crate) fn nwait(word: &AtomicU32) -> u32 {
+    semaphore(m::runtime(), word).nwait()
+}
+
+/// The semaphore of a word.
+fn semaphore<'w>(rt: &'static Runtime, word: &'w AtomicU32) -> Semaphore<'w, SemaLock> {
+    rt.sema.semaphore(&rt.sudogs, word)
+}
+
+/// The harder case of [`semacquire1`].
+#[cold]
+fn wait(word: &AtomicU32, order: Order, reason: WaitReason) {
+    let rt = m::runtime();
+    let semaphore = semaphore(rt, word);
+    let since = clock::now();
+    let s = acquire_sudog(rt);
+    rt.sudogs.get(s).prepare(crate::park::current(), since.0);
+    loop {
+        let mut wait = Wait::Queued;
+        gopark_since(reason, since, |_| {
+            wait = semaphore.enqueue(s, order, random());
+            match wait {
+                Wait::Queued => true,
+                Wait::Acquired => false,
+            }
+        });
+        match wait {
+            Wait::Acquired => break,
+            Wait::Queued => {}
+        }
+        match semaphore.finish(s) {
+            Woken::Acquired => break,
+            Woken::Again => {}
+        }
+    }
+    count_wait(rt, s);
+    release_sudog(rt, s);
+}
+
+/// Adds a wait that is over to this P's counters.
+fn count_wait(rt: &'static Runtime, s: SudogIndex) {
+    let sudog = rt.sudogs.get(s);
+    // Without a release there was a second look and no wait. Clocks of two CPUs may differ a little.
+    if sudog.release_time() != 0 {
+        let pinned = Pinned::new();
+        let owner = m::current(&pinned).proc().owner();
+        let waited = Nanos(sudog.release_time().saturating_sub(sudog.acquire_time()));
+        owner.counters().sema_waits.add(1);
+        owner.counters().sema_wait_nanos.add(waited.0);
+    }
+}
+
+/// A random number of this P.
+fn random() -> u32 {
+    let pinned = Pinned::new();
+    m::current(&pinned).proc().owner().random()
+}
+
+/// Whether the caller is a goroutine on its own stack that holds nothing that keeps it on its CPU.
+fn may_yield() -> bool {
+    let pinned = Pinned::new();
+    let m = m::current(&pinned);
+    // One is this function's own pin.
+    m.block.locks() == 1 && kind_by_data(m) == StackKind::Goroutine
+}

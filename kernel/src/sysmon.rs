@@ -1,0 +1,111 @@
+//! The duties of Go's sysmon, without a CPU of its own: they are done by whichever CPU's timer fires.
+//!
+//! | Go's sysmon | here |
+//! |---|---|
+//! | ends time slices | each CPU's own timer ([`crate::tick`]); here only for a CPU that does not know that somebody waits: the global queue is everybody's |
+//! | retakes the P of an M that does not come back | a CPU that does not take interrupts cannot give its P; thieves take what is queued on it, and others ready its overdue sleepers ([`run_overdue`]) |
+//! | polls the network when nobody did | there is none yet |
+//! | forces a collection | there is no collector |
+//! | prints `schedtrace` | [`crate::schedtrace`], on the boot CPU |
+//!
+//! The handlers take no lock and ready nobody; they leave requests ([`ask`]).
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use machine::clock::{self, Nanos};
+use machine::entry::Frame;
+use machine::idt;
+use machine::percpu;
+use machine::vector::Vector;
+use sched::note::WakeAction;
+
+use crate::m::{self, M, ask};
+use crate::perform;
+use crate::runtime::{self, Runtime};
+use crate::schedtrace;
+use crate::sleep;
+use crate::tick::{self, SLICE};
+
+/// The duties are done once in this time at most.
+const PERIOD: Nanos = SLICE;
+/// A sleeper that is late by this much has been forgotten by its CPU, which does not take interrupts.
+const OVERDUE: Nanos = Nanos(2 * SLICE.0);
+
+/// When the duties were last done.
+static LAST: AtomicU64 = AtomicU64::new(0);
+/// Registers the interrupts that make a CPU look at what it runs.
+pub(crate) fn init() {
+    idt::register(Vector::TIMER, timer);
+    idt::register(Vector::RESCHEDULE, reschedule);
+}
+
+/// The timer has fired.
+fn timer(_: &mut Frame) {
+    let Some((rt, m)) = runtime::try_get().zip(m::of_this_cpu()) else { return };
+    let now = clock::now();
+    if m.earliest.get() <= now.0 {
+        ask_even_asleep(m, ask::TIMERS);
+    }
+    if schedtrace::is_due(m, now) {
+        ask_even_asleep(m, ask::TRACE);
+    }
+    tick::end_slice(rt, m);
+    do_duties(rt, m, now);
+    tick::set(m, now);
+}
+
+/// Leaves a request that this CPU has to see even if it sleeps. It is this CPU that was woken, so no interrupt is needed.
+fn ask_even_asleep(m: &M, request: u32) {
+    percpu::request(request);
+    let (WakeAction::SendIpi | WakeAction::Nothing) = m.note.wake();
+}
+
+/// Somebody wants this CPU to look again at what it runs.
+fn reschedule(_: &mut Frame) {
+    let Some((rt, m)) = runtime::try_get().zip(m::of_this_cpu()) else { return };
+    if rt.preemption && m.current().is_some() {
+        // Relaxed: this CPU's own.
+        m.slice_armed.store(true, Ordering::Relaxed);
+        tick::end_slice(rt, m);
+        tick::set(m, clock::now());
+    }
+}
+
+/// Does the duties if nobody has done so of late.
+fn do_duties(rt: &Runtime, m: &M, now: Nanos) {
+    let last = LAST.load(Ordering::Relaxed);
+    let due = now.0 >= last + PERIOD.0;
+    // Relaxed: it only keeps two CPUs from doing the same.
+    if due && LAST.compare_exchange(last, now.0, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+        remind(rt, m);
+        if rt.ms.iter().any(|other| other.index != m.index && is_overdue(other, now)) {
+            percpu::request(ask::TIMERS);
+        }
+    }
+}
+
+/// Tells CPUs whose slice is over that somebody waits. For what is in their own queues they know it; for the global queue
+/// only who has put something there does.
+fn remind(rt: &Runtime, m: &M) {
+    if !rt.preemption {
+        return;
+    }
+    for other in rt.ms.iter().filter(|other| other.index != m.index && other.is_active()) {
+        let runs = other.current().is_some();
+        if runs && tick::waits(rt, other) && tick::left_of_slice(other) == Nanos(0) {
+            perform::send(other, Vector::RESCHEDULE);
+        }
+    }
+}
+
+fn is_overdue(m: &M, now: Nanos) -> bool {
+    m.earliest.get().saturating_add(OVERDUE.0) <= now.0
+}
+
+/// Readies the sleepers of CPUs that have not done so for long. In a goroutine or the scheduler loop.
+pub(crate) fn run_overdue(rt: &Runtime, me: &M) {
+    let now = clock::now();
+    for m in rt.ms.iter().filter(|m| m.index != me.index && is_overdue(m, now)) {
+        sleep::run_due(rt, m);
+    }
+}

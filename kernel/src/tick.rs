@@ -1,0 +1,98 @@
+//! What each CPU's timer is set to, and what is done when it fires.
+//!
+//! A CPU takes timer interrupts only for a reason: the end of a time slice, while somebody waits for this P; the earliest
+//! of its sleeping goroutines; the next line of `schedtrace`. An idle machine takes none.
+//!
+//! The slice's end is not set anew at every switch: that would cost a write to the timer each time. A switch only notes
+//! when it was. The timer is set when somebody begins to wait ([`somebody_waits`]); when it fires and the slice that runs
+//! then is younger, it is set again for the rest of it.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use machine::apic::timer;
+use machine::clock::{self, Nanos, Ticks};
+use machine::irq::IrqGuard;
+use machine::percpu::{self, Pinned};
+use sched::timers::NEVER;
+
+use crate::m::{self, M, ask};
+use crate::runtime::Runtime;
+use crate::schedtrace;
+
+/// The length of a time slice; Go's `forcePreemptNS`.
+pub(crate) const SLICE: Nanos = Nanos(10_000_000);
+/// The same, as tests may change it.
+static LENGTH: AtomicU64 = AtomicU64::new(SLICE.0);
+
+/// Asks the goroutine to give way if its slice is over and somebody waits.
+pub(crate) fn end_slice(rt: &Runtime, m: &M) {
+    if !m.slice_armed.load(Ordering::Relaxed) {
+        return;
+    }
+    if m.current().is_none() || !waits(rt, m) {
+        m.slice_armed.store(false, Ordering::Relaxed);
+    } else if left_of_slice(m) == Nanos(0) {
+        percpu::request(ask::PREEMPT);
+    }
+}
+
+/// What is left of the running slice; 0 when it is over.
+pub(crate) fn left_of_slice(m: &M) -> Nanos {
+    let age = clock::rdtsc().0.saturating_sub(m.slice_start.load(Ordering::Relaxed));
+    // Relaxed: a number.
+    Nanos(LENGTH.load(Ordering::Relaxed))
+        - clock::clock().map_or(Nanos(0), |clock| clock.to_nanos(Ticks(age)))
+}
+
+/// Whether anybody waits that this CPU could run.
+pub(crate) fn waits(rt: &Runtime, m: &M) -> bool {
+    let own = m.proc.is_some_and(|proc| !proc.queue().is_empty());
+    own || !m.wired_len.is_empty() || !rt.sources().global.is_empty()
+}
+
+/// Somebody waits for this CPU: its slice shall end. The caller is pinned, or in a handler.
+pub(crate) fn somebody_waits(rt: &Runtime, m: &M) {
+    if rt.preemption && !m.slice_armed.load(Ordering::Relaxed) {
+        m.slice_armed.store(true, Ordering::Relaxed);
+        rearm(m);
+    }
+}
+
+/// Sets the timer anew, because what it is set to has changed. The caller is pinned, or in a handler.
+pub(crate) fn rearm(m: &M) {
+    // A handler in between would set it by itself, and be undone by what was read here before.
+    let _off = IrqGuard::new();
+    set(m, clock::now());
+}
+
+/// Sets the timer to the earliest reason. Interrupts are off.
+pub(crate) fn set(m: &M, now: Nanos) {
+    let mut next = m.earliest.get().min(schedtrace::next(m));
+    if m.block.requests() & (ask::TIMERS | ask::PREEMPT) != 0 {
+        // It is asked for already, and not taken yet: it stands in locks, or has no stack left. Look again.
+        next = next.max(now.0 + retry().0);
+    }
+    if m.slice_armed.load(Ordering::Relaxed) {
+        next = next.min(now.0 + left_of_slice(m).0.max(retry().0));
+    }
+    if next == NEVER {
+        timer::disarm();
+    } else {
+        timer::arm(Nanos(next));
+    }
+}
+
+/// After this time the handler looks again at a request that could not be taken.
+fn retry() -> Nanos {
+    Nanos(LENGTH.load(Ordering::Relaxed) / 10)
+}
+
+/// Changes the length of all time slices. For tests: short ones cost much.
+pub(crate) fn set_slice(length: Nanos) {
+    LENGTH.store(length.0, Ordering::Relaxed);
+}
+
+/// Sleeps on this CPU have a new earliest time.
+pub(crate) fn sleepers_changed(pinned: &Pinned) {
+    rearm(m::current(pinned));
+}

@@ -1,0 +1,265 @@
+//! Stopping the world, the stopper's side.
+//!
+//! 1. The world semaphore is taken on the goroutine's own stack: one stop at a time, and whoever has to wait parks.
+//! 2. On the kernel stack: the stop is announced, CPUs that sleep are taken without being woken, each of the others gets
+//!    an interrupt of a vector of its own ([`sched::world`], [`crate::hold`]).
+//! 3. The stopper waits with interrupts on, and sends again every 100 µs to whoever has not stopped. After a limit it
+//!    asks them by NMI where they are and reports them; after a second limit it throws.
+//! 4. Whoever waits for something else meanwhile (a lock, a shootdown) waits with interrupts on, and gives an answer: no
+//!    two waits form a ring.
+//! 5. At the start the Ps are resized if that was asked for, all go on, and the semaphore is handed to the next stopper,
+//!    who would else be overtaken again and again by this one (as in Go since 1.24).
+//!
+//! Between 2 and 5 the stopper is pinned to its CPU. It may allocate: nobody was stopped inside of the allocator, because
+//! a CPU that holds a lock of the runtime does not stop.
+
+use alloc::vec::Vec;
+use core::fmt;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use machine::apic;
+use machine::apic::icr::{Ipi, Target};
+use machine::backtrace::Pc;
+use machine::clock::{self, Nanos};
+use machine::percpu::{self, Pinned};
+use machine::vector::Vector;
+use sched::sema::Handoff;
+use sched::world::Taken;
+
+use crate::hold;
+use crate::m::{self, M};
+use crate::panic::{Named, throw};
+use crate::perform;
+use crate::resize;
+use crate::runtime::Runtime;
+use crate::sema;
+use crate::stacks::{check_g_stack, on_m};
+
+pub use crate::mark::{CpuStop, Doing};
+pub use crate::stops::{ReasonStats, StopReason, StopRecord, Times, WorldStats};
+
+/// One goroutine at a time stops the world; Go's `worldsema`.
+static WORLDSEMA: AtomicU32 = AtomicU32::new(1);
+
+/// The interrupt is sent again to whoever has not stopped after this time, as Go does.
+const RESEND: Nanos = Nanos(100_000);
+/// How long the stopper waits for an NMI's answer.
+const PROBE: Nanos = Nanos(5_000_000);
+
+/// After this time the late CPUs are reported, …
+static REPORT: AtomicU64 = AtomicU64::new(10_000_000);
+/// … and after this time the stopper gives up.
+static GIVE_UP: AtomicU64 = AtomicU64::new(10_000_000_000);
+
+/// Sets after which time CPUs that have not stopped are reported, and after which the stopper throws.
+///
+/// The defaults are 10 ms and 10 s; on a machine that says that it is emulated, where a CPU may stand still at any
+/// instruction for as long as its host pleases, 1 s and 60 s. The boot arguments `stopreport` and `stopthrow` set them in
+/// milliseconds.
+pub fn set_limits(report: Nanos, give_up: Nanos) {
+    // Relaxed, both: each is a number of its own.
+    REPORT.store(report.0, Ordering::Relaxed);
+    GIVE_UP.store(give_up.0, Ordering::Relaxed);
+}
+
+/// The world stands still while this value lives, but for the goroutine that has it; the drop starts it.
+///
+/// The goroutine is pinned to its CPU meanwhile and must not block.
+#[must_use = "the world starts again when this value is dropped"]
+#[derive(Debug)]
+pub struct StoppedWorld {
+    pinned: Option<Pinned>,
+    newprocs: Option<u32>,
+    record: StopRecord,
+}
+
+/// Stops all other goroutines, wherever they are, and returns when they stand still. Go's `stopTheWorld`.
+///
+/// Other callers wait for their turn.
+///
+/// # Throws
+/// When not called on a goroutine's own stack; with a lock of the runtime held; when a CPU does not stop within the second
+/// limit ([`set_limits`]), with its name and where it was.
+#[track_caller]
+pub fn stop_the_world(reason: StopReason) -> StoppedWorld {
+    check_g_stack("stop_the_world");
+    let pinned = Pinned::new();
+    if percpu::current(&pinned).locks() > 1 {
+        throw(format_args!("stop_the_world: holding locks"));
+    }
+    drop(pinned);
+    sema::semacquire(&WORLDSEMA);
+    let pinned = Pinned::new();
+    let record = on_m(|| stop(m::runtime(), reason));
+    StoppedWorld { pinned: Some(pinned), newprocs: None, record }
+}
+
+/// Lets all goroutines go on. Go's `startTheWorld`; the same as dropping the value.
+pub fn start_the_world(world: StoppedWorld) {
+    drop(world);
+}
+
+impl StoppedWorld {
+    /// What is known of this stop: its `stopped` time is still 0.
+    pub fn record(&self) -> StopRecord {
+        self.record
+    }
+
+    /// Changes GOMAXPROCS at the start.
+    pub(crate) fn set_newprocs(&mut self, procs: u32) {
+        self.newprocs = Some(procs);
+    }
+}
+
+impl Drop for StoppedWorld {
+    fn drop(&mut self) {
+        let pinned = self.pinned.take();
+        let rt = m::runtime();
+        on_m(|| start(rt, self.newprocs, self.record));
+        // The pin keeps this goroutine from giving way to the one that the semaphore goes to.
+        sema::semrelease1(&WORLDSEMA, Handoff::Yes);
+        if let Some(pinned) = &pinned {
+            m::vacate_if_inactive(pinned);
+        }
+        drop(pinned);
+    }
+}
+
+/// Step 2 and 3, on the kernel stack.
+fn stop(rt: &'static Runtime, reason: StopReason) -> StopRecord {
+    let me = m::of_this_cpu().expect("a goroutine's CPU has an M");
+    let others = || rt.ms.iter().filter(|m| m.index != me.index);
+    others().for_each(|m| m.mark.reset());
+    let began = clock::now();
+    rt.world.begin(me.index);
+    let (mut taken, mut interrupted) = (0, 0);
+    for m in others() {
+        match rt.world.take(m.index) {
+            Taken::Idle => taken += 1,
+            Taken::MustInterrupt => {
+                m.mark.sent(clock::now());
+                perform::send(m, Vector::STOP);
+                interrupted += 1;
+            }
+        }
+    }
+    rt.world.settle(taken);
+    wait(rt, reason, began);
+    let stopping = clock::now() - began;
+    StopRecord { number: 0, reason, began, stopping, stopped: Nanos(0), interrupted, last: last(rt, me) }
+}
+
+/// The CPU that stopped last.
+fn last(rt: &Runtime, me: &M) -> Option<CpuStop> {
+    let stops = rt.ms.iter().filter(|m| m.index != me.index).map(cpu_stop);
+    stops.filter(|stop| stop.acknowledged > Nanos(0)).max_by_key(|stop| stop.acknowledged)
+}
+
+/// One CPU's part. What an NMI found is nearer to the truth than the interrupt, which came when it could.
+fn cpu_stop(m: &M) -> CpuStop {
+    let mut stop = m.mark.read(m.block.id().0);
+    if let Some((rip, doing)) = m.mark.probed() {
+        (stop.rip, stop.doing) = (rip, doing);
+    }
+    stop
+}
+
+/// Step 3: waits until all have stopped.
+fn wait(rt: &'static Runtime, reason: StopReason, began: Nanos) {
+    let mut reported = false;
+    // Relaxed, both: as in `set_limits`.
+    let report = began + Nanos(REPORT.load(Ordering::Relaxed));
+    let give_up = began + Nanos(GIVE_UP.load(Ordering::Relaxed));
+    while !clock::spin_until(clock::now() + RESEND, || rt.world.is_stopped()) {
+        let now = clock::now();
+        if now >= give_up {
+            probe(rt);
+            throw(format_args!("stop the world for {reason}: {}", Late { rt, began }));
+        }
+        if now >= report && !reported {
+            reported = true;
+            probe(rt);
+            log::warn!("stop the world for {reason}: {}", Late { rt, began });
+        }
+        for m in late(rt) {
+            perform::send(m, Vector::STOP);
+        }
+    }
+}
+
+/// The CPUs that have not stopped.
+fn late(rt: &'static Runtime) -> impl Iterator<Item = &'static M> {
+    rt.ms.iter().filter(|m| rt.world.is_late(m.index))
+}
+
+/// Asks the late CPUs by NMI where they are.
+fn probe(rt: &'static Runtime) {
+    for m in late(rt) {
+        m.mark.probe();
+        apic::send(Ipi::Nmi, Target::One(m.block.apic_id()));
+    }
+    clock::spin_until(clock::now() + PROBE, || late(rt).all(|m| m.mark.probed().is_some()));
+}
+
+/// The late CPUs, in words.
+struct Late {
+    rt: &'static Runtime,
+    began: Nanos,
+}
+
+impl fmt::Display for Late {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let after = clock::now() - self.began;
+        for (at, m) in late(self.rt).enumerate() {
+            let comma = if at == 0 { "" } else { "; " };
+            write!(f, "{comma}cpu {} has not stopped after {after}: ", m.block.id().0)?;
+            match m.mark.probed() {
+                Some((rip, doing)) => write!(f, "{doing} at {}", Pc::Next(rip))?,
+                None => write!(f, "it does not answer an NMI")?,
+            }
+            match m.current() {
+                Some(g) => write!(f, ", in {}", Named(g.get()))?,
+                None => write!(f, ", in no goroutine")?,
+            }
+            if m.mark.read(0).doing == Doing::HoldingLocks {
+                write!(f, ", with {} locks", m.block.locks())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Step 5, on the kernel stack.
+fn start(rt: &'static Runtime, newprocs: Option<u32>, mut record: StopRecord) {
+    let me = m::of_this_cpu().expect("a goroutine's CPU has an M");
+    let before = rt.procs().len();
+    if let Some(procs) = newprocs {
+        resize::resize(rt, me, procs);
+    }
+    let released = clock::now();
+    hold::release(rt);
+    record.stopped = released - record.began - record.stopping;
+    rt.stops.lock().add(record);
+    // Those who got a P, and slept without one.
+    let grown = rt.ms.get(before..rt.procs().len()).unwrap_or_default();
+    grown.iter().filter(|m| m.index != me.index).for_each(perform::wake_cpu);
+    if sched::pick::recheck(&rt.sources()) {
+        perform::wake_one(rt, &me.proc().owner());
+        perform::somebody_waits(rt, me);
+    }
+}
+
+/// What is known of all stops since boot.
+pub fn stats() -> WorldStats {
+    let mut reasons = Vec::with_capacity(StopReason::ALL.len());
+    let stops = m::runtime().stops.lock();
+    reasons.extend(StopReason::ALL.map(|reason| stops.reason(reason)));
+    WorldStats { count: stops.count(), reasons, last: stops.last() }
+}
+
+/// The part of each CPU in the last stop, but for the one that stopped the world; only CPUs that did not sleep.
+///
+/// Exact for the goroutine that has the world stopped; else another stop may be on its way.
+pub fn cpu_stops() -> impl Iterator<Item = CpuStop> {
+    m::runtime().ms.iter().map(cpu_stop).filter(|stop| stop.sent > Nanos(0) || stop.acknowledged > Nanos(0))
+}
