@@ -1,7 +1,7 @@
 //! The test cases that an image declares, and which of them a command line asks for.
 //!
-//! An image holds a section [`SECTION`] of text lines `name TAB expectation TAB message`; zero bytes between them
-//! are padding. A program without it, or with an empty one, is no test image.
+//! An image holds a section [`SECTION`] of text lines `name TAB expectation TAB text TAB text ...`; zero bytes between
+//! them are padding. A program without it, or with an empty one, is no test image.
 
 use core::fmt;
 use core::str::FromStr;
@@ -76,8 +76,15 @@ pub struct Case {
     pub name: String,
     /// How it has to end.
     pub expectation: Expectation,
-    /// Text that its serial output has to contain.
+    /// Texts that its serial output has to contain, one behind the other; a tab between two of them.
     pub message: String,
+}
+
+impl Case {
+    /// The texts of the message.
+    pub fn texts(&self) -> impl Iterator<Item = &str> {
+        self.message.split('\t')
+    }
 }
 
 /// Reads the cases of a program; none if it is not a test image.

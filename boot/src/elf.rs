@@ -1,7 +1,8 @@
 //! Checks a program file and cuts it down to what the boot loader needs.
 //!
 //! The boot loader reads the ELF header, the program headers, whatever lies in segments, and one section by name:
-//! its own configuration. All else (debug data above all) would only be read from an emulated disk.
+//! its own configuration. The kernel finds the file in memory and reads the names of its functions. All else (debug
+//! data above all) would only be read from an emulated disk.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,28 +10,35 @@ use std::path::{Path, PathBuf};
 use bootloader_api::BootloaderConfig;
 use bootloader_api::config::Mapping;
 use object::elf::{
-    EM_X86_64, ET_DYN, ET_EXEC, FileHeader64, PT_LOAD, SHT_NULL, SHT_STRTAB, SectionFlags, SectionHeader64,
-    SectionType,
+    EM_X86_64, ET_DYN, ET_EXEC, FileHeader64, PT_LOAD, SHT_NULL, SHT_STRTAB, SHT_SYMTAB, SectionFlags,
+    SectionHeader64, SectionType, Sym64,
 };
 use object::read::elf::{FileHeader as _, ProgramHeader as _, SectionHeader as _};
 use object::{LittleEndian as Le, U32, U64, pod};
 
 use crate::error::Error;
+use crate::symbols::Symbols;
 
 /// The section in which the boot loader looks for the program's wishes.
 const CONFIG: &str = ".bootloader-config";
-/// Section names of the file we write; offsets into it are `CONFIG_NAME` and `NAMES_NAME`.
-const NAMES: &[u8] = b"\0.bootloader-config\0.shstrtab\0";
+/// Section names of the file we write, and where each begins.
+const NAMES: &[u8] = b"\0.bootloader-config\0.symtab\0.strtab\0.shstrtab\0";
 const CONFIG_NAME: u32 = 1;
-const NAMES_NAME: u32 = 20;
+const SYMBOLS_NAME: u32 = 20;
+const STRINGS_NAME: u32 = 28;
+const NAMES_NAME: u32 = 36;
 /// Where the ELF header keeps the section table's offset, and its entry size, count and index of names.
 const SHOFF_AT: usize = 0x28;
 const SHENTSIZE_AT: usize = 0x3a;
 /// Where the boot loader puts a program that leaves the choice to it: the second 512 GiB.
 const FIRST_OFFSET: u64 = 1 << 39;
-/// Null, configuration, names.
-const SECTIONS: u16 = 3;
+/// Null, configuration, symbols, their names, names of sections.
+const SECTIONS: u16 = 5;
+/// Place of the symbols' names among them.
+const STRINGS: u32 = 3;
 const SECTION_SIZE: u16 = 64;
+/// The boot loader maps the file's pages as they are: nothing else may lie in those of a segment.
+const PAGE: usize = 4096;
 
 type Header = FileHeader64<Le>;
 type Section = SectionHeader64<Le>;
@@ -90,34 +98,33 @@ impl Program {
         }
     }
 
-    /// The file as the boot loader needs it: everything that is loaded, then a table of three sections.
+    /// The file as the boot loader and the kernel need it: everything that is loaded, then the loader's section, the
+    /// functions' names and addresses, and a table of these sections.
     ///
     /// # Errors
     ///
     /// [`Error::Elf`] if the program was not built for this boot loader.
     pub fn bootable(&self) -> Result<Vec<u8>, Error> {
         let end = self.loadable_end()?;
-        let config = self.find(CONFIG)?.ok_or_else(|| {
-            self.problem(
-                "has no .bootloader-config section; declare the entry point by bootloader_api::entry_point!",
-            )
-        })?;
-        let content = config.data(Le, self.data()).map_err(|error| self.broken(&error))?;
+        let (config, content) = self.config()?;
+        let symbols = Symbols::of(self.header()?, self.data()).map_err(|error| self.broken(&error))?;
         let mut file = self.bytes[..end].to_vec();
-        let config_at = file.len();
-        file.extend_from_slice(content);
-        let names_at = file.len();
-        file.extend_from_slice(NAMES);
-        file.resize(file.len().next_multiple_of(8), 0);
-        let table_at = file.len();
+        file.resize(end.next_multiple_of(PAGE), 0);
         let mut config = *config;
         config.sh_name = U32::new(Le, CONFIG_NAME);
-        config.sh_offset = U64::new(Le, config_at as u64);
-        let none = section(0, SHT_NULL, 0, 0);
+        config.sh_offset = U64::new(Le, append(&mut file, content) as u64);
+        let symbols_at = append(&mut file, &symbols.table);
+        let mut table = section(SYMBOLS_NAME, SHT_SYMTAB, symbols_at, symbols.table.len());
+        table.sh_link = U32::new(Le, STRINGS);
+        table.sh_entsize = U64::new(Le, size_of::<Sym64<Le>>() as u64);
+        // All of them are local: the first that is not is the one after the last.
+        table.sh_info = U32::new(Le, u32::try_from(symbols.count()).unwrap_or(u32::MAX));
+        let strings_at = append(&mut file, &symbols.names);
+        let strings = section(STRINGS_NAME, SHT_STRTAB, strings_at, symbols.names.len());
+        let names_at = append(&mut file, NAMES);
         let names = section(NAMES_NAME, SHT_STRTAB, names_at, NAMES.len());
-        for entry in [&none, &config, &names] {
-            file.extend_from_slice(pod::bytes_of(entry));
-        }
+        let sections = [section(0, SHT_NULL, 0, 0), config, table, strings, names];
+        let table_at = append(&mut file, pod::bytes_of_slice(&sections));
         file[SHOFF_AT..SHOFF_AT + 8].copy_from_slice(&(table_at as u64).to_le_bytes());
         for (index, value) in [SECTION_SIZE, SECTIONS, SECTIONS - 1].into_iter().enumerate() {
             let at = SHENTSIZE_AT + 2 * index;
@@ -187,6 +194,14 @@ impl Program {
     fn problem(&self, reason: &str) -> Error {
         Error::Elf { path: self.path.clone(), reason: reason.to_owned() }
     }
+}
+
+/// Appends bytes where words may lie, and says where that is.
+fn append(file: &mut Vec<u8>, bytes: &[u8]) -> usize {
+    file.resize(file.len().next_multiple_of(size_of::<u64>()), 0);
+    let at = file.len();
+    file.extend_from_slice(bytes);
+    at
 }
 
 fn section(name: u32, kind: SectionType, offset: usize, size: usize) -> Section {

@@ -29,8 +29,7 @@ pub struct Batch {
 /// Judges a case that was to pass and reported its end.
 pub fn reported(case: &Case, done: &Done) -> Verdict {
     let failure = match &done.failure {
-        None if done.output.contains(&case.message) => None,
-        None => Some(format!("passed, but its output lacks `{}`", case.message)),
+        None => lacking(case, &done.output).map(|text| format!("passed, but its output lacks `{text}`")),
         Some(reason) if reason.is_empty() => Some("failed".to_owned()),
         Some(reason) => Some(reason.clone()),
     };
@@ -95,14 +94,25 @@ pub fn alone(case: &Case, heard: &Transcript, outcome: &Outcome, patience: Durat
         None => running.map_or(Reached::Nothing, |running| Reached::Middle(running.since.elapsed())),
     };
     let as_declared = ended_so(case.expectation, reached, &outcome.end, patience);
-    let failure = match (as_declared, output.contains(&case.message)) {
-        (true, true) => None,
-        (true, false) => {
-            Some(format!("ended as declared ({}), but its output lacks `{}`", case.expectation, case.message))
-        }
-        (false, _) => Some(format!("expected {}, but {came}", case.expectation)),
+    let failure = if as_declared {
+        lacking(case, &output)
+            .map(|text| format!("ended as declared ({}), but its output lacks `{text}`", case.expectation))
+    } else {
+        Some(format!("expected {}, but {came}", case.expectation))
     };
     Verdict { name: case.name.clone(), failure, output }
+}
+
+/// The first text that a case has to print and that its output lacks, behind those before it.
+fn lacking<'c>(case: &'c Case, output: &str) -> Option<&'c str> {
+    let mut rest = output;
+    case.texts().find(|text| match rest.split_once(text) {
+        Some((_, after)) => {
+            rest = after;
+            false
+        }
+        None => true,
+    })
 }
 
 /// How far a case came.
@@ -142,4 +152,23 @@ fn died(outcome: &Outcome) -> String {
 fn epilogue(outcome: &Outcome) -> String {
     let lines = outcome.report().into_iter();
     lines.fold(String::new(), |text, line| text + "boot: " + &line + "\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_looked_for_one_behind_the_other() {
+        let case = |message: &str| Case {
+            name: "a".to_owned(),
+            expectation: Expectation::Panic,
+            message: message.to_owned(),
+        };
+        assert_eq!(lacking(&case(""), ""), None);
+        assert_eq!(lacking(&case("one\ttwo"), "zero\none\ntwo\n"), None);
+        assert_eq!(lacking(&case("one\ttwo"), "two\none\n"), Some("two"));
+        assert_eq!(lacking(&case("one\tone"), "one\n"), Some("one"));
+        assert_eq!(lacking(&case("three\tone"), "one\n"), Some("three"));
+    }
 }

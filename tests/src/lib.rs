@@ -127,7 +127,8 @@ impl Random {
 ///
 /// `pass` lists functions that must return, with nothing or a [`Verdict`]. `dies` lists those that must end the
 /// machine: how (`panic`, `fatal`, `throw`, `fail`, `hang`, `triple-fault`, `exit:N`), a text that must be
-/// printed (may be empty), and the function. Each of the latter gets a boot of its own.
+/// printed (may be empty), and the function. Each of the latter gets a boot of its own. Several texts, with tabs
+/// between them, must be printed in this order. `pass` is allowed too, for a case that returns and must print something.
 #[macro_export]
 macro_rules! image {
     (

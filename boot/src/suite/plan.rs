@@ -7,11 +7,17 @@ use crate::suite::images::Image;
 use crate::suite::step::{Action, Run, Step, Wanted};
 use crate::verdict::code;
 
+/// The example that writes a heap dump, whose file is checked as well.
+const DUMP: &str = "heapdump";
+
+/// The example that runs for as long as one likes.
+const SOAK: &str = "soak";
+
 /// The test image whose cases all have to be called failures.
 const CONTROLS: &str = "must_fail";
 
-/// The test image whose cases all die: a boot for each, so it gets only the fast machines below.
-const DEATHS: &str = "dies";
+/// Test images whose cases die for the most part: a boot for each, so they get only the fast machines below.
+const DEATHS: [&str; 3] = ["dies", "rule", "traces"];
 const FAST: [&str; 4] = ["smp1-bios-x2apic", "smp4-bios-x2apic", "smp2-bios-xapic", "smp8-bios-xapic"];
 
 /// Machines for each test image: every value of CPUs, firmware and APIC mode. BIOS mostly, as it boots faster.
@@ -83,6 +89,8 @@ pub fn steps(host: &Host) -> Vec<Step> {
     plan.add("build", Action::Build);
     plan.main_program(host);
     plan.examples(host);
+    plan.heap_dump();
+    plan.soak();
     plan.test_images(host);
     plan.cpus_left_out();
     plan.add("negative-controls", Action::Controls(CONTROLS.to_owned()));
@@ -126,17 +134,56 @@ impl Plan {
     }
 
     fn examples(&mut self, host: &Host) {
-        for name in names(&host.root.join("kernel/examples")) {
+        for name in
+            names(&host.root.join("kernel/examples")).into_iter().filter(|name| name != DUMP && name != SOAK)
+        {
             let step = format!("example-{name}");
             self.add(&step, Action::One(Run::boot(Image::Example(name), "", Wanted::default())));
         }
+    }
+
+    /// A heap dump goes through the second serial port to a file, which is then read and judged.
+    fn heap_dump(&mut self) {
+        let mut runs = Vec::new();
+        for (smp, cpu) in [("1", "max"), ("4", "max"), ("2", "qemu64")] {
+            let file = format!("target/heapdump-{smp}.bin");
+            let line = format!("--smp {smp} --cpu {cpu} --serial2 {file}");
+            let lines = vec!["1001 goroutines, dumping".to_owned(), "heap dump written".to_owned()];
+            let wanted = Wanted { lines, ..Wanted::default() };
+            runs.push(Run::boot(Image::Example(DUMP.to_owned()), &line, wanted));
+            let mut check = Run::cargo(
+                "run --quiet --package boot --bin heapdump-check --target host-tuple -- --goroutines 1001",
+                None,
+            );
+            let asked = [
+                ["--function", "heapdump::parked"],
+                ["--function", "heapdump::spins"],
+                ["--reason", "dumping heap"],
+                ["--reason", "park"],
+                ["--reason", "sleep"],
+                ["--reason", "mailbox"],
+                ["--reason", "semacquire"],
+            ];
+            check.args.extend(asked.as_flattened().iter().map(|&word| word.to_owned()));
+            check.args.push(file);
+            runs.push(check);
+        }
+        self.add("heapdump", Action::InTurn(runs));
+    }
+
+    /// Two minutes of everything at once; the same for half an hour is done by hand.
+    fn soak(&mut self) {
+        let line = "--smp 4 --timeout 280";
+        let wanted = Wanted { last: Some("soak: ok"), ..Wanted::default() };
+        let run = Run::boot(Image::Example(SOAK.to_owned()), line, wanted).with_args("seconds=120 seed=1");
+        self.add("soak", Action::One(run));
     }
 
     fn test_images(&mut self, host: &Host) {
         for name in names(&host.root.join("tests/tests")) {
             let wanted = |machine: &str| match name.as_str() {
                 CONTROLS => machine == "smp4-bios-x2apic",
-                DEATHS => FAST.contains(&machine),
+                name if DEATHS.contains(&name) => FAST.contains(&machine),
                 _ => true,
             };
             for (machine, options) in MACHINES.iter().filter(|(machine, _)| wanted(machine)) {
@@ -157,7 +204,7 @@ impl Plan {
             "left-out-return",
             Action::One(Run::boot(Image::Example("hello".to_owned()), short, left_out)),
         );
-        let dies = Image::Test(DEATHS.to_owned());
+        let dies = Image::Test("dies".to_owned());
         let line = format!("{short} --exact {CASE}");
         self.add(
             "left-out-panic",
@@ -179,8 +226,13 @@ impl Plan {
         let wanted = Wanted { code: 0, lines, last: Some("gzero: ok"), cpu: None };
         let mut run = Run::boot(Image::Release, "--smp 4", wanted).with_args(SKYNET);
         run.args.extend(["--qemu".to_owned(), path.clone().unwrap_or_default()]);
-        let step = self.add("old-qemu-skynet-200-times", Action::One(run));
-        step.skip = path.is_none().then(|| "GZERO_QEMU_OLD names no QEMU".to_owned());
+        let skip = path.is_none().then(|| "GZERO_QEMU_OLD names no QEMU".to_owned());
+        self.add("old-qemu-skynet-200-times", Action::One(run)).skip.clone_from(&skip);
+        for image in ["preemption", "stopping"] {
+            let mut run = Run::boot(Image::Test(image.to_owned()), "--smp 2", Wanted::default());
+            run.args.extend(["--qemu".to_owned(), path.clone().unwrap_or_default()]);
+            self.add(&format!("old-qemu-{image}"), Action::One(run)).skip.clone_from(&skip);
+        }
     }
 }
 
@@ -233,6 +285,7 @@ mod tests {
         assert_eq!(names.len(), steps.len());
         let skipped: Vec<&str> =
             steps.iter().filter(|step| step.skip.is_some()).map(|step| step.name.as_str()).collect();
-        assert_eq!(skipped, ["run-smp288", "old-qemu-skynet-200-times"]);
+        let old = ["old-qemu-skynet-200-times", "old-qemu-preemption", "old-qemu-stopping"];
+        assert_eq!(skipped, [&["run-smp288"][..], &old].concat());
     }
 }

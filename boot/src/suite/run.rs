@@ -92,6 +92,9 @@ impl Runner {
         match &step.action {
             Action::Build => self.build(&log),
             Action::One(run) => self.at_once(core::slice::from_ref(run), &log),
+            Action::InTurn(runs) => {
+                runs.iter().try_for_each(|run| self.at_once(core::slice::from_ref(run), &log))
+            }
             Action::AtOnce(runs) => self.at_once(runs, &log),
             Action::Controls(name) => self.controls(name, &log),
         }
@@ -190,6 +193,7 @@ fn command(action: &Action) -> String {
     match action {
         Action::Build => "cargo build, cargo test --no-run".to_owned(),
         Action::One(run) => run.to_string(),
+        Action::InTurn(runs) => runs.iter().map(Run::to_string).collect::<Vec<_>>().join(" && "),
         Action::AtOnce(runs) => runs.iter().map(Run::to_string).collect::<Vec<_>>().join(" & "),
         Action::Controls(name) => format!("cargo test --test {name} -- --plain --exact CASE"),
     }

@@ -24,6 +24,8 @@ pub enum Action {
     Build,
     /// Runs one command.
     One(Run),
+    /// Runs commands one after the other, until one is not as wanted.
+    InTurn(Vec<Run>),
     /// Runs commands at the same time.
     AtOnce(Vec<Run>),
     /// Runs each case of a test image as if it were to pass; the runner has to call each a failure, with the reason.

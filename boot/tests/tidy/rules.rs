@@ -7,11 +7,13 @@ use crate::tree::{Breaches, Source, Tree, is, join};
 pub const MOST_LINES: usize = 500;
 
 /// Our crates, and which of our crates each may depend on.
-const MAY_USE: [(&str, &[&str]); 5] = [
+const MAY_USE: [(&str, &[&str]); 6] = [
     ("sched", &[]),
     ("machine", &[]),
-    ("gzero", &["sched", "machine"]),
-    ("boot", &[]),
+    ("heapdump", &[]),
+    ("gzero", &["sched", "machine", "heapdump"]),
+    // For its tests only.
+    ("boot", &["heapdump"]),
     ("tests", &["gzero"]),
 ];
 

@@ -1,0 +1,446 @@
+//! The heap and its numbers, counted while the world stands still.
+#![no_std]
+#![no_main]
+
+extern crate alloc;
+
+use alloc::boxed::Box;
+use alloc::string::ToString as _;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::alloc::Layout;
+use core::hint::black_box;
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+
+use gzero::fd::FdError;
+use gzero::{
+    Mailbox, MemStats, StopReason, fd, free_os_memory, go, gosched, heap, num_goroutine, read_mem_stats,
+    stats, stop_the_world, world, write_heap_dump,
+};
+use gzero::{semacquire, semrelease};
+use tests::{Random, Verdict, equal};
+
+tests::image! {
+    pass: [
+        blocks_of_all_sizes_keep_their_contents,
+        blocks_move_between_cpus,
+        live_blocks_are_found_once,
+        interior_pointers_find_their_block,
+        numbers_agree_with_what_is_there,
+        numbers_count_what_is_done,
+        numbers_under_load,
+        stops_are_counted_with_their_pauses,
+        memory_is_given_back_and_used_again,
+        stacks_are_given_back_and_used_again,
+        memory_can_be_given_back_under_load,
+        a_machine_without_memory_goes_on,
+        a_heap_dump_is_not_empty,
+        heap_dumps_under_load,
+        a_bad_descriptor_is_named_and_stops_nobody,
+    ],
+    dies: [
+        ("panic", "free of a block that is not allocated", a_block_given_back_twice),
+        ("throw", "read_mem_stats not on the G stack", read_mem_stats_inside_of_on_m),
+        ("throw", "read_mem_stats not on the G stack", read_mem_stats_on_the_kernel_stack),
+        ("throw", "read_mem_stats not on the G stack", read_mem_stats_in_an_interrupt_handler),
+        ("throw", "free_os_memory not on the G stack", free_os_memory_inside_of_on_m),
+        ("throw", "write_heap_dump not on the G stack", write_heap_dump_inside_of_on_m),
+        ("throw", "write_heap_dump not on the G stack", write_heap_dump_on_the_kernel_stack),
+        ("throw", "write_heap_dump not on the G stack", write_heap_dump_in_an_interrupt_handler),
+    ],
+}
+
+fn wait_until_alone() {
+    while num_goroutine() > 1 {
+        gosched();
+    }
+}
+
+/// A block of bytes with a layout of its own choice.
+struct Block {
+    start: *mut u8,
+    layout: Layout,
+    mark: u8,
+}
+
+#[expect(unsafe_code, reason = "layouts beyond those of Rust's own types are what the cases are about")]
+// SAFETY: the block is memory that belongs to this value alone.
+unsafe impl Send for Block {}
+
+#[expect(unsafe_code, reason = "layouts beyond those of Rust's own types are what the cases are about")]
+impl Block {
+    fn new(layout: Layout, mark: u8) -> Self {
+        // SAFETY: no layout here is of size 0.
+        let start = unsafe { alloc::alloc::alloc(layout) };
+        assert!(!start.is_null(), "there is memory");
+        // SAFETY: the block is as long as its layout says.
+        unsafe { start.write_bytes(mark, layout.size()) };
+        Self { start, layout, mark }
+    }
+
+    /// Whether it lies where it should and holds what was written.
+    fn is_whole(&self) -> bool {
+        // SAFETY: `new` filled it, and nobody else has it.
+        let bytes = unsafe { core::slice::from_raw_parts(self.start, self.layout.size()) };
+        self.start.addr().is_multiple_of(self.layout.align()) && bytes.iter().all(|byte| *byte == self.mark)
+    }
+
+    fn address(&self) -> u64 {
+        self.start.addr() as u64
+    }
+}
+
+#[expect(unsafe_code, reason = "as above")]
+impl Drop for Block {
+    fn drop(&mut self) {
+        // SAFETY: `new` took it with this layout.
+        unsafe { alloc::alloc::dealloc(self.start, self.layout) };
+    }
+}
+
+/// A size that is small most of the time, and an alignment.
+fn layout(random: &mut Random) -> Layout {
+    let size = match random.below(20) {
+        0 => random.index(200_000),
+        1..4 => random.index(33_000),
+        _ => random.index(600),
+    };
+    let align = 1 << if random.below(4) == 0 { random.below(14) } else { random.below(5) };
+    Layout::from_size_align(size + 1, align).expect("small")
+}
+
+fn blocks_of_all_sizes_keep_their_contents() -> Verdict {
+    let before = heap::stats().live;
+    let mut random = Random::new(3);
+    let mut blocks: Vec<Block> = Vec::new();
+    let mut broken = 0;
+    for round in 0..20_000_u32 {
+        if blocks.len() < 200 || random.below(2) == 0 {
+            blocks.push(Block::new(layout(&mut random), round.to_le_bytes()[0]));
+        } else {
+            let at = random.index(blocks.len());
+            broken += u32::from(!blocks.swap_remove(at).is_whole());
+        }
+        if blocks.len() > 400 {
+            blocks.truncate(200);
+        }
+    }
+    broken += blocks.iter().map(|block| u32::from(!block.is_whole())).sum::<u32>();
+    drop(blocks);
+    equal("blocks that changed", &broken, &0)?;
+    equal("bytes in use afterwards", &heap::stats().live, &before)
+}
+
+/// Blocks are given back by other goroutines, on whatever CPU they are, than took them.
+fn blocks_move_between_cpus() -> Verdict {
+    wait_until_alone();
+    let workers = 2 * stats::gomaxprocs();
+    let mailboxes: Arc<Vec<Mailbox<Block>>> = Arc::new((0..workers).map(|_| Mailbox::new()).collect());
+    let broken = Arc::new(AtomicU64::new(0));
+    let before = heap::stats().live;
+    for n in 0..workers {
+        let (mailboxes, broken) = (Arc::clone(&mailboxes), Arc::clone(&broken));
+        go(move || {
+            let mut random = Random::new(n as u64);
+            for _ in 0..2_000 {
+                let mark = random.below(256).to_le_bytes()[0];
+                if let Err(block) =
+                    mailboxes[(n + 1) % workers].try_put(Block::new(layout(&mut random), mark))
+                {
+                    drop(block);
+                }
+                if let Some(block) = mailboxes[n].try_take() {
+                    broken.fetch_add(u64::from(!block.is_whole()), Ordering::Relaxed);
+                }
+            }
+        });
+    }
+    wait_until_alone();
+    mailboxes.iter().for_each(|mailbox| drop(mailbox.try_take()));
+    equal("blocks that changed", &broken.load(Ordering::Relaxed), &0)?;
+    equal("bytes in use afterwards", &heap::stats().live, &before)
+}
+
+fn live_blocks_are_found_once() -> Verdict {
+    let mut random = Random::new(11);
+    let mut blocks: Vec<Block> = (0..500).map(|_| Block::new(layout(&mut random), 1)).collect();
+    // Holes between them.
+    for at in (0..250).rev() {
+        blocks.swap_remove(at * 2);
+    }
+    let mut found: Vec<(u64, u64)> = Vec::with_capacity(100_000);
+    let world = stop_the_world(StopReason::Program);
+    heap::for_each_live(|start, size| found.push((start, size)));
+    drop(world);
+    found.sort_unstable();
+    let overlap = found.windows(2).any(|pair| pair[0].0 + pair[0].1 > pair[1].0);
+    equal("blocks that overlap", &overlap, &false)?;
+    for block in &blocks {
+        let holds = |(start, size): &&(u64, u64)| {
+            *start <= block.address() && block.address() + block.layout.size() as u64 <= start + size
+        };
+        equal("times that a block was found", &found.iter().filter(holds).count(), &1)?;
+    }
+    Ok(())
+}
+
+fn interior_pointers_find_their_block() -> Verdict {
+    let mut random = Random::new(12);
+    for _ in 0..500 {
+        let block = Block::new(layout(&mut random), 2);
+        let inside = block.address() + random.below(block.layout.size() as u64);
+        let (start, size) = heap::block_of(inside).unwrap_or_default();
+        equal("it holds the address", &(start <= inside && inside < start + size), &true)?;
+        let address = block.address();
+        drop(block);
+        equal("after it was given back", &heap::block_of(address), &None)?;
+    }
+    for outside in [0, 0x1000, u64::MAX, 0xffff_e7ff_ffff_f000] {
+        equal("a block where there is none", &heap::block_of(outside), &None)?;
+    }
+    Ok(())
+}
+
+/// What the counters say, and what a walk over all blocks finds, in one stop.
+fn numbers_agree_with_what_is_there() -> Verdict {
+    let load = Load::start();
+    for _ in 0..30 {
+        let (mut blocks, mut bytes) = (0, 0);
+        let world = stop_the_world(StopReason::Program);
+        heap::for_each_live(|_, size| (blocks, bytes) = (blocks + 1, bytes + size));
+        let stats = heap::stats();
+        drop(world);
+        equal("blocks", &stats.objects, &blocks)?;
+        equal("bytes", &stats.live, &bytes)?;
+    }
+    load.end();
+    Ok(())
+}
+
+fn numbers_count_what_is_done() -> Verdict {
+    let (mut before, mut after) = (MemStats::default(), MemStats::default());
+    read_mem_stats(&mut before);
+    let blocks: Vec<Box<[u64; 13]>> = (0..1_000).map(|n| Box::new([n; 13])).collect();
+    let large = alloc::vec![1_u8; 100_000];
+    read_mem_stats(&mut after);
+    let class = gzero::size_class(Layout::new::<[u64; 13]>()).expect("small");
+    let (old, new) = (before.by_size[class], after.by_size[class]);
+    equal("size of the class", &new.size, &112)?;
+    equal("blocks taken", &(new.mallocs - old.mallocs >= 1_000), &true)?;
+    equal("large blocks taken", &(after.large.mallocs > before.large.mallocs), &true)?;
+    equal("live bytes", &(after.heap_alloc >= before.heap_alloc + 112_000 + 100_000), &true)?;
+    drop((blocks, large));
+    read_mem_stats(&mut after);
+    let live = after.by_size[class].mallocs - after.by_size[class].frees;
+    equal("live blocks of the class", &live, &(old.mallocs - old.frees))?;
+    equal("live bytes", &after.heap_alloc, &before.heap_alloc)
+}
+
+/// Goroutines that allocate, keep some, and give back.
+struct Load(Arc<AtomicBool>);
+
+impl Load {
+    fn start() -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        for n in 0..2 * stats::gomaxprocs() as u64 {
+            let stop = Arc::clone(&stop);
+            go(move || {
+                let mut random = Random::new(n);
+                while !stop.load(Ordering::Relaxed) {
+                    drop((0..30).map(|_| Block::new(layout(&mut random), 3)).collect::<Vec<_>>());
+                }
+            });
+        }
+        Self(stop)
+    }
+
+    fn end(self) {
+        self.0.store(true, Ordering::Relaxed);
+        wait_until_alone();
+    }
+}
+
+/// Go's `TestReadMemStats`: the sums agree whenever one looks.
+fn numbers_under_load() -> Verdict {
+    let load = Load::start();
+    let mut stats = MemStats::default();
+    for _ in 0..30 {
+        read_mem_stats(&mut stats);
+        let small: u64 = stats.by_size.iter().map(|class| class.size * (class.mallocs - class.frees)).sum();
+        equal("live bytes at least those of the classes", &(stats.heap_alloc >= small), &true)?;
+        let blocks = stats.by_size.iter().chain([&stats.large]);
+        let (mallocs, frees) = blocks.fold((0, 0), |sum, class| (sum.0 + class.mallocs, sum.1 + class.frees));
+        equal("mallocs", &stats.mallocs, &mallocs)?;
+        equal("frees", &stats.frees, &frees)?;
+        equal("objects", &stats.heap_objects, &(mallocs - frees))?;
+        equal("idle and in use", &(stats.heap_idle + stats.heap_inuse), &stats.heap_sys)?;
+        equal("live blocks fit", &(stats.heap_alloc <= stats.heap_inuse), &true)?;
+        equal("goroutines", &stats.num_goroutine, &(1 + 2 * stats::gomaxprocs() as u64))?;
+    }
+    load.end();
+    Ok(())
+}
+
+fn stops_are_counted_with_their_pauses() -> Verdict {
+    let (mut before, mut after) = (MemStats::default(), MemStats::default());
+    read_mem_stats(&mut before);
+    (0..300).for_each(|_| drop(stop_the_world(StopReason::Program)));
+    read_mem_stats(&mut after);
+    equal("stops", &(after.num_stops - before.num_stops), &301)?;
+    equal("pauses that are kept", &after.pause_ns.iter().filter(|pause| **pause > 0).count(), &256)?;
+    let last = usize::try_from((after.num_stops - 1) % 256).expect("below 256");
+    equal("the last pause ended last", &after.pause_end.iter().max(), &Some(&after.pause_end[last]))?;
+    let kept: u64 = after.pause_ns.iter().sum();
+    equal("all pauses together", &(after.pause_total_ns >= kept), &true)
+}
+
+fn memory_is_given_back_and_used_again() -> Verdict {
+    for round in 0..3_u8 {
+        let blocks: Vec<Block> = (0..64)
+            .map(|n| Block::new(Layout::from_size_align(200_000 + n, 8).expect("a layout"), round))
+            .collect();
+        drop(blocks);
+        let before = stats::memory();
+        let freed = free_os_memory();
+        let after = stats::memory();
+        equal("much was given back", &(freed > 8 << 20), &true)?;
+        // Stacks may have grown by some pages meanwhile.
+        let gained = after.free - before.free;
+        equal("frames that came back", &(gained <= freed && gained + (64 << 10) >= freed), &true)?;
+        let mut stats = MemStats::default();
+        read_mem_stats(&mut stats);
+        equal("released", &(stats.heap_released > 8 << 20), &true)?;
+    }
+    blocks_of_all_sizes_keep_their_contents()
+}
+
+fn stacks_are_given_back_and_used_again() -> Verdict {
+    /// Opens when all goroutines are there: each then has a stack of its own.
+    static GATE: AtomicU32 = AtomicU32::new(0);
+    let sum = Arc::new(AtomicU64::new(0));
+    for _ in 0..3 {
+        for n in 0..1_000 {
+            let sum = Arc::clone(&sum);
+            go(move || {
+                let words = black_box([n; 200]);
+                semacquire(&GATE);
+                sum.fetch_add(words.iter().sum::<u64>() / 200, Ordering::Relaxed);
+            });
+        }
+        (0..1_000).for_each(|_| semrelease(&GATE));
+        wait_until_alone();
+        equal("stacks that were given back", &(free_os_memory() >= 1_000 * 4096), &true)?;
+        let stats = stats::memory();
+        equal("stacks that are kept", &stats.idle_stacks, &0)?;
+    }
+    equal("sum", &sum.load(Ordering::Relaxed), &(3 * 1_000 * 999 / 2))
+}
+
+fn memory_can_be_given_back_under_load() -> Verdict {
+    let load = Load::start();
+    for _ in 0..50 {
+        free_os_memory();
+        gosched();
+    }
+    load.end();
+    blocks_move_between_cpus()
+}
+
+/// Everything that can be had is taken; the allocator then says no, and all works again afterwards.
+fn a_machine_without_memory_goes_on() -> Verdict {
+    let mut hoard: Vec<Vec<u8>> = Vec::with_capacity(4_096);
+    let mut size = 64 << 20;
+    while size >= 4_096 && hoard.len() < 4_096 {
+        let mut block = Vec::new();
+        if block.try_reserve_exact(size).is_ok() {
+            hoard.push(block);
+        } else {
+            size /= 2;
+        }
+    }
+    equal("it said no", &(size < 64 << 20), &true)?;
+    drop(hoard);
+    blocks_of_all_sizes_keep_their_contents()?;
+    equal("a goroutine can start", &gzero::try_go("", || {}).is_ok(), &true)?;
+    wait_until_alone();
+    Ok(())
+}
+
+/// Go's `TestWriteHeapDumpNonempty`.
+fn a_heap_dump_is_not_empty() -> Verdict {
+    let null = fd::open("null").expect("every machine has it");
+    let before = fd::swallowed();
+    equal("the dump", &write_heap_dump(null), &Ok(()))?;
+    equal("bytes are at least those of the heap", &(fd::swallowed() - before > heap::stats().live), &true)
+}
+
+fn heap_dumps_under_load() {
+    let load = Load::start();
+    let dumps = Arc::new(AtomicU64::new(0));
+    for _ in 0..4 {
+        let dumps = Arc::clone(&dumps);
+        go(move || {
+            let null = fd::open("null").expect("every machine has it");
+            for _ in 0..3 {
+                dumps.fetch_add(u64::from(write_heap_dump(null).is_ok()), Ordering::Relaxed);
+            }
+        });
+    }
+    while dumps.load(Ordering::Relaxed) < 12 {
+        gosched();
+    }
+    load.end();
+}
+
+fn a_bad_descriptor_is_named_and_stops_nobody() -> Verdict {
+    let before = world::stats().count;
+    for fd in [0, 99, u32::MAX] {
+        equal("error", &write_heap_dump(fd), &Err(FdError::BadFd(fd)))?;
+    }
+    equal("its words", &FdError::BadFd(99).to_string().as_str(), &"bad file descriptor 99")?;
+    equal("an unknown device", &fd::open("tape"), &Err(FdError::NoSuchDevice("tape")))?;
+    equal("stops", &(world::stats().count - before), &0)
+}
+
+/// No descriptor: where the call is right, it is an error, and nobody is stopped.
+const NO_FD: u32 = 99;
+
+fn write_heap_dump_inside_of_on_m() {
+    gzero::on_m(|| write_heap_dump(NO_FD).is_ok());
+}
+
+fn write_heap_dump_on_the_kernel_stack() {
+    gzero::mcall(|_| assert!(write_heap_dump(NO_FD).is_err()));
+}
+
+fn write_heap_dump_in_an_interrupt_handler() {
+    gzero::testing::in_interrupt(|| assert!(write_heap_dump(NO_FD).is_err()));
+}
+
+#[expect(unsafe_code, reason = "the second time is what the case is about")]
+fn a_block_given_back_twice() {
+    let layout = Layout::new::<[u8; 40]>();
+    // SAFETY: the layout is not of size 0.
+    let block = black_box(unsafe { alloc::alloc::alloc(layout) });
+    // SAFETY: the block was taken with this layout.
+    unsafe { alloc::alloc::dealloc(block, layout) };
+    // SAFETY: none: the case must end here.
+    unsafe { alloc::alloc::dealloc(block, layout) };
+}
+
+fn read_mem_stats_inside_of_on_m() {
+    let mut stats = MemStats::default();
+    gzero::on_m(|| read_mem_stats(&mut stats));
+}
+
+fn read_mem_stats_on_the_kernel_stack() {
+    gzero::mcall(|_| read_mem_stats(&mut MemStats::default()));
+}
+
+fn read_mem_stats_in_an_interrupt_handler() {
+    gzero::testing::in_interrupt(|| read_mem_stats(&mut MemStats::default()));
+}
+
+fn free_os_memory_inside_of_on_m() {
+    gzero::on_m(free_os_memory);
+}

@@ -1,0 +1,437 @@
+//! Time slices, sleeping, and goroutines that stay on one CPU. Several cases are those of Go's `proc_test.go`.
+#![no_std]
+#![no_main]
+
+extern crate alloc;
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::hint::{black_box, spin_loop};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+
+use gzero::testing::patterns::{self, FLAGS, Patterns};
+use gzero::{
+    Mailbox, Nanos, StopReason, free_os_memory, go, goexit, gomaxprocs, gosched, lock_os_thread, now,
+    num_cpu, num_goroutine, park, sleep, stats, stop_the_world, testing, unlock_os_thread, unpark,
+};
+use tests::{Random, Verdict, equal};
+
+tests::image! {
+    pass: [
+        an_endless_loop_gives_way,
+        registers_survive_preemption,
+        turns_are_taken_by_spinning,
+        spinners_and_stops,
+        a_yield_makes_progress,
+        a_yield_of_a_locked_goroutine_makes_progress,
+        spinners_run_at_the_same_time,
+        a_locked_goroutine_can_wait,
+        locks_to_a_cpu_nest,
+        a_locked_goroutine_stays_on_its_cpu,
+        a_goroutine_may_end_locked,
+        short_sleepers_do_not_starve_others,
+        short_sleepers_do_not_starve_each_other,
+        hogs_do_not_starve_a_pair,
+        a_request_with_locks_held_waits,
+        sleeps_last_as_long_as_asked,
+        sleepers_wake_in_order,
+        sleepers_wake_while_all_cpus_spin,
+        a_deep_stack_is_preempted_too,
+        the_edge_of_a_page_is_no_danger,
+        a_slice_ends_only_if_somebody_waits,
+    ],
+}
+
+fn wait_until_alone() {
+    while num_goroutine() > 1 {
+        gosched();
+    }
+}
+
+fn procs() -> usize {
+    stats::gomaxprocs()
+}
+
+/// Starts goroutines that spin until the flag is set, as many as there are Ps.
+fn hogs(stop: &Arc<AtomicBool>) {
+    for _ in 0..procs() {
+        let stop = Arc::clone(stop);
+        go(move || while !stop.load(Ordering::Relaxed) {});
+    }
+}
+
+fn an_endless_loop_gives_way() {
+    let stop = Arc::new(AtomicBool::new(false));
+    hogs(&stop);
+    hogs(&stop);
+    // This goroutine comes back only if they give way.
+    for _ in 0..5 {
+        gosched();
+    }
+    stop.store(true, Ordering::Relaxed);
+    wait_until_alone();
+}
+
+/// Patterns in all registers and flags, in twice as many goroutines as there are Ps, with slices so short that they are
+/// interrupted everywhere.
+fn registers_survive_preemption() -> Verdict {
+    const ENOUGH: u64 = 2_000;
+    let preempted = || stats::per_cpu().map(|(_, counters)| counters.preempted).sum::<u64>();
+    let enough = preempted() + ENOUGH;
+    testing::set_slice(Nanos::from_micros(100));
+    let wrong = Arc::new(AtomicU64::new(0));
+    for seed in 0..2 * procs() as u64 {
+        let wrong = Arc::clone(&wrong);
+        go(move || {
+            let mut random = Random::new(seed);
+            while preempted() < enough {
+                let registers = core::array::from_fn(|_| random.below(u64::MAX));
+                let given = Patterns { registers, flags: random.below(u64::MAX) & FLAGS };
+                let found = patterns::run(&given, 20_000);
+                wrong.fetch_add(u64::from(found != given), Ordering::Relaxed);
+            }
+        });
+    }
+    wait_until_alone();
+    testing::set_slice(Nanos::from_millis(10));
+    equal("rounds with changed registers", &wrong.load(Ordering::Relaxed), &0)
+}
+
+/// Go's `TestPreemption`: two take turns, and each spins until it is its own.
+fn turns_are_taken_by_spinning() -> Verdict {
+    const TURNS: usize = 20;
+    let turn = Arc::new(AtomicUsize::new(0));
+    for me in 0..2 {
+        let turn = Arc::clone(&turn);
+        go(move || {
+            for _ in 0..TURNS {
+                while turn.load(Ordering::Relaxed) % 2 != me {}
+                turn.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+    }
+    wait_until_alone();
+    equal("turns", &turn.load(Ordering::Relaxed), &(2 * TURNS))
+}
+
+/// Go's `TestPreemptionGC`, with the stops that a collector would make.
+fn spinners_and_stops() {
+    let stop = Arc::new(AtomicBool::new(false));
+    hogs(&stop);
+    hogs(&stop);
+    for _ in 0..20 {
+        drop(stop_the_world(StopReason::Program));
+    }
+    stop.store(true, Ordering::Relaxed);
+    wait_until_alone();
+}
+
+/// Go's `TestYieldProgress`.
+fn a_yield_makes_progress() {
+    let done = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&done);
+    go(move || {
+        while !flag.load(Ordering::Relaxed) {
+            gosched();
+        }
+    });
+    (0..10).for_each(|_| gosched());
+    done.store(true, Ordering::Relaxed);
+    wait_until_alone();
+}
+
+/// Go's `TestYieldLockedProgress`.
+fn a_yield_of_a_locked_goroutine_makes_progress() {
+    let done = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&done);
+    go(move || {
+        lock_os_thread();
+        while !flag.load(Ordering::Relaxed) {
+            gosched();
+        }
+    });
+    (0..10).for_each(|_| gosched());
+    done.store(true, Ordering::Relaxed);
+    wait_until_alone();
+}
+
+/// Go's `TestGoroutineParallelism`: as many as there are CPUs pass a turn round by spinning: all of them are needed.
+fn spinners_run_at_the_same_time() {
+    let count = u32::try_from(num_cpu().min(procs())).unwrap_or(1);
+    for _ in 0..5 {
+        let present = Arc::new(AtomicU32::new(0));
+        for n in 0..count {
+            let present = Arc::clone(&present);
+            go(move || (0..10).for_each(|round| wait_and_pass_on(&present, round * count + n)));
+        }
+        wait_until_alone();
+    }
+}
+
+/// Spins until it is the turn with this number, and makes it the next one's.
+fn wait_and_pass_on(turn: &AtomicU32, mine: u32) {
+    while turn.load(Ordering::Acquire) != mine {
+        spin_loop();
+    }
+    turn.fetch_add(1, Ordering::Release);
+}
+
+/// Go's `TestBlockLocked`.
+fn a_locked_goroutine_can_wait() -> Verdict {
+    let mailbox = Arc::new(Mailbox::new());
+    let to = Arc::clone(&mailbox);
+    go(move || {
+        lock_os_thread();
+        (0..10).for_each(|value| to.put(value));
+        unlock_os_thread();
+    });
+    for value in 0..10 {
+        equal("value", &mailbox.take(), &value)?;
+    }
+    wait_until_alone();
+    Ok(())
+}
+
+/// Go's `TestLockOSThreadNesting`.
+fn locks_to_a_cpu_nest() -> Verdict {
+    let result = Arc::new(AtomicU32::new(0));
+    let found = Arc::clone(&result);
+    go(move || {
+        unlock_os_thread();
+        lock_os_thread();
+        lock_os_thread();
+        unlock_os_thread();
+        found.fetch_add(u32::from(stays(50)), Ordering::Relaxed);
+        unlock_os_thread();
+        unlock_os_thread();
+        lock_os_thread();
+        found.fetch_add(u32::from(stays(50)), Ordering::Relaxed);
+        unlock_os_thread();
+    });
+    wait_until_alone();
+    equal("times that it stayed", &result.load(Ordering::Relaxed), &2)
+}
+
+/// Whether the caller is on the same CPU after each of so many chances to move.
+fn stays(times: u32) -> bool {
+    let cpu = testing::cpu();
+    (0..times).all(|n| {
+        if n % 2 == 0 {
+            gosched();
+        } else {
+            sleep(Nanos::from_micros(20));
+        }
+        testing::cpu() == cpu
+    })
+}
+
+/// With all others busy, waking it up and being preempted, a locked goroutine comes back to its CPU each time.
+fn a_locked_goroutine_stays_on_its_cpu() -> Verdict {
+    let stop = Arc::new(AtomicBool::new(false));
+    hogs(&stop);
+    let moved = Arc::new(AtomicU32::new(0));
+    let left = Arc::new(AtomicUsize::new(procs()));
+    for _ in 0..procs() {
+        let (moved, left) = (Arc::clone(&moved), Arc::clone(&left));
+        go(move || {
+            lock_os_thread();
+            moved.fetch_add(u32::from(!stays(10)), Ordering::Relaxed);
+            left.fetch_sub(1, Ordering::Relaxed);
+        });
+    }
+    while left.load(Ordering::Relaxed) > 0 {
+        sleep(Nanos::from_millis(1));
+    }
+    stop.store(true, Ordering::Relaxed);
+    wait_until_alone();
+    equal("goroutines that moved", &moved.load(Ordering::Relaxed), &0)
+}
+
+/// Go's `TestLockOSThreadExit`, as far as a CPU can end: others run on it afterwards.
+fn a_goroutine_may_end_locked() -> Verdict {
+    for _ in 0..2 * procs() {
+        go(|| {
+            lock_os_thread();
+            goexit();
+        });
+    }
+    wait_until_alone();
+    equal("CPUs that run", &(gzero::roll_call() as usize), &procs())?;
+    wait_until_alone();
+    Ok(())
+}
+
+/// Go's `TestTimerFairness`: sleepers that wake at once, again and again, and a goroutine that only yields.
+fn short_sleepers_do_not_starve_others() {
+    let stop = Arc::new(AtomicBool::new(false));
+    for _ in 0..2 {
+        let stop = Arc::clone(&stop);
+        go(move || {
+            while !stop.load(Ordering::Relaxed) {
+                sleep(Nanos(1));
+            }
+        });
+    }
+    (0..1_000).for_each(|_| gosched());
+    stop.store(true, Ordering::Relaxed);
+    wait_until_alone();
+}
+
+/// Go's `TestTimerFairness2`.
+fn short_sleepers_do_not_starve_each_other() -> Verdict {
+    let woken = Arc::new((0..3).map(|_| AtomicU32::new(0)).collect::<Vec<_>>());
+    for n in 0..3 {
+        let woken = Arc::clone(&woken);
+        go(move || {
+            while woken.iter().any(|count| count.load(Ordering::Relaxed) < 100) {
+                sleep(Nanos(1 + n as u64));
+                woken[n].fetch_add(1, Ordering::Relaxed);
+            }
+        });
+    }
+    wait_until_alone();
+    equal("sleepers that woke", &woken.iter().filter(|n| n.load(Ordering::Relaxed) >= 100).count(), &3)
+}
+
+/// Go's `TestPingPongHog`: a pair that wakes each other goes on while hogs take their slices.
+fn hogs_do_not_starve_a_pair() -> Verdict {
+    let stop = Arc::new(AtomicBool::new(false));
+    hogs(&stop);
+    let ball = Arc::new(Mailbox::new());
+    let back = Arc::new(Mailbox::new());
+    let (to, from) = (Arc::clone(&ball), Arc::clone(&back));
+    go(move || (0..200_u32).for_each(|_| from.put(to.take() + 1)));
+    let mut value = 0;
+    for _ in 0..200 {
+        ball.put(value);
+        value = back.take();
+    }
+    stop.store(true, Ordering::Relaxed);
+    wait_until_alone();
+    equal("value", &value, &200)
+}
+
+/// A goroutine that is pinned keeps its CPU beyond the end of its slice, and gives way at once afterwards.
+fn a_request_with_locks_held_waits() -> Verdict {
+    let moves = Arc::new(AtomicU32::new(0));
+    let stop = Arc::new(AtomicBool::new(false));
+    hogs(&stop);
+    let count = Arc::clone(&moves);
+    go(move || {
+        for _ in 0..3 {
+            let changed = testing::while_pinned(|| {
+                let before = stats::per_cpu().map(|(_, c)| c.run).collect::<Vec<_>>();
+                let cpu = testing::cpu().0 as usize;
+                let until = now() + Nanos::from_millis(30);
+                while now() < until {}
+                let after = stats::per_cpu().nth(cpu).map(|(_, c)| c.run);
+                after != before.get(cpu).copied()
+            });
+            count.fetch_add(u32::from(changed), Ordering::Relaxed);
+        }
+    });
+    while num_goroutine() > 1 + procs() as u64 {
+        gosched();
+    }
+    stop.store(true, Ordering::Relaxed);
+    wait_until_alone();
+    equal("times that another ran on the CPU of a pinned goroutine", &moves.load(Ordering::Relaxed), &0)
+}
+
+fn sleeps_last_as_long_as_asked() -> Verdict {
+    for micros in [1, 50, 900, 12_000] {
+        let before = now();
+        sleep(Nanos::from_micros(micros));
+        equal("it slept long enough", &(now() >= before + Nanos::from_micros(micros)), &true)?;
+    }
+    sleep(Nanos(0));
+    Ok(())
+}
+
+/// Goroutines that sleep for different times wake in the order of these, where one CPU runs them all.
+fn sleepers_wake_in_order() -> Verdict {
+    let old = gomaxprocs(1);
+    let order = Arc::new(Mailbox::new());
+    let lengths = [5_u64, 1, 4, 2, 3];
+    for length in lengths {
+        let order = Arc::clone(&order);
+        go(move || {
+            sleep(Nanos::from_millis(20 * length));
+            order.put(length);
+        });
+    }
+    let woken: Vec<u64> = lengths.iter().map(|_| order.take()).collect();
+    wait_until_alone();
+    gomaxprocs(i32::try_from(old).unwrap_or(1));
+    equal("order", &woken, &alloc::vec![1, 2, 3, 4, 5])
+}
+
+fn sleepers_wake_while_all_cpus_spin() {
+    let stop = Arc::new(AtomicBool::new(false));
+    hogs(&stop);
+    for _ in 0..20 {
+        sleep(Nanos::from_micros(500));
+    }
+    stop.store(true, Ordering::Relaxed);
+    wait_until_alone();
+}
+
+/// Spins at the end of a long chain of calls, where little stack is left below.
+fn descend(depth: u64, stop: &AtomicBool) -> u64 {
+    let words = black_box([depth; 24]);
+    if depth == 0 {
+        while !stop.load(Ordering::Relaxed) {}
+        return words[0];
+    }
+    descend(depth - 1, stop) + words[1]
+}
+
+fn a_deep_stack_is_preempted_too() {
+    let stop = Arc::new(AtomicBool::new(false));
+    for _ in 0..2 * procs() {
+        let stop = Arc::clone(&stop);
+        go(move || {
+            black_box(descend(800, &stop));
+        });
+    }
+    (0..10).for_each(|_| gosched());
+    stop.store(true, Ordering::Relaxed);
+    wait_until_alone();
+}
+
+/// Goroutines on fresh stacks, whose stack pointers stand at the beginning of the only page that is mapped.
+fn the_edge_of_a_page_is_no_danger() {
+    for _ in 0..10 {
+        free_os_memory();
+        let flag = Arc::new(AtomicU32::new(0));
+        for _ in 0..2 * procs() {
+            let flag = Arc::clone(&flag);
+            go(move || patterns::wait_at_the_edge_of_a_page(&flag));
+        }
+        (0..5).for_each(|_| gosched());
+        drop(stop_the_world(StopReason::Program));
+        flag.store(1, Ordering::Relaxed);
+        wait_until_alone();
+    }
+}
+
+/// A goroutine alone on its CPU is not disturbed: the timer is armed only while somebody waits.
+fn a_slice_ends_only_if_somebody_waits() -> Verdict {
+    let me = gzero::current();
+    let taken = Arc::new(AtomicU64::new(u64::MAX));
+    let result = Arc::clone(&taken);
+    // All CPUs but one sleep, this goroutine too.
+    go(move || {
+        sleep(Nanos::from_millis(50));
+        let before = testing::interrupts();
+        let until = now() + Nanos::from_millis(100);
+        while now() < until {}
+        result.store(testing::interrupts() - before, Ordering::Relaxed);
+        unpark(me);
+    });
+    while taken.load(Ordering::Relaxed) == u64::MAX {
+        park();
+    }
+    wait_until_alone();
+    equal("at most one late interrupt", &(taken.load(Ordering::Relaxed) <= 1), &true)
+}

@@ -1,0 +1,375 @@
+//! Stopping the world under every kind of load: everybody stops, everybody goes on, nothing is lost.
+#![no_std]
+#![no_main]
+
+extern crate alloc;
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::hint::{black_box, spin_loop};
+use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+use gzero::{
+    Mailbox, Nanos, StopReason, go, gosched, lock_os_thread, num_cpu, num_goroutine, sleep, start_the_world,
+    stats, stop_the_world, testing, world,
+};
+use tests::{Verdict, equal};
+
+tests::image! {
+    pass: [
+        a_stop_alone,
+        all_stand_still_while_they_spin,
+        all_stand_still_while_they_yield,
+        all_stand_still_while_they_allocate,
+        all_stand_still_while_they_spawn,
+        all_stand_still_while_they_sleep,
+        all_stand_still_while_they_pass_values,
+        sleepers_are_not_woken_by_a_stop,
+        many_stop_at_once,
+        each_stop_is_counted_once,
+        no_cpu_keeps_an_old_translation,
+        a_cpu_with_interrupts_off_is_named_and_survived,
+        a_cpu_that_holds_locks_stops_afterwards,
+        a_hundred_thousand_stops,
+    ],
+    dies: [
+        ("throw", "interrupts off at ", a_cpu_that_never_stops_is_named),
+    ],
+}
+
+/// Goroutines that do something over and over, each of which counts its turns, until they are dropped.
+struct Load {
+    stop: Arc<AtomicBool>,
+    turns: Arc<Vec<AtomicU64>>,
+}
+
+impl Load {
+    /// Starts `count` goroutines. `turn` is one turn of each.
+    fn start(count: usize, turn: impl Fn(usize) + Send + Sync + 'static) -> Self {
+        let load = Self {
+            stop: Arc::new(AtomicBool::new(false)),
+            turns: Arc::new((0..count).map(|_| AtomicU64::new(0)).collect()),
+        };
+        let turn = Arc::new(turn);
+        for n in 0..count {
+            let (stop, turns, turn) = (Arc::clone(&load.stop), Arc::clone(&load.turns), Arc::clone(&turn));
+            go(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    turn(n);
+                    turns[n].fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        load
+    }
+
+    fn sum(&self) -> u64 {
+        self.turns.iter().map(|turns| turns.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Waits until somebody has made a turn since `sum`.
+    fn wait_for_turn(&self, sum: u64) {
+        while self.sum() == sum {
+            gosched();
+        }
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        while num_goroutine() > 1 {
+            gosched();
+        }
+    }
+}
+
+/// How many stops a case makes: fewer where CPUs share the host's cores, as each then costs milliseconds.
+fn stops(most: u64) -> u64 {
+    if stats::gomaxprocs() > 2 { most / 20 } else { most }
+}
+
+/// Stops the world over and over: while it stands nobody makes a turn, and in between they do.
+fn stand_still(load: &Load, count: u64) -> Verdict {
+    for _ in 0..count {
+        let world = stop_the_world(StopReason::Program);
+        let before = load.sum();
+        (0..500).for_each(|_| spin_loop());
+        let after = load.sum();
+        start_the_world(world);
+        equal("turns while the world stood", &after, &before)?;
+    }
+    load.wait_for_turn(load.sum());
+    Ok(())
+}
+
+fn procs() -> usize {
+    stats::gomaxprocs()
+}
+
+fn a_stop_alone() {
+    for _ in 0..1_000 {
+        drop(stop_the_world(StopReason::Program));
+    }
+}
+
+fn all_stand_still_while_they_spin() -> Verdict {
+    let load = Load::start(2 * procs(), |_| {
+        black_box(1);
+    });
+    stand_still(&load, stops(2_000))
+}
+
+fn all_stand_still_while_they_yield() -> Verdict {
+    let load = Load::start(4 * procs(), |_| gosched());
+    stand_still(&load, stops(2_000))
+}
+
+fn all_stand_still_while_they_allocate() -> Verdict {
+    let load = Load::start(2 * procs(), |n| {
+        let blocks: Vec<Box<[u8; 64]>> = (0..n + 2).map(|_| Box::new([1; 64])).collect();
+        black_box(&blocks);
+    });
+    stand_still(&load, stops(2_000))
+}
+
+fn all_stand_still_while_they_spawn() -> Verdict {
+    let load = Load::start(2 * procs(), |_| {
+        go(|| {
+            black_box(2);
+        });
+        gosched();
+    });
+    stand_still(&load, stops(2_000))
+}
+
+fn all_stand_still_while_they_sleep() -> Verdict {
+    let load = Load::start(8 * procs(), |n| sleep(Nanos::from_micros(50 + 30 * n as u64)));
+    stand_still(&load, stops(1_000))
+}
+
+fn all_stand_still_while_they_pass_values() -> Verdict {
+    let mailbox = Arc::new(Mailbox::new());
+    let pairs = 2 * procs();
+    let load = {
+        let mailbox = Arc::clone(&mailbox);
+        Load::start(2 * pairs, move |n| {
+            if n % 2 == 0 {
+                while mailbox.try_put(n).is_err() {
+                    gosched();
+                }
+            } else {
+                black_box(mailbox.try_take());
+                gosched();
+            }
+        })
+    };
+    let verdict = stand_still(&load, stops(2_000));
+    load.stop.store(true, Ordering::Relaxed);
+    while num_goroutine() > 1 {
+        black_box(mailbox.try_take());
+        gosched();
+    }
+    verdict
+}
+
+/// CPUs without work halt, and a stop leaves them alone.
+fn sleepers_are_not_woken_by_a_stop() -> Verdict {
+    while num_goroutine() > 1 {
+        gosched();
+    }
+    // They have gone to sleep when a stop finds all of them so.
+    loop {
+        let world = stop_the_world(StopReason::Program);
+        let interrupted = world.record().interrupted;
+        drop(world);
+        if interrupted == 0 {
+            break;
+        }
+        sleep(Nanos::from_millis(5));
+    }
+    let periods = || stats::per_cpu().map(|(_, counters)| counters.idle_periods).sum::<u64>();
+    let before = periods();
+    for _ in 0..200 {
+        let world = stop_the_world(StopReason::Program);
+        equal("CPUs that got an interrupt", &world.record().interrupted, &0)?;
+    }
+    equal("times that a CPU went to sleep again", &periods(), &before)
+}
+
+fn many_stop_at_once() -> Verdict {
+    const STOPPERS: usize = 8;
+    let inside = Arc::new(AtomicUsize::new(0));
+    let wrong = Arc::new(AtomicU64::new(0));
+    let load = {
+        let (inside, wrong) = (Arc::clone(&inside), Arc::clone(&wrong));
+        Load::start(STOPPERS, move |_| {
+            let world = stop_the_world(StopReason::Program);
+            wrong.fetch_add(u64::from(inside.fetch_add(1, Ordering::Relaxed) != 0), Ordering::Relaxed);
+            inside.fetch_sub(1, Ordering::Relaxed);
+            drop(world);
+        })
+    };
+    // Everybody has had the world several times: nobody is starved.
+    while load.turns.iter().any(|turns| turns.load(Ordering::Relaxed) < 20) {
+        gosched();
+    }
+    drop(load);
+    equal("stops inside of another", &wrong.load(Ordering::Relaxed), &0)
+}
+
+fn each_stop_is_counted_once() -> Verdict {
+    let before = world::stats();
+    let load = Load::start(2 * procs(), |_| {});
+    for _ in 0..100 {
+        drop(stop_the_world(StopReason::Program));
+    }
+    drop(load);
+    let after = world::stats();
+    equal("stops", &(after.count - before.count), &100)?;
+    let program = |stats: &world::WorldStats| stats.reasons[StopReason::Program as usize].count;
+    equal("stops of the program", &(program(&after) - program(&before)), &100)?;
+    equal("there is a last one", &after.last.map(|last| last.number), &Some(after.count))
+}
+
+/// A page gets another frame while all CPUs read it, half of them asleep at times: nobody sees the old one afterwards.
+fn no_cpu_keeps_an_old_translation() -> Verdict {
+    const ROUNDS: u64 = 200;
+    let page = testing::spare_page();
+    let round = Arc::new(AtomicU64::new(0));
+    let seen: Arc<Vec<AtomicU64>> = Arc::new((0..procs()).map(|_| AtomicU64::new(0)).collect());
+    let stale = Arc::new(AtomicU64::new(0));
+    word(page).store(0, Ordering::Relaxed);
+    for n in 0..procs() {
+        let (round, seen, stale) = (Arc::clone(&round), Arc::clone(&seen), Arc::clone(&stale));
+        go(move || {
+            lock_os_thread();
+            let mut last = 0;
+            while last < ROUNDS {
+                let now = next_round(&round, last, page, n);
+                stale.fetch_add(u64::from(word(page).load(Ordering::Relaxed) != now), Ordering::Relaxed);
+                last = now;
+                seen[n].store(now, Ordering::Release);
+            }
+        });
+    }
+    for now in 1..=ROUNDS {
+        testing::replace_page(page);
+        word(page).store(now, Ordering::Relaxed);
+        round.store(now, Ordering::Release);
+        while seen.iter().any(|seen| seen.load(Ordering::Acquire) < now) {
+            gosched();
+        }
+    }
+    while num_goroutine() > 1 {
+        gosched();
+    }
+    equal("old contents seen", &stale.load(Ordering::Relaxed), &0)
+}
+
+/// Waits for the next round, and meanwhile keeps the translation in use, or lets the CPU sleep.
+fn next_round(round: &AtomicU64, last: u64, page: u64, n: usize) -> u64 {
+    loop {
+        let now = round.load(Ordering::Acquire);
+        if now != last {
+            return now;
+        }
+        black_box(word(page).load(Ordering::Relaxed));
+        if n.is_multiple_of(2) {
+            gosched();
+        } else {
+            sleep(Nanos::from_micros(30));
+        }
+    }
+}
+
+/// The first word of a page of [`testing::spare_page`].
+#[expect(unsafe_code, reason = "the page is what the case is about")]
+fn word(page: u64) -> &'static AtomicU64 {
+    let address = usize::try_from(page).expect("a 64-bit machine");
+    // SAFETY: the page is always mapped, aligned, and used for this alone.
+    unsafe { AtomicU64::from_ptr(core::ptr::with_exposed_provenance_mut(address)) }
+}
+
+/// Another CPU has interrupts off for 50 ms when the world is to stop.
+fn a_cpu_with_interrupts_off_is_named_and_survived() -> Verdict {
+    if num_cpu() == 1 {
+        return Ok(());
+    }
+    world::set_limits(Nanos::from_millis(10), Nanos::from_millis(60_000));
+    let deaf = Arc::new(AtomicU64::new(u64::MAX));
+    let flag = Arc::clone(&deaf);
+    go(move || {
+        lock_os_thread();
+        flag.store(testing::cpu().0.into(), Ordering::Release);
+        testing::interrupts_off_for(Nanos::from_millis(50));
+    });
+    while deaf.load(Ordering::Acquire) == u64::MAX {
+        gosched();
+    }
+    let world = stop_the_world(StopReason::Program);
+    let last = world.record().last;
+    drop(world);
+    world::set_limits(Nanos::from_millis(1_000), Nanos::from_millis(60_000));
+    while num_goroutine() > 1 {
+        gosched();
+    }
+    equal(
+        "the CPU that was last",
+        &last.map(|last| u64::from(last.cpu)),
+        &Some(deaf.load(Ordering::Relaxed)),
+    )?;
+    equal("what it was doing", &last.map(|last| last.doing), &Some(world::Doing::InterruptsOff))
+}
+
+/// Another CPU keeps interrupts off for ever.
+fn a_cpu_that_never_stops_is_named() {
+    world::set_limits(Nanos::from_millis(20), Nanos::from_millis(200));
+    if num_cpu() == 1 {
+        // Nobody else is there; the case ends as it should all the same.
+        gzero::throw(format_args!("interrupts off at no address: not on a machine of one CPU"));
+    }
+    let away = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&away);
+    go(move || {
+        flag.store(true, Ordering::Release);
+        testing::hang();
+    });
+    while !away.load(Ordering::Acquire) {
+        gosched();
+    }
+    drop(stop_the_world(StopReason::Program));
+}
+
+/// Goroutines that are pinned nearly all the time, as if they held locks of the runtime.
+fn a_cpu_that_holds_locks_stops_afterwards() -> Verdict {
+    let load = Load::start(2 * procs(), |n| {
+        testing::while_pinned(|| {
+            (0..50 * (n + 1)).for_each(|_| spin_loop());
+        });
+    });
+    stand_still(&load, stops(2_000))
+}
+
+/// With nothing lost: everybody's turns go on to the end.
+fn a_hundred_thousand_stops() -> Verdict {
+    let count = if procs() > 2 { 3_000 } else { 100_000 };
+    let load = Load::start(procs() + 1, |n| match n % 3 {
+        0 => {}
+        1 => gosched(),
+        _ => sleep(Nanos::from_micros(100)),
+    });
+    let before = world::stats().count;
+    for _ in 0..count {
+        drop(stop_the_world(StopReason::Program));
+    }
+    equal("stops", &(world::stats().count - before), &count)?;
+    for n in 0..load.turns.len() {
+        let turns = load.turns[n].load(Ordering::Relaxed);
+        while load.turns[n].load(Ordering::Relaxed) == turns {
+            gosched();
+        }
+    }
+    Ok(())
+}
