@@ -45,10 +45,7 @@ pub(crate) fn scheduler(m: &'static M) -> ! {
                 perform::run(&Pinned::new(), m, &picked);
             }
         } else if let Some(picked) = find_wired(rt, m) {
-            // Raised before this CPU can be seen asleep. Release: pairs with the Acquire in `deadlock::check`.
-            rt.extra_running.fetch_add(1, Ordering::Release);
             perform::run(&Pinned::new(), m, &picked);
-            rt.extra_running.fetch_sub(1, Ordering::Release);
         }
     }
 }
@@ -120,13 +117,16 @@ fn sleep(rt: &'static Runtime, m: &'static M, spin: Spin) -> Spin {
 /// The next goroutine that is locked to this CPU. `None` when its P has become active.
 fn find_wired(rt: &'static Runtime, m: &'static M) -> Option<Picked> {
     loop {
+        m.count_extra(rt);
         preempt::in_loop(rt, m);
         if m.is_active() {
+            m.uncount_extra(rt);
             return None;
         }
         if let Some(picked) = perform::next_local(rt, m) {
             return Some(picked);
         }
+        m.uncount_extra(rt);
         deadlock::check(rt);
         if hold::leave(rt, m) {
             // Whoever queues something, or changes the right to run, wakes the note afterwards.

@@ -54,6 +54,9 @@ pub(crate) struct M {
     active: AtomicBool,
     /// The P went away while it was idle, and whoever took it away has counted that.
     pub(crate) retired: AtomicBool,
+    /// It is awake without an active P, and counted in `Runtime::extra_running`. Written by this CPU, and while the world is
+    /// stopped.
+    extra: AtomicBool,
     /// The word this CPU sleeps on.
     pub(crate) note: Note,
     /// Where the scheduler loop goes on when a goroutine leaves. Owner only.
@@ -95,6 +98,7 @@ impl M {
             proc,
             active: AtomicBool::new(false),
             retired: AtomicBool::new(false),
+            extra: AtomicBool::new(false),
             note: Note::new(),
             g0: UnsafeCell::new(Context::NONE),
             mcall: Cell::new(None),
@@ -138,6 +142,23 @@ impl M {
     /// Takes it away, while the world is stopped.
     pub(crate) fn deactivate(&self) {
         self.active.store(false, Ordering::Relaxed);
+    }
+
+    /// Counts this CPU among those that are awake without an active P, unless it is counted.
+    pub(crate) fn count_extra(&self, rt: &Runtime) {
+        // Relaxed: this CPU's own, or ordered by the stop.
+        if !self.extra.swap(true, Ordering::Relaxed) {
+            // Release: pairs with the Acquire in `deadlock::check`; it is raised before anything is taken from a queue.
+            rt.extra_running.fetch_add(1, Ordering::Release);
+        }
+    }
+
+    /// Takes it out of that count again: it goes to sleep, or its P has become active.
+    pub(crate) fn uncount_extra(&self, rt: &Runtime) {
+        if self.extra.swap(false, Ordering::Relaxed) {
+            // Release: what it has queued comes before.
+            rt.extra_running.fetch_sub(1, Ordering::Release);
+        }
     }
 
     /// The place of the scheduler loop's context.

@@ -27,7 +27,10 @@ pub(crate) fn resize(rt: &'static Runtime, me: &M, procs: u32) {
     for m in rt.ms.iter().filter(|m| m.proc.is_some()) {
         match (m.is_active(), m.index < used) {
             (true, false) => take_away(rt, me, m),
-            (false, true) => m.activate(),
+            (false, true) => {
+                m.activate();
+                m.uncount_extra(rt);
+            }
             (true, true) | (false, false) => {}
         }
     }
@@ -43,6 +46,9 @@ fn take_away(rt: &'static Runtime, me: &M, m: &M) {
     if rt.idle.retire(proc.id()) {
         // Relaxed: the end of the stop orders it.
         m.retired.store(true, Ordering::Relaxed);
+    } else {
+        // It is awake, or on its way: what it has in hand is in no queue, and the idle mask does not know it any more.
+        m.count_extra(rt);
     }
     sched::pick::drain(&proc.owner(), &rt.sources());
     if m.index != me.index {

@@ -38,7 +38,7 @@ pub(crate) struct Runtime {
     pub(crate) tlb: AtomicU64,
     /// Goroutines that sleep until a time.
     pub(crate) sleepers: AtomicU32,
-    /// CPUs without an active P that run a goroutine which is locked to them.
+    /// CPUs without an active P that are awake: they run what is locked to them, or still have what they ran before.
     pub(crate) extra_running: AtomicU32,
     /// Whether time slices end.
     pub(crate) preemption: bool,

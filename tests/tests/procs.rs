@@ -9,8 +9,8 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use gzero::{
-    Mailbox, Nanos, go, gomaxprocs, gosched, lock_os_thread, num_cpu, num_goroutine, sleep, stats, testing,
-    unlock_os_thread, world,
+    Mailbox, Nanos, current, go, gomaxprocs, gosched, lock_os_thread, now, num_cpu, num_goroutine, park,
+    sleep, stats, testing, unlock_os_thread, unpark, world,
 };
 use tests::{Random, Verdict, equal};
 
@@ -23,6 +23,7 @@ tests::image! {
         shrinking_and_growing_under_load,
         sleepers_of_a_p_that_goes_away_wake,
         locked_goroutines_run_without_a_p,
+        who_still_runs_without_a_p_is_not_forgotten,
         many_change_it_at_once,
     ],
 }
@@ -214,6 +215,31 @@ fn locked_goroutines_run_without_a_p() -> Verdict {
     wait_until_alone();
     set(cpus());
     equal("times that a locked goroutine had moved", &moved.load(Ordering::Relaxed), &0)
+}
+
+/// The last P's goroutine parks while others still stand on CPUs whose Ps have gone: that is no deadlock.
+fn who_still_runs_without_a_p_is_not_forgotten() {
+    for _ in 0..200 {
+        let main = current();
+        let running = Arc::new(AtomicU64::new(0));
+        let others = u64::from(cpus()).max(2) - 1;
+        for _ in 0..others {
+            let running = Arc::clone(&running);
+            go(move || {
+                running.fetch_add(1, Ordering::Release);
+                let until = now() + Nanos::from_millis(1);
+                while now() < until {}
+                unpark(main);
+            });
+        }
+        while running.load(Ordering::Acquire) < others {
+            gosched();
+        }
+        set(1);
+        park();
+        set(cpus());
+        wait_until_alone();
+    }
 }
 
 fn many_change_it_at_once() -> Verdict {
