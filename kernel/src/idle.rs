@@ -100,24 +100,28 @@ fn sleep(rt: &'static Runtime, m: &'static M, spin: Spin) -> Spin {
         owner.counters().idle_nanos.add(clock::now().0.saturating_sub(since.0));
     }
     // Relaxed: written while the world was stopped, which this CPU has noticed since.
-    if m.retired.swap(false, Ordering::Relaxed) {
-        m.note.clear();
-        return Spin::No;
-    }
-    // Taken back or claimed, the P is counted as spinning. A claim whose note comes later costs one more look.
-    match rt.idle.leave_idle(proc.id()) {
-        Left::TookBack | Left::Claimed => {}
-    }
-    // Relaxed: `go_idle` of this P releases it to `deadlock::check`.
-    rt.wakeups.fetch_add(1, Ordering::Relaxed);
+    let spin = if m.retired.swap(false, Ordering::Relaxed) {
+        // A P that is active again counts as busy since then.
+        if !m.is_active() {
+            m.count_extra(rt);
+        }
+        Spin::No
+    } else {
+        // Taken back or claimed, the P is counted as spinning. A claim whose note comes later costs one more look.
+        match rt.idle.leave_idle(proc.id()) {
+            Left::TookBack | Left::Claimed => Spin::Yes,
+        }
+    };
+    rt.awake.woke();
     m.note.clear();
-    Spin::Yes
+    spin
 }
 
 /// The next goroutine that is locked to this CPU. `None` when its P has become active.
 fn find_wired(rt: &'static Runtime, m: &'static M) -> Option<Picked> {
+    // Counted already, unless this is its first step.
+    m.count_extra(rt);
     loop {
-        m.count_extra(rt);
         preempt::in_loop(rt, m);
         if m.is_active() {
             m.uncount_extra(rt);
@@ -133,8 +137,9 @@ fn find_wired(rt: &'static Runtime, m: &'static M) -> Option<Picked> {
             halt_until_woken(m);
             hold::enter(rt, m);
         }
+        m.count_extra(rt);
+        rt.awake.woke();
         m.note.clear();
-        rt.wakeups.fetch_add(1, Ordering::Relaxed);
     }
 }
 

@@ -54,8 +54,8 @@ pub(crate) struct M {
     active: AtomicBool,
     /// The P went away while it was idle, and whoever took it away has counted that.
     pub(crate) retired: AtomicBool,
-    /// It is awake without an active P, and counted in `Runtime::extra_running`. Written by this CPU, and while the world is
-    /// stopped.
+    /// It is awake without an active P, and counted as an extra in `Runtime::awake`. Written by this CPU, and while the
+    /// world is stopped.
     extra: AtomicBool,
     /// The word this CPU sleeps on.
     pub(crate) note: Note,
@@ -148,16 +148,15 @@ impl M {
     pub(crate) fn count_extra(&self, rt: &Runtime) {
         // Relaxed: this CPU's own, or ordered by the stop.
         if !self.extra.swap(true, Ordering::Relaxed) {
-            // Release: pairs with the Acquire in `deadlock::check`; it is raised before anything is taken from a queue.
-            rt.extra_running.fetch_add(1, Ordering::Release);
+            rt.awake.begin_extra();
         }
     }
 
     /// Takes it out of that count again: it goes to sleep, or its P has become active.
     pub(crate) fn uncount_extra(&self, rt: &Runtime) {
+        // Relaxed: as above.
         if self.extra.swap(false, Ordering::Relaxed) {
-            // Release: what it has queued comes before.
-            rt.extra_running.fetch_sub(1, Ordering::Release);
+            rt.awake.end_extra();
         }
     }
 

@@ -150,10 +150,9 @@ pub fn goready(g: GoRef) {
 /// Other goroutines run on, and when there are none all CPUs sleep; that is no deadlock, because the outside may still wake the machine.
 pub fn park_for_devices() -> ! {
     loop {
-        // Release: pairs with the Acquire in `deadlock::check`; the count is up before this P can go idle.
-        m::runtime().device_waiters.fetch_add(1, Ordering::Release);
+        m::runtime().awake.begin_device_wait();
         gopark(WaitReason::Device, |_| true);
-        m::runtime().device_waiters.fetch_sub(1, Ordering::Release);
+        m::runtime().awake.end_device_wait();
     }
 }
 

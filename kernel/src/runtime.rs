@@ -7,6 +7,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use machine::clock::{self, Nanos};
 use machine::lock::{Lock, Rank};
 use machine::percpu::PerCpu;
+use sched::deadlock::Awake;
 use sched::free::FreeList;
 use sched::global::GlobalQueue;
 use sched::idle::Idle;
@@ -36,10 +37,8 @@ pub(crate) struct Runtime {
     pub(crate) world: World,
     /// Changes of the address space that CPUs must notice; see `tlb.rs`.
     pub(crate) tlb: AtomicU64,
-    /// Goroutines that sleep until a time.
-    pub(crate) sleepers: AtomicU32,
-    /// CPUs without an active P that are awake: they run what is locked to them, or still have what they ran before.
-    pub(crate) extra_running: AtomicU32,
+    /// Who may make a goroutine runnable, but for the Ps that are not idle.
+    pub(crate) awake: Awake,
     /// Whether time slices end.
     pub(crate) preemption: bool,
     pub(crate) idle: Idle,
@@ -58,10 +57,6 @@ pub(crate) struct Runtime {
     /// Held while the store of sudogs grows.
     pub(crate) sudog_grow: Lock<()>,
     pub(crate) sema: SemaTable<SemaLock>,
-    /// Times that a P has stopped being idle; see `deadlock.rs`.
-    pub(crate) wakeups: AtomicU64,
-    /// Goroutines that wait for an interrupt of a device.
-    pub(crate) device_waiters: AtomicU32,
     /// The stops of the world.
     pub(crate) stops: Lock<Stops>,
     /// Gives unused memory back to the pool of frames; set at boot.
@@ -125,8 +120,7 @@ pub(crate) fn init(cpus: &[&'static PerCpu], limits: &Limits) -> Result<&'static
         gomaxprocs: AtomicU32::new(limits.gomaxprocs),
         world: World::new(count),
         tlb: AtomicU64::new(0),
-        sleepers: AtomicU32::new(0),
-        extra_running: AtomicU32::new(0),
+        awake: Awake::new(),
         preemption: limits.preemption,
         stops: Lock::new(Rank::Stops, Stops::new()),
         reclaim: limits.reclaim,
@@ -142,8 +136,6 @@ pub(crate) fn init(cpus: &[&'static PerCpu], limits: &Limits) -> Result<&'static
         sudog_free_len,
         sudog_grow: Lock::new(Rank::Table, ()),
         sema: SemaTable::new(|root| SemaLock(Lock::new(Rank::Sema, root))),
-        wakeups: AtomicU64::new(0),
-        device_waiters: AtomicU32::new(0),
     }))
 }
 

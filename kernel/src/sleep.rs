@@ -4,8 +4,6 @@
 //! handler only asks; the heap is emptied of what is due by the code that the CPU runs: the interrupted goroutine, or
 //! the scheduler loop ([`run_due`]). When a CPU does not answer, others run its overdue timers ([`crate::sysmon`]).
 
-use core::sync::atomic::Ordering;
-
 use machine::clock::{self, Nanos};
 use machine::percpu::Pinned;
 use sched::GoRef;
@@ -34,8 +32,7 @@ pub fn sleep(length: Nanos) {
     }
     let when = clock::now() + length;
     let rt = m::runtime();
-    // Release: pairs with the Acquire in `deadlock::check`; the count is up before this P can go idle.
-    rt.sleepers.fetch_add(1, Ordering::Release);
+    rt.awake.begin_sleep();
     gopark(WaitReason::Sleep, |me| {
         add(when, me);
         true
@@ -59,7 +56,7 @@ pub(crate) fn run_due(rt: &Runtime, of: &M) {
         let due = of.timers.lock().take_due(clock::now().0);
         let Some(g) = due else { return };
         goready(g);
-        // After the ready: until then somebody is left who will wake. Release: as in `sleep`.
-        rt.sleepers.fetch_sub(1, Ordering::Release);
+        // After the ready: `sched::deadlock` relies on it.
+        rt.awake.end_sleep();
     }
 }

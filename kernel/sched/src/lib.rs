@@ -142,6 +142,8 @@ pub mod processor;
 pub mod idle;
 pub mod note;
 
+pub mod deadlock;
+
 pub mod pick;
 
 mod treap;

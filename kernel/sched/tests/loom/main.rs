@@ -7,6 +7,7 @@
 //! race that is argued in the sources needs fewer than the bound.
 #![cfg(loom)]
 
+mod deadlock;
 mod idle;
 mod park;
 mod queue;

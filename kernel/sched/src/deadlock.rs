@@ -1,0 +1,152 @@
+//! Who may still make a goroutine runnable, and when nobody is left: the deadlock.
+//!
+//! The idle mask knows the CPUs whose P is active. [`Awake`] counts the others: CPUs without an active P that are awake
+//! all the same, goroutines that a timer will wake, and those that a device may.
+//!
+//! # An episode
+//!
+//! Whoever wakes up acts in this order:
+//!
+//! 1. it is counted: it leaves the idle mask ([`Idle::leave_idle`]), or begins to be an extra ([`Awake::begin_extra`]);
+//! 2. it raises a number ([`Awake::woke`]);
+//! 3. it looks for work, runs it, queues what it makes runnable, and ends the sleeps that are due, each **after** its
+//!    goroutine is in a queue;
+//! 4. it is counted no more: [`Idle::go_idle`], [`Awake::end_extra`].
+//!
+//! # The look
+//!
+//! Whoever has come to step 4 looks ([`Awake::nobody_is_left`]):
+//!
+//! a. it reads the number;
+//! b. nobody is counted, and no goroutine waits for a time or a device;
+//! c. all queues are empty;
+//! d. what b says still holds, and the number has not moved.
+//!
+//! # Why a look that passes is right
+//!
+//! Wrong it would be if at d a goroutine were in a queue, or in somebody's hands. Say that a CPU had it in an episode.
+//!
+//! * The episode's step 2 came before a. Then b sees that the CPU was counted in step 1. As nobody is counted at b, it
+//!   has made step 4, and what it had queued is visible to c; c finds it, unless another episode has taken it out,
+//!   about which the same is to be asked.
+//! * Step 2 came after a. If c is empty because this episode took something out, then the fences of step 2 and
+//!   between c and d make the number visible to d. If c is empty for another reason, the episode has taken nothing from
+//!   a queue; so it got its goroutine from a timer or a device, but b says that nothing waits for these. A sleep that
+//!   ended before b is in a queue before b.
+//!
+//! # Why the last one looks
+//!
+//! Each step 4 is followed by a fence and a look. Of two CPUs that go to sleep at the same time, the one whose fence is
+//! later sees that the other is not counted any more. A number that has moved is that of a CPU that will look itself.
+
+use crate::idle::Idle;
+use crate::sync::{AtomicU32, AtomicU64, Ordering, Padded, fence};
+
+/// Those who may make a goroutine runnable and are not in the idle mask, and how often anybody has woken up.
+#[derive(Debug)]
+pub struct Awake {
+    /// Times that a CPU has woken up.
+    wakeups: Padded<AtomicU64>,
+    /// CPUs without an active P that are awake.
+    extras: AtomicU32,
+    /// Goroutines that wait for a time.
+    sleepers: AtomicU32,
+    /// Goroutines that wait for an interrupt of a device.
+    device_waiters: AtomicU32,
+}
+
+impl Default for Awake {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Awake {
+    /// Nobody but those whose P is active.
+    pub fn new() -> Self {
+        Self {
+            wakeups: Padded(AtomicU64::new(0)),
+            extras: AtomicU32::new(0),
+            sleepers: AtomicU32::new(0),
+            device_waiters: AtomicU32::new(0),
+        }
+    }
+
+    /// Step 2.
+    pub fn woke(&self) {
+        // Release pairs with the Acquire in `nobody_is_left`: step 1 is visible to whoever reads the number.
+        self.wakeups.fetch_add(1, Ordering::Release);
+        // Pairs with the fence in `nobody_is_left`: the number is visible to whoever sees a queue emptied.
+        fence(Ordering::Release);
+    }
+
+    /// Step 1 of a CPU without an active P.
+    pub fn begin_extra(&self) {
+        // Relaxed: step 2 releases it.
+        self.extras.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Step 4 of such a CPU, or its P has become active.
+    pub fn end_extra(&self) {
+        lower(&self.extras);
+    }
+
+    /// A goroutine will wait for a time. It calls this itself, before anybody can end the wait.
+    pub fn begin_sleep(&self) {
+        // Relaxed, here and below: step 4 of the CPU that it runs on releases it.
+        self.sleepers.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Its time has come, and it is in a queue.
+    pub fn end_sleep(&self) {
+        lower(&self.sleepers);
+    }
+
+    /// A goroutine will wait for a device.
+    pub fn begin_device_wait(&self) {
+        self.device_waiters.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// It goes on.
+    pub fn end_device_wait(&self) {
+        lower(&self.device_waiters);
+    }
+
+    /// The look, by a CPU that has made step 4. `work` says whether there is something in any queue.
+    ///
+    /// True: all goroutines that there are wait, and nothing will ever end a wait.
+    pub fn nobody_is_left(&self, idle: &Idle, work: impl FnOnce() -> bool) -> bool {
+        // The fence of "the last one looks".
+        fence(Ordering::SeqCst);
+        // Acquire: pairs with the Release in `woke`.
+        let before = self.wakeups.load(Ordering::Acquire);
+        if self.anybody(idle) || work() {
+            return false;
+        }
+        // Pairs with the fence in `woke`.
+        fence(Ordering::Acquire);
+        !self.anybody(idle) && self.wakeups.load(Ordering::Relaxed) == before
+    }
+
+    /// Whether anybody is counted, or may be woken from outside.
+    fn anybody(&self, idle: &Idle) -> bool {
+        // Acquire pairs with the Release in `lower`: what was queued before is visible.
+        let count = |word: &AtomicU32| word.load(Ordering::Acquire);
+        !idle.all_idle()
+            || [&self.extras, &self.sleepers, &self.device_waiters].into_iter().any(|word| count(word) > 0)
+    }
+}
+
+/// Counts one less. What the caller has queued is visible to whoever sees it.
+///
+/// # Panics
+/// The count is 0.
+fn lower(word: &AtomicU32) {
+    // Release: pairs with the Acquire in `anybody`.
+    let before = word.fetch_sub(1, Ordering::Release);
+    assert!(before != 0, "somebody ends what nobody has begun");
+}
+
+#[cfg(test)]
+#[path = "tests/deadlock.rs"]
+mod tests;

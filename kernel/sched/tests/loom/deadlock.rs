@@ -1,0 +1,178 @@
+//! A machine is called deadlocked only if it is, and then somebody says so.
+//!
+//! CPU 0 has the one P and falls asleep. The other CPUs have none: they come out of sleep with something, or hand over what
+//! they had, while CPU 0 takes its look.
+
+use loom::sync::Arc;
+use loom::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use loom::thread;
+
+use sched::ProcId;
+use sched::deadlock::Awake;
+use sched::idle::{Idle, Spin};
+use sched::runq::RunQueue;
+
+use crate::{g, model};
+
+struct Machine {
+    awake: Awake,
+    idle: Idle,
+    /// Where goroutines go that CPU 0 may run.
+    shared: RunQueue,
+    /// How many are queued that are locked to CPU 1 and to CPU 2: without an order of their own, as
+    /// [`SharedLen`](sched::list::SharedLen) shows it.
+    wired: [AtomicU32; 2],
+    /// CPU 2 has got its own.
+    taken: AtomicBool,
+}
+
+impl Machine {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            awake: Awake::new(),
+            idle: Idle::new(1),
+            shared: RunQueue::new(),
+            wired: [AtomicU32::new(0), AtomicU32::new(0)],
+            taken: AtomicBool::new(false),
+        })
+    }
+
+    fn go_idle(&self) {
+        self.idle.go_idle(ProcId::new(0).expect("a test's P"), Spin::No);
+    }
+
+    fn look(&self) -> bool {
+        let wired = || self.wired.iter().any(|len| len.load(Ordering::Relaxed) > 0);
+        self.awake.nobody_is_left(&self.idle, || !self.shared.is_empty() || wired())
+    }
+
+    /// Queues a goroutine for CPU 0, and wakes it if it is asleep.
+    fn hand_over(&self) {
+        assert!(self.shared.local().push_back(g(0)).is_none());
+        let _claimed = self.idle.wake_one();
+    }
+
+    /// CPU 2 takes what is locked to it.
+    fn take_wired(&self) -> bool {
+        self.wired[1].compare_exchange(1, 0, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+}
+
+/// A CPU that has lost its P gives its goroutine away and goes to sleep.
+#[test]
+fn a_hand_over_is_no_deadlock() {
+    model(4, || {
+        let machine = Machine::new();
+        machine.awake.begin_extra();
+        let other = {
+            let machine = Arc::clone(&machine);
+            thread::spawn(move || {
+                machine.hand_over();
+                machine.awake.end_extra();
+                assert!(!machine.look(), "the goroutine is in the queue");
+            })
+        };
+        machine.go_idle();
+        assert!(!machine.look(), "the goroutine is in a hand or in the queue");
+        other.join().expect("it ends");
+    });
+}
+
+/// A timer wakes a CPU without a P, which readies the sleeper and sleeps on.
+#[test]
+fn a_sleeper_is_no_deadlock() {
+    model(4, || {
+        let machine = Machine::new();
+        machine.awake.begin_sleep();
+        let other = {
+            let machine = Arc::clone(&machine);
+            thread::spawn(move || {
+                machine.awake.begin_extra();
+                machine.awake.woke();
+                machine.hand_over();
+                machine.awake.end_sleep();
+                machine.awake.end_extra();
+            })
+        };
+        machine.go_idle();
+        assert!(!machine.look(), "the goroutine sleeps or is in the queue");
+        other.join().expect("it ends");
+    });
+}
+
+/// One CPU without a P readies a goroutine that is locked to another, which is just awake.
+#[test]
+fn a_locked_goroutine_is_no_deadlock() {
+    model(3, || {
+        let machine = Machine::new();
+        machine.awake.begin_extra();
+        let one = {
+            let machine = Arc::clone(&machine);
+            thread::spawn(move || {
+                machine.wired[1].store(1, Ordering::Relaxed);
+                machine.awake.end_extra();
+            })
+        };
+        let other = {
+            let machine = Arc::clone(&machine);
+            thread::spawn(move || {
+                machine.awake.begin_extra();
+                machine.awake.woke();
+                // It runs what it takes, and so does not come to its end.
+                let taken = machine.take_wired();
+                machine.taken.store(taken, Ordering::Relaxed);
+                if !taken {
+                    machine.awake.end_extra();
+                }
+            })
+        };
+        machine.go_idle();
+        assert!(!machine.look(), "the goroutine is in a hand or in the queue");
+        one.join().expect("it ends");
+        other.join().expect("it ends");
+        let somewhere = machine.taken.load(Ordering::Relaxed) || machine.wired[1].load(Ordering::Relaxed) > 0;
+        assert!(somewhere, "the goroutine is in one place");
+    });
+}
+
+/// CPU 2 runs a goroutine that is locked to it, which readies one that is locked to CPU 1, and sleeps again: all of it
+/// between two steps of a look.
+#[test]
+fn what_passes_behind_the_look_is_no_deadlock() {
+    model(4, || {
+        let machine = Machine::new();
+        machine.wired[1].store(1, Ordering::Relaxed);
+        let other = {
+            let machine = Arc::clone(&machine);
+            thread::spawn(move || {
+                machine.awake.begin_extra();
+                machine.awake.woke();
+                assert!(machine.take_wired());
+                machine.wired[0].store(1, Ordering::Relaxed);
+                machine.awake.end_extra();
+            })
+        };
+        machine.go_idle();
+        assert!(!machine.look(), "a goroutine is in a hand or in a queue");
+        other.join().expect("it ends");
+    });
+}
+
+/// Two CPUs go to sleep at the same time, and nothing is left: at least one of them sees it.
+#[test]
+fn the_last_one_sees_the_deadlock() {
+    model(5, || {
+        let machine = Machine::new();
+        machine.awake.begin_extra();
+        let other = {
+            let machine = Arc::clone(&machine);
+            thread::spawn(move || {
+                machine.awake.end_extra();
+                machine.look()
+            })
+        };
+        machine.go_idle();
+        let seen = machine.look();
+        assert!(other.join().expect("it ends") || seen, "nobody has seen that nobody is left");
+    });
+}
