@@ -1,5 +1,8 @@
-//! Stops the world ten thousand times (on many CPUs fewer) while goroutines spin, yield, allocate and sleep, and tells how long it took, why,
-//! and which CPU was last. A bare broadcast that every CPU acknowledges is measured beside it.
+//! Stops the world ten thousand times (on many CPUs fewer) while goroutines spin, yield, allocate and sleep, and tells how
+//! long it took, why, and which CPU was last. A bare broadcast that every CPU acknowledges is measured beside it.
+//!
+//! Times are microseconds. *Asking* is the stopper's own work until all interrupts are sent, *stopping* lasts from the same
+//! beginning until all CPUs have stopped, *stopped* from there until they may go on.
 #![no_std]
 #![no_main]
 
@@ -14,8 +17,8 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use gzero::testing::broadcast_and_acknowledge;
 use gzero::{
-    MemStats, Nanos, StopReason, go, gomaxprocs, gosched, num_cpu, num_goroutine, println, read_mem_stats,
-    sleep, world,
+    MemStats, Nanos, StopReason, go, gomaxprocs, gosched, now, num_cpu, num_goroutine, println,
+    read_mem_stats, sleep, world,
 };
 
 gzero::entry!(main, parameters = ["stops"]);
@@ -34,18 +37,20 @@ const REASONS: [StopReason; 3] = [StopReason::GoMaxProcs, StopReason::ReadMemSta
 fn main() {
     // Beyond the emulating host's own cores a stop takes as long as the host needs to run them all in turn, and they are
     // slower by as much.
-    let usual = if num_cpu() <= 2 { 10_000 } else { (80_000 / num_cpu().pow(2)).max(24) };
+    let usual =
+        if num_cpu() <= 2 { 10_000 } else { (80_000 / num_cpu().pow(2)).max(12_000 / num_cpu()).max(24) };
     let stops = gzero::boot_args().number("stops", usual, 8..=10_000_000);
     let each = stops / LOADS.len();
     println!("{stops} stops of {} CPUs", num_cpu());
     println!(
-        "{:<10} {:<16} {:>6} {:>4}  {:^32}  {:^32}",
-        "load", "reason", "stops", "cpus", "stopping us: p50, p99, max", "stopped us: p50, p99, max"
+        "{:<10} {:<14} {:>5} {:>4} {:>8}  {:^32}  {:^32}",
+        "load", "reason", "stops", "cpus", "asking", "stopping: p50, p99, max", "stopped: p50, p99, max"
     );
     for (name, turn) in LOADS {
         under_load(name, turn, each);
     }
     by_cpu_count();
+    beside_halted_cpus();
 }
 
 /// Stops the world under one kind of load and prints a line for each reason.
@@ -79,7 +84,7 @@ fn under_load(name: &str, turn: fn(), stops: usize) {
         all.extend(records.iter().map(|record| record.stopping));
     }
     let (stopping, bare) = (Quantiles::of(all), Quantiles::of(bare));
-    println!("{name:<10} {:<16} {:>6} {:>4}  {bare}", "bare broadcast", bare.count, num_cpu() - 1);
+    println!("{name:<10} {:<14} {:>5} {:>4} {:>8}  {bare}", "bare broadcast", bare.count, num_cpu() - 1, "");
     if bare.p50 > Nanos(0) {
         let tenths = stopping.p50.0 * 10 / bare.p50.0;
         println!("{name:<10} median stop / median bare broadcast = {}.{}", tenths / 10, tenths % 10);
@@ -104,8 +109,9 @@ fn stop_once(reason: StopReason, stats: &mut MemStats) -> Option<world::StopReco
 fn print_line(load: &str, reason: StopReason, records: &[world::StopRecord]) {
     let stopping = Quantiles::of(records.iter().map(|record| record.stopping).collect());
     let stopped = Quantiles::of(records.iter().map(|record| record.stopped).collect());
+    let asking = Micros(Quantiles::of(records.iter().map(|record| record.asking).collect()).p50);
     let cpus = records.iter().map(|record| record.interrupted).max().unwrap_or(0);
-    println!("{load:<10} {reason:<16} {:>6} {cpus:>4}  {stopping}  {stopped}", records.len());
+    println!("{load:<10} {reason:<14} {:>5} {cpus:>4} {asking}  {stopping}  {stopped}", records.len());
     let worst = records.iter().max_by_key(|record| record.stopping);
     if let Some((record, last)) = worst.and_then(|record| Some((record, record.last?))) {
         println!("{:<10} worst: {} until {last}", "", record.stopping);
@@ -135,6 +141,36 @@ fn by_cpu_count() {
         println!("{procs:>4} CPUs: {stopping}   last: {}", Last(&records));
         procs = if procs == num_cpu() { procs + 1 } else { (2 * procs).min(num_cpu()) };
     }
+}
+
+/// Stops that find all other CPUs halted: none of them is woken, so all of the time is the stopper's own work.
+fn beside_halted_cpus() {
+    let stop = || {
+        let began = now();
+        let world = gzero::stop_the_world(StopReason::Program);
+        let interrupted = world.record().interrupted;
+        drop(world);
+        (now() - began, interrupted)
+    };
+    while stop().1 > 0 {
+        sleep(Nanos::from_millis(5));
+    }
+    let periods = || gzero::stats::per_cpu().map(|(_, counters)| counters.idle_periods).sum::<u64>();
+    let before = periods();
+    let (times, interrupted): (Vec<_>, Vec<_>) = (0..1_000).map(|_| stop()).unzip();
+    let woken = periods() - before;
+    let count = times.len();
+    let whole = Quantiles::of(times).p50;
+    println!(
+        "\n{count} stops beside {} halted CPUs: {} were asked, {woken} woke up",
+        num_cpu() - 1,
+        interrupted.iter().sum::<u32>()
+    );
+    println!(
+        "median of stop and start together:{}, {} ns for each CPU",
+        Micros(whole),
+        whole.0 / num_cpu() as u64
+    );
 }
 
 /// How often each CPU was the last one; the eight that were it most often.
@@ -182,8 +218,18 @@ impl fmt::Display for Quantiles {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (at, time) in [self.p50, self.p99, self.max].into_iter().enumerate() {
             let space = if at == 0 { "" } else { " " };
-            write!(f, "{space}{:>6}.{:03}", time.0 / 1_000, time.0 % 1_000)?;
+            write!(f, "{space}{:>6}", Micros(time))?;
         }
         Ok(())
+    }
+}
+
+/// A time in microseconds, with its thousandths.
+struct Micros(Nanos);
+
+impl fmt::Display for Micros {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let width = f.width().unwrap_or(4);
+        write!(f, "{:>width$}.{:03}", self.0.0 / 1_000, self.0.0 % 1_000)
     }
 }

@@ -205,6 +205,7 @@ fn start_cpus(tables: &Tables, map: &[MemoryRegion], args: &Args) -> Vec<CpuLine
     }
     match smp::start(&ids, map, application_processor) {
         Ok(reports) => {
+            smp::allow_broadcast(tables.madt.as_ref().map_or(0, |madt| madt.counts.distinct()));
             let lines: Vec<CpuLine> = reports.into_iter().map(CpuLine::from).collect();
             let mut missing = lines.iter().filter(|line| !line.is_online());
             if let Some(first) = missing.next() {

@@ -7,8 +7,8 @@
 //! | object | each live block of the heap, once; its size is that of its class |
 //! | goroutine, frames | each living goroutine |
 //! | OS thread | a CPU |
-//! | memory statistics | [`crate::MemStats`], as far as fields have the same meaning; the others are 0 |
 //! | data, bss | the program's writable segments |
+//! | memory statistics | [`crate::MemStats`], as far as fields have the same meaning; the others are 0 |
 //!
 //! There are no types at run time, so **pointers are found conservatively**: every aligned word of an object, a frame or a
 //! segment whose value lies in a live block of the heap is a pointer field. A number that happens to look like one
@@ -99,10 +99,10 @@ fn dump(rt: &'static Runtime, me: &M, fd: u32) -> Result<(), FdError> {
         let (id, apic_id) = (m.block.id().0, m.block.apic_id());
         writer.thread(Thread { address: address_of(m), id: id.into(), os_id: apic_id.into() })?;
     }
-    mem_stats(&mut writer, rt)?;
     for (segment, range) in [Segment::Data, Segment::Bss].into_iter().zip(symbol::writable()) {
         writer.segment(segment, range.start, words(range.start, range.end), is_pointer)?;
     }
+    mem_stats(&mut writer, rt)?;
     writer.end().map(drop)
 }
 

@@ -16,6 +16,7 @@ use machine::apic::icr::{Ipi, Target};
 use machine::clock;
 use machine::context;
 use machine::percpu::Pinned;
+use machine::smp;
 use machine::vector::Vector;
 use sched::list::Chain;
 use sched::note::WakeAction;
@@ -250,6 +251,15 @@ fn enqueue_wired(rt: &'static Runtime, m: &M, home: &'static M, g: GoIndex) {
 /// Sends a CPU an interrupt.
 pub(crate) fn send(m: &M, vector: Vector) {
     apic::send(Ipi::Fixed(vector), Target::One(m.block.apic_id()));
+}
+
+/// Sends an interrupt to those of the other CPUs that are wanted, `count` of them: at once if it is all there are, else one
+/// by one. The caller stays on its CPU.
+pub(crate) fn send_to_others(rt: &Runtime, me: &M, vector: Vector, count: u32, wanted: impl Fn(&M) -> bool) {
+    if count as usize + 1 == rt.ms.len() && smp::broadcast(Ipi::Fixed(vector)) {
+        return;
+    }
+    rt.ms.iter().filter(|m| m.index != me.index && wanted(m)).for_each(|m| send(m, vector));
 }
 
 /// Puts spilled dead goroutines on the shared list.

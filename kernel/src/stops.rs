@@ -61,11 +61,13 @@ pub struct StopRecord {
     pub reason: StopReason,
     /// When it began, since the start of the clock.
     pub began: Nanos,
-    /// From there until all CPUs had stopped.
+    /// From there until every CPU had been asked that had to be: the stopper's own work.
+    pub asking: Nanos,
+    /// From the beginning until all CPUs had stopped.
     pub stopping: Nanos,
     /// From there until they could go on.
     pub stopped: Nanos,
-    /// CPUs that an interrupt was sent to; the others slept.
+    /// CPUs that had to be asked; the others slept.
     pub interrupted: u32,
     /// The CPU that stopped last; `None` when nobody else ran.
     pub last: Option<CpuStop>,

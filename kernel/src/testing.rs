@@ -14,13 +14,14 @@ use machine::clock::{self, Nanos};
 use machine::frames::{self, FRAME_SIZE};
 use machine::idt;
 use machine::irq;
+use machine::lock::{Lock, Rank};
 use machine::paging;
 use machine::percpu::{self, CpuId, Pinned};
-use machine::smp;
 use machine::stack;
 use machine::vector::Vector;
 
 use crate::m;
+use crate::perform;
 use crate::sema;
 use crate::stacks::on_m;
 use crate::tick;
@@ -33,8 +34,8 @@ pub fn cpu() -> CpuId {
 
 /// The bare cost of reaching all other CPUs.
 ///
-/// Sends each an interrupt whose handler counts itself, and waits until all have. Returns how long that took, on the kernel
-/// stack with nothing else done.
+/// Sends them an interrupt whose handler counts itself, as a stop of the world does, and waits until all have. Returns how
+/// long that took, on the kernel stack with nothing else done.
 pub fn broadcast_and_acknowledge() -> Nanos {
     /// Handlers that have run.
     static ACKNOWLEDGED: AtomicU32 = AtomicU32::new(0);
@@ -44,10 +45,12 @@ pub fn broadcast_and_acknowledge() -> Nanos {
             // Release: pairs with the Acquire below.
             ACKNOWLEDGED.fetch_add(1, Ordering::Release);
         });
-        let others = u32::try_from(m::runtime().ms.len() - 1).unwrap_or(u32::MAX);
+        let rt = m::runtime();
+        let me = m::of_this_cpu().expect("a goroutine's CPU has an M");
+        let others = u32::try_from(rt.ms.len() - 1).unwrap_or(u32::MAX);
         ACKNOWLEDGED.store(0, Ordering::Relaxed);
         let began = now();
-        smp::send_to_others(Ipi::Fixed(VECTOR));
+        perform::send_to_others(rt, me, VECTOR, others, |_| true);
         while ACKNOWLEDGED.load(Ordering::Acquire) < others {}
         now() - began
     })
@@ -83,6 +86,13 @@ pub fn while_pinned<R>(function: impl FnOnce() -> R) -> R {
     let result = function();
     drop(pinned);
     result
+}
+
+/// Takes two locks of the runtime in the wrong order, which debug builds refuse.
+pub fn locks_in_wrong_order() {
+    let (early, late) = (Lock::new(Rank::Stops, ()), Lock::new(Rank::Frames, ()));
+    let late = late.lock();
+    drop((early.lock(), late));
 }
 
 /// Interrupts that the CPU of the caller has taken.

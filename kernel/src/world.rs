@@ -1,8 +1,8 @@
 //! Stopping the world, the stopper's side.
 //!
 //! 1. The world semaphore is taken on the goroutine's own stack: one stop at a time, and whoever has to wait parks.
-//! 2. On the kernel stack: the stop is announced, CPUs that sleep are taken without being woken, each of the others gets
-//!    an interrupt of a vector of its own ([`sched::world`], [`crate::hold`]).
+//! 2. On the kernel stack: the stop is announced, CPUs that sleep are taken without being woken, the others get an
+//!    interrupt of a vector of its own, all at once where nobody sleeps ([`sched::world`], [`crate::hold`]).
 //! 3. The stopper waits with interrupts on, and sends again every 100 µs to whoever has not stopped. After a limit it
 //!    asks them by NMI where they are and reports them; after a second limit it throws.
 //! 4. Whoever waits for something else meanwhile (a lock, a shootdown) waits with interrupts on, and gives an answer: no
@@ -138,15 +138,26 @@ fn stop(rt: &'static Runtime, reason: StopReason) -> StopRecord {
             Taken::Idle => taken += 1,
             Taken::MustInterrupt => {
                 m.mark.sent(clock::now());
-                perform::send(m, Vector::STOP);
                 interrupted += 1;
             }
         }
     }
     rt.world.settle(taken);
+    // Whoever has stopped by itself meanwhile is left alone.
+    perform::send_to_others(rt, me, Vector::STOP, interrupted, |m| rt.world.is_late(m.index));
+    let asking = clock::now() - began;
     wait(rt, reason, began);
     let stopping = clock::now() - began;
-    StopRecord { number: 0, reason, began, stopping, stopped: Nanos(0), interrupted, last: last(rt, me) }
+    StopRecord {
+        number: 0,
+        reason,
+        began,
+        asking,
+        stopping,
+        stopped: Nanos(0),
+        interrupted,
+        last: last(rt, me),
+    }
 }
 
 /// The CPU that stopped last.

@@ -28,7 +28,12 @@ tests::image! {
         ("throw", "#GP general protection", a_non_canonical_address),
         ("exit:7", "", an_exit_code_reaches_the_host),
         ("panic", "memory allocation of", an_allocation_that_cannot_be),
+        ("panic", "lock order: taking Stops while holding Frames", locks_in_the_wrong_order),
     ],
+}
+
+fn locks_in_the_wrong_order() {
+    testing::locks_in_wrong_order();
 }
 
 fn a_panic_says_its_message() {

@@ -193,7 +193,7 @@ impl Plan {
         }
     }
 
-    /// Machines that have no memory for all their CPUs. Those that are left out stand in the firmware's code and must
+    /// Machines with CPUs that do not come up: no memory is left for them, or they do not exist. Those that are left out stand in the firmware's code and must
     /// not be touched; of the two ends only a panic prints for so long that a wrong interrupt would strike.
     fn cpus_left_out(&mut self) {
         const CASE: &str = "a_panic_says_on_which_cpu";
@@ -210,6 +210,10 @@ impl Plan {
             "left-out-panic",
             Action::One(Run::boot(dies, &line, wanted(format!("test {CASE} ... ok")))),
         );
+        // No interrupt may be broadcast there.
+        let stopping = Image::Test("stopping".to_owned());
+        let run = Run::boot(stopping, "--smp 2 --skip a_hundred_thousand", Wanted::default());
+        self.add("left-out-stopping", Action::One(run.with_args("ghost=200")));
     }
 
     fn idle(&mut self, host: &Host) {

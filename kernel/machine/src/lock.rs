@@ -41,6 +41,29 @@ pub enum Rank {
     Frames,
 }
 
+impl Rank {
+    /// All of them, in their order.
+    const ALL: [Self; 12] = [
+        Self::Stops,
+        Self::Table,
+        Self::Free,
+        Self::Timers,
+        Self::Wired,
+        Self::Sema,
+        Self::Global,
+        Self::Leaf,
+        Self::HeapClass,
+        Self::Heap,
+        Self::Paging,
+        Self::Frames,
+    ];
+
+    /// The latest rank of a mask of held ones.
+    fn latest(held: u64) -> Option<Self> {
+        Self::ALL.into_iter().rev().find(|rank| held & 1 << *rank as u8 != 0)
+    }
+}
+
 /// A value behind a spinning lock with a rank.
 pub struct Lock<T> {
     rank: Rank,
@@ -75,13 +98,9 @@ impl<T> Lock<T> {
         if cfg!(debug_assertions) {
             // Relaxed: only this CPU reads or writes its own mask.
             let held = percpu::current(pinned).held_ranks.load(Ordering::Relaxed);
-            let latest = u64::BITS - held.leading_zeros();
-            assert!(
-                latest <= self.rank as u32,
-                "lock order: taking {:?} while holding ranks {held:#b} (the latest is number {})",
-                self.rank,
-                latest.saturating_sub(1),
-            );
+            if let Some(latest) = Rank::latest(held).filter(|latest| *latest >= self.rank) {
+                panic!("lock order: taking {:?} while holding {latest:?}", self.rank);
+            }
         }
         set_held(pinned, self.rank);
     }
@@ -133,6 +152,20 @@ impl<T> Drop for Guard<'_, T> {
         if cfg!(debug_assertions) {
             let mask = &percpu::current(&self.pinned).held_ranks;
             mask.store(mask.load(Ordering::Relaxed) & !(1 << self.rank as u8), Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Rank;
+
+    #[test]
+    fn the_latest_rank_of_a_mask_is_named() {
+        assert_eq!(Rank::latest(0), None);
+        for (bit, rank) in Rank::ALL.into_iter().enumerate() {
+            assert_eq!(rank as usize, bit, "{rank:?} has its place in the list");
+            assert_eq!(Rank::latest(1 << bit | 1), Some(rank));
         }
     }
 }

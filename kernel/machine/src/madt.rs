@@ -95,6 +95,13 @@ impl fmt::Display for MadtError {
     }
 }
 
+impl Counts {
+    /// CPUs that there may be: each entry that stands for one of its own, usable or not.
+    pub const fn distinct(&self) -> usize {
+        self.named - self.dead - self.repeated
+    }
+}
+
 impl Madt {
     /// Reads the whole table, header included.
     pub fn parse(table: &[u8]) -> Result<Self, MadtError> {
@@ -240,6 +247,7 @@ mod tests {
         assert_eq!(ids(&madt), [3, 0xff], "0xff is an ordinary id in the wide entry");
         assert_eq!(madt.repeated, [ApicId(3), ApicId(3)]);
         assert_eq!(madt.counts, Counts { named: 7, enabled: 6, dead: 2, repeated: 2, surplus: 0 });
+        assert_eq!(madt.counts.distinct(), 3, "the disabled one may be there");
     }
 
     #[test]

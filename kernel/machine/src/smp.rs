@@ -16,13 +16,13 @@
 //!    earlier would let somebody wait for an answer that cannot come.
 //! 3. The boot CPU, when the deadline has passed. A CPU that comes later fails step 1 or 2 and halts for good.
 //!
-//! The broadcast shorthand of the local APIC is never used: it reaches CPUs that are left out, too, and those stand
-//! in the firmware's code or nowhere, without an interrupt table. An NMI there is a triple fault, the end of the
-//! machine. [`send_to_others`] addresses the CPUs that are online, one by one.
+//! The broadcast shorthand of the local APIC reaches CPUs that are left out, too, and those stand in the firmware's code
+//! or nowhere, without an interrupt table. An NMI there is a triple fault, the end of the machine. So [`send_to_others`]
+//! addresses the CPUs that are online one by one, and [`broadcast`] is for machines that have no others.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use bootloader_api::info::MemoryRegion;
 
@@ -116,6 +116,9 @@ struct Start {
     boot_cpu: u32,
 }
 
+/// No CPU is left out.
+static BROADCAST: AtomicBool = AtomicBool::new(false);
+
 static START: spin::Once<&'static Start> = spin::Once::new();
 
 /// Starts the CPUs with these APIC ids; they become CPU 1, 2, … in this order.
@@ -141,6 +144,30 @@ pub fn start(apic_ids: &[u32], map: &[MemoryRegion], main: Main) -> Result<Vec<R
     start.gather();
     log::info!("gathered at {}", clock::now());
     Ok(start.report(since))
+}
+
+/// Allows [`broadcast`] if every CPU of the machine is online; the firmware names so many in all, usable or not.
+///
+/// After [`start`], on the boot CPU.
+pub fn allow_broadcast(named: usize) {
+    let nobody_left_out = START.get().is_some_and(|start| {
+        let others = start.candidates.len();
+        others + 1 == named && start.in_state(ONLINE).count() == others
+    });
+    // Relaxed: who reads an older value does without.
+    BROADCAST.store(nobody_left_out, Ordering::Relaxed);
+}
+
+/// Sends an interrupt to every other CPU at once. `false`: CPUs are left out, and nothing is sent.
+///
+/// May be called with interrupts on or off, from any stack.
+#[must_use = "where it may not be used, CPUs are addressed one by one"]
+pub fn broadcast(ipi: Ipi) -> bool {
+    let allowed = BROADCAST.load(Ordering::Relaxed);
+    if allowed {
+        apic::send(ipi, Target::AllOthers);
+    }
+    allowed
 }
 
 /// Sends an interrupt to every CPU that is online, but for this one.

@@ -256,9 +256,10 @@ impl World {
     /// No stop is on.
     pub fn end(&self, mut wake: impl FnMut(usize)) {
         assert!(self.is_stopping(), "a stop ends and none is on");
-        self.stopper.store(NOBODY, Ordering::Relaxed);
-        // Relaxed: the gates publish it. Only the stopper changes the epoch.
+        // Relaxed, both: the gates publish them. Only the stopper changes the epoch, and a late interrupt in between must
+        // not tell it to stop.
         self.epoch.store(self.epoch.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        self.stopper.store(NOBODY, Ordering::Relaxed);
         for (cpu, gate) in self.gates.iter().enumerate() {
             // Relaxed: nobody but the stopper leaves these states.
             let next = match gate.state.load(Ordering::Relaxed) {

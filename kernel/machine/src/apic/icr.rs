@@ -27,6 +27,8 @@ pub enum Target {
     One(u32),
     /// The sender.
     Myself,
+    /// Every CPU of the machine but the sender, also those that are not ours: see [`crate::smp::broadcast`].
+    AllOthers,
 }
 
 const MODE_NMI: u32 = 0b100 << 8;
@@ -35,6 +37,7 @@ const MODE_STARTUP: u32 = 0b110 << 8;
 /// "Level: assert", required for all but INIT de-assert.
 const ASSERT: u32 = 1 << 14;
 const TO_SELF: u32 = 0b01 << 18;
+const TO_ALL_OTHERS: u32 = 0b11 << 18;
 /// "Delivery Status: send pending", xAPIC only.
 pub(super) const SEND_PENDING: u32 = 1 << 12;
 
@@ -49,6 +52,7 @@ pub(super) fn command(ipi: Ipi, target: Target) -> u32 {
     let shorthand = match target {
         Target::One(_) => 0,
         Target::Myself => TO_SELF,
+        Target::AllOthers => TO_ALL_OTHERS,
     };
     what | ASSERT | shorthand
 }
@@ -57,6 +61,6 @@ pub(super) fn command(ipi: Ipi, target: Target) -> u32 {
 pub(super) const fn destination(target: Target) -> u32 {
     match target {
         Target::One(id) => id,
-        Target::Myself => 0,
+        Target::Myself | Target::AllOthers => 0,
     }
 }
