@@ -35,6 +35,8 @@ pub enum FdError {
     NoSuchDevice(&'static str),
     /// The machine does not have it.
     NotPresent(&'static str),
+    /// The device has not taken all bytes: it was not ready for too long.
+    Stuck(u32),
 }
 
 impl fmt::Display for FdError {
@@ -46,6 +48,7 @@ impl fmt::Display for FdError {
                 write!(f, "no device is called `{name}`; there are {one}, {two} and {three}")
             }
             Self::NotPresent(name) => write!(f, "this machine has no {name}"),
+            Self::Stuck(fd) => write!(f, "the device of file descriptor {fd} takes no more bytes"),
         }
     }
 }
@@ -90,16 +93,22 @@ pub(crate) fn check(fd: u32) -> Result<(), FdError> {
 /// Sends all bytes, as they are. Waits for the device, which is bounded if that is stuck.
 ///
 /// # Errors
-/// [`FdError::BadFd`].
+/// [`FdError::BadFd`], [`FdError::Stuck`].
 pub fn write(fd: u32, bytes: &[u8]) -> Result<(), FdError> {
-    match device(fd)? {
+    let taken = match device(fd)? {
         Device::Console => serial::write_bytes(Port::Com1, bytes),
-        // Relaxed: a count.
-        Device::Null => drop(SWALLOWED.fetch_add(bytes.len() as u64, Ordering::Relaxed)),
+        Device::Null => {
+            // Relaxed: a count.
+            SWALLOWED.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+            true
+        }
         Device::Serial2 => serial::write_bytes(Port::Com2, bytes),
-        Device::DebugConsole => debugcon::write(bytes),
-    }
-    Ok(())
+        Device::DebugConsole => {
+            debugcon::write(bytes);
+            true
+        }
+    };
+    if taken { Ok(()) } else { Err(FdError::Stuck(fd)) }
 }
 
 /// Bytes that were written to `null` since boot.

@@ -30,7 +30,7 @@ use crate::m::{self, M};
 use crate::panic::{check, throw};
 use crate::perform::{self, After};
 use crate::runtime::Runtime;
-use crate::stacks::{StackKind, check_g_stack, kind_by_data};
+use crate::stacks::{check_g_stack, is_free};
 
 /// Largest closure that is put on the stack's first page; larger ones are boxed.
 const MAX_ON_STACK: usize = 2048;
@@ -94,7 +94,7 @@ fn spawn<F: FnOnce() + Send + 'static>(name: &'static str, f: F) -> Result<GoRef
     let mut pinned = Pinned::new();
     let rt = m::runtime();
     let mut dead = take_dead(rt, m::current(&pinned));
-    if dead == Err(GoError::NoStackMemory) && may_stop(m::current(&pinned)) {
+    if dead == Err(GoError::NoStackMemory) && is_free(&pinned) {
         drop(pinned);
         rt.reclaim_memory();
         pinned = Pinned::new();
@@ -117,11 +117,6 @@ fn spawn<F: FnOnce() + Send + 'static>(name: &'static str, f: F) -> Result<GoRef
     let generation = check(slot.status().spawn());
     perform::enqueue(rt, m, g, Place::Next);
     Ok(GoRef { index: g, generation })
-}
-
-/// Whether the caller may stop the world: it is a goroutine on its own stack, and holds no more than one guard.
-fn may_stop(m: &M) -> bool {
-    m.block.locks() == 1 && kind_by_data(m) == StackKind::Goroutine
 }
 
 /// Writes the closure and the first context on the stack of a dead goroutine.

@@ -121,7 +121,7 @@ fn goroutine(writer: &mut Writer<ToFd>, me: &M, info: &GoroutineInfo) -> Result<
     let dumps = info.is_current(me);
     let (status, wait_since, wait_reason) = match info.state {
         State::Waiting { reason, since, .. } => (Status::Waiting, since.0, reason),
-        State::Running(_) if dumps => (Status::Waiting, 0, WaitReason::DumpingHeap.name()),
+        State::Running(_) if dumps => (Status::Waiting, info.last_wait().0, WaitReason::DumpingHeap.name()),
         State::Running(_) | State::Runnable => (Status::Runnable, 0, ""),
     };
     let mut first = None;
@@ -177,8 +177,8 @@ fn mem_stats(writer: &mut Writer<ToFd>, rt: &Runtime) -> Result<(), FdError> {
         (mallocs, frees) = (mallocs + class.mallocs, frees + class.frees);
     }
     let (stack_inuse, stack_sys) = crate::mem_stats::stack_bytes(rt);
-    let other = crate::mem_stats::other_bytes(rt);
-    let sys = heap.sys - heap.released + stack_sys + heap.metadata + other;
+    let other = crate::mem_stats::other_bytes();
+    let sys = heap.sys + stack_sys + heap.metadata + other;
     let idle = heap.sys - heap.in_use;
     let stops = rt.stops.lock();
     let total = stops.total_pause();

@@ -77,6 +77,7 @@ mod resize;
 
 pub mod world;
 
+mod dump;
 #[expect(unsafe_code, reason = "frees page frames that were unmapped")]
 mod os_memory;
 mod procs;
@@ -102,6 +103,7 @@ pub use machine::clock::Nanos;
 #[doc(hidden)]
 pub use machine::console::write_fmt as console_write;
 
+pub use dump::dump;
 pub use go::{GoError, go, go_named, goexit, gosched, try_go};
 pub use heap_dump::{DumpError, write_heap_dump};
 pub use mailbox::Mailbox;
@@ -119,7 +121,6 @@ pub use sema::{semacquire, semacquire1, semrelease, semrelease1, try_semacquire}
 pub use sleep::{now, sleep};
 pub use stacks::{StackKind, on_m, stack_kind};
 pub use stats::{num_cpu, num_goroutine};
-pub use trace::dump;
 pub use world::{StopReason, StoppedWorld, start_the_world, stop_the_world};
 
 use args::Args;

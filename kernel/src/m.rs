@@ -72,6 +72,8 @@ pub(crate) struct M {
     /// Goroutines that sleep, and when the first of them is due.
     pub(crate) timers: Lock<Timers>,
     pub(crate) earliest: Earliest,
+    /// The last pick asked those first that are locked to this CPU. Owner only.
+    wired_turn: Cell<bool>,
     /// Runnable goroutines that are locked to this CPU.
     pub(crate) wired: Lock<GlobalQueue>,
     pub(crate) wired_len: SharedLen,
@@ -84,7 +86,7 @@ pub(crate) struct M {
     pub(crate) tlb_seen: AtomicU64,
 }
 
-// SAFETY: `g0` and `mcall` are touched only by the CPU that the M belongs to, and by its handlers only while the scheduler
+// SAFETY: `g0`, `mcall` and `wired_turn` are touched only by the CPU that the M belongs to, and by its handlers only while the scheduler
 // loop is suspended, which then does not write them.
 unsafe impl Sync for M {}
 
@@ -107,6 +109,7 @@ impl M {
             slice_armed: AtomicBool::new(false),
             timers: Lock::new(Rank::Timers, timers),
             earliest,
+            wired_turn: Cell::new(false),
             wired: Lock::new(Rank::Wired, wired),
             wired_len,
             standing: [const { AtomicU64::new(0) }; 3],
@@ -234,6 +237,16 @@ impl M {
                 Some(Start::at(pc, rsp.load(Ordering::Relaxed), rbp.load(Ordering::Relaxed)))
             }
         }
+    }
+
+    /// Whether this pick asks those first that are locked to this CPU: every second one does in which there are any. For
+    /// this CPU, pinned.
+    pub(crate) fn take_wired_turn(&self) -> bool {
+        if self.wired_len.is_empty() {
+            return false;
+        }
+        self.wired_turn.set(!self.wired_turn.get());
+        self.wired_turn.get()
     }
 
     /// Begins a time slice.

@@ -6,9 +6,7 @@ use machine::frames::FRAME_SIZE;
 use machine::heap::class::{CLASSES, Class};
 use machine::{heap, paging, stack};
 use sched::Status;
-use sched::table::Slot;
 
-use crate::goroutine::Body;
 use crate::heap::ClassStats;
 use crate::m;
 use crate::runtime::Runtime;
@@ -39,7 +37,8 @@ impl From<ClassStats> for BySize {
 /// Memory and stops in numbers, with Go's names where they mean the same. Bytes unless they say otherwise.
 ///
 /// Left out, because nothing here answers to them: `Lookups`, `BuckHashSys`, `GCSys`, `NextGC`, `LastGC`, `NumForcedGC`,
-/// `GCCPUFraction`, `EnableGC`, `DebugGC` (there is no collector). Go's `NumGC` counts what stopped its world; that is
+/// `GCCPUFraction`, `EnableGC`, `DebugGC` (there is no collector), `MSpanInuse` (descriptions of spans are kept),
+/// `MCacheInuse`, `MCacheSys` (a CPU's cache is a block of the heap). Go's `NumGC` counts what stopped its world; that is
 /// `num_stops` here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemStats {
@@ -47,7 +46,7 @@ pub struct MemStats {
     pub alloc: u64,
     /// Blocks handed out since boot.
     pub total_alloc: u64,
-    /// All that was taken from the machine: the sum of the `sys` fields.
+    /// All that was taken from the machine: the sum of the `sys` fields. What is part of `heap_released` is back there.
     pub sys: u64,
     /// Blocks handed out since boot: a number.
     pub mallocs: u64,
@@ -71,7 +70,7 @@ pub struct MemStats {
     pub stack_sys: u64,
     /// Descriptions of spans, and the map of pages.
     pub mspan_sys: u64,
-    /// Page tables and the table of goroutines.
+    /// Page tables, and the CPUs' own stacks.
     pub other_sys: u64,
     /// Spans in use: a number.
     pub spans: u64,
@@ -151,8 +150,8 @@ pub(crate) fn fill(rt: &Runtime, stats: &mut MemStats) {
     stats.spans = heap.spans;
     stats.mspan_sys = heap.metadata;
     (stats.stack_inuse, stats.stack_sys) = stack_bytes(rt);
-    stats.other_sys = other_bytes(rt);
-    stats.sys = stats.heap_sys - stats.heap_released + stats.stack_sys + stats.mspan_sys + stats.other_sys;
+    stats.other_sys = other_bytes();
+    stats.sys = stats.heap_sys + stats.stack_sys + stats.mspan_sys + stats.other_sys;
     stats.num_goroutine = num_goroutine();
     let stops = rt.stops.lock();
     stats.num_stops = stops.count();
@@ -173,9 +172,9 @@ fn fill_classes(stats: &mut MemStats) {
     }
 }
 
-/// Page tables and the table of goroutines.
-pub(crate) fn other_bytes(rt: &Runtime) -> u64 {
-    paging::tables() * FRAME_SIZE + u64::from(rt.table.len()) * size_of::<Slot<Body>>() as u64
+/// Page tables, and the stacks of the CPUs.
+pub(crate) fn other_bytes() -> u64 {
+    paging::tables() * FRAME_SIZE + stack::whole_bytes()
 }
 
 /// Pages of the living goroutines' stacks, and of all.

@@ -50,17 +50,17 @@ pub(crate) fn init() {
     idt::register(Vector::NMI, nmi);
 }
 
-/// An NMI of a stopper that waits for this CPU leaves a trace. One while another CPU speaks stops this one.
+/// An NMI of a stopper that waits for this CPU leaves a trace. One while another CPU speaks stops this one; it may be both,
+/// because two NMIs that come before a CPU runs are one.
 ///
 /// The speaker itself goes on with its report: a machine that is being taken down has nothing to do about another NMI. Any
 /// other is reported and survived.
 fn nmi(frame: &mut Frame) {
-    if m::of_this_cpu().is_some_and(|m| m.answer_probe(frame)) {
-        return;
-    }
+    let probed = m::of_this_cpu().is_some_and(|m| m.answer_probe(frame));
     let id = percpu::of_this_cpu().id();
     // Acquire: pairs with the exchange in `take_floor`.
     match SPEAKER.load(Ordering::Acquire) {
+        0 if probed => {}
         0 => console::emergency_write(format_args!("NMI on cpu {} from an unknown source\n", id.0)),
         speaker if speaker == id.0 + 1 => {}
         _ => freeze(frame),

@@ -15,6 +15,7 @@ use machine::apic;
 use machine::apic::icr::{Ipi, Target};
 use machine::clock;
 use machine::context;
+use machine::irq;
 use machine::percpu::Pinned;
 use machine::smp;
 use machine::vector::Vector;
@@ -79,6 +80,9 @@ pub(crate) fn leave(pinned: &Pinned, m: &'static M, me: GoIndex, after: After, n
     if m.block.locks() != 1 {
         throw(format_args!("schedule: holding locks"));
     }
+    if !irq::enabled() {
+        throw(format_args!("schedule: interrupts are off"));
+    }
     let rt = m::runtime();
     let save = rt.slot(me).body().context();
     let target = if let Some(picked) = next {
@@ -92,7 +96,7 @@ pub(crate) fn leave(pinned: &Pinned, m: &'static M, me: GoIndex, after: After, n
     // 1. The target is the suspended scheduler loop or a goroutine that was just moved to `Running`, which only
     //    its one owner can do.
     // 2. `save` belongs to `me`, which nobody continues before `arrive` on the other side.
-    // 3. Goroutines run with interrupts on, and the assertion above covers locks.
+    // 3. The assertions above: interrupts are on, and no lock is held.
     let word = unsafe { context::switch(save, target, after.encode()) };
     arrive(word, pinned);
 }
@@ -172,24 +176,26 @@ pub(crate) fn preempt(pinned: &Pinned) {
     }
 }
 
-/// The P of the goroutine that calls has gone away: it goes on elsewhere.
-pub(crate) fn give_away(pinned: &Pinned) {
+/// The P of the goroutine that calls has gone away: it goes on elsewhere. `false`: it is locked to this CPU, and stays.
+pub(crate) fn give_away(pinned: &Pinned) -> bool {
     let m = m::current(pinned);
-    if let Some(me) = m.current()
-        && m::runtime().slot(me).body().wired_to().is_none()
-    {
+    let free = m.current().filter(|me| m::runtime().slot(*me).body().wired_to().is_none());
+    if let Some(me) = free {
         leave(pinned, m, me, After::Preempted(me), None);
     }
+    free.is_some()
 }
 
-/// The goroutine that this CPU runs next, if there is one close by: those that are locked to it in every second pick, and
-/// the P's own order. A CPU whose P is not active runs the former only.
+/// The goroutine that this CPU runs next, if there is one close by.
+///
+/// Those that are locked to it come first in every second pick, however many they are, and the P's own order in the others.
+/// A CPU whose P is not active runs the former only.
 pub(crate) fn next_local(rt: &'static Runtime, m: &'static M) -> Option<Picked> {
     let owner = m.proc().owner();
     if !m.is_active() {
         return next_wired(rt, m);
     }
-    let first = if owner.tick().is_multiple_of(2) { next_wired(rt, m) } else { None };
+    let first = if m.take_wired_turn() { next_wired(rt, m) } else { None };
     first.or_else(|| sched::pick::next_local(&owner, &rt.sources())).or_else(|| next_wired(rt, m))
 }
 

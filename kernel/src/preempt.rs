@@ -23,6 +23,7 @@ use machine::idt::{self, Return};
 use machine::intrude;
 use machine::irq;
 use machine::percpu::{self, Pinned};
+use machine::stack;
 use machine::vector::Vector;
 
 use crate::hold;
@@ -46,10 +47,18 @@ pub(crate) fn init() {
 
 /// Point 1, on the interrupt stack with interrupts off.
 fn on_return(frame: &mut Frame) -> Return {
-    let Some(m) = m::of_this_cpu() else { return Return::Resume };
+    // Guards come and go below, and none of them is the interrupted code's last.
+    let pinned = Pinned::new();
+    let how = m::of_this_cpu().map_or(Return::Resume, |m| answer_in_handler(m, frame));
+    pinned.release();
+    how
+}
+
+fn answer_in_handler(m: &'static M, frame: &mut Frame) -> Return {
     let rt = m::runtime();
     let Some(room) = interrupted_goroutine(m, frame.rsp, ROOM) else { return Return::Resume };
     if m.block.requests() & ask::STOP != 0 && rt.world.must_stop(m.index) {
+        m.stand(Start::interrupted(frame));
         // Counted here, before the move to the other stack: the stopper waits for it.
         hold::stop(rt, m);
         forget_stop();
@@ -64,13 +73,20 @@ fn on_return(frame: &mut Frame) -> Return {
 extern "C" fn held(frame: &mut Frame) {
     let m = m::of_this_cpu().expect("a held CPU has its M");
     let rt = m::runtime();
-    m.stand(Start::interrupted(frame));
     irq::enable();
     hold::wait(rt, m);
-    hold::hold(rt, m);
-    irq::disable();
+    loop {
+        hold::hold(rt, m);
+        irq::disable();
+        // The next stop may have begun meanwhile, and its interrupt have come.
+        if !rt.world.must_stop(m.index) {
+            break;
+        }
+        irq::enable();
+    }
     m.go_on();
     forget_stop();
+    let pinned = Pinned::new();
     if !m.is_active() {
         percpu::request(ask::VACATE);
     }
@@ -80,6 +96,7 @@ extern "C" fn held(frame: &mut Frame) {
     {
         intrude(m, frame, room);
     }
+    pinned.release();
 }
 
 /// Takes back a request to stop that was followed without it. Interrupts are off.
@@ -97,7 +114,7 @@ fn intrude(m: &M, frame: &mut Frame, room: HasRoom) {
     let intruded = match room {
         // SAFETY: the handler runs on another stack; interrupts were on, or it would not have come; the goroutine holds
         // no lock, or this would not be asked of it now; there is room.
-        HasRoom::Yes => unsafe { intrude::intrude(frame) },
+        HasRoom::Yes => unsafe { intrude::intrude(frame, ROOM) },
         HasRoom::No => false,
     };
     if !intruded {
@@ -124,6 +141,10 @@ fn on_asked() {
         apic::send(Ipi::Fixed(Vector::RESCHEDULE), Target::Myself);
         return pinned.release();
     }
+    if interrupted_goroutine(m, stack::pointer(), ROOM) != Some(HasRoom::Yes) {
+        // As at point 1: it is asked again when it has returned from something.
+        return pinned.release();
+    }
     answer(&pinned);
 }
 
@@ -145,10 +166,19 @@ fn answer(pinned: &Pinned) {
         sleep::run_due(rt, m);
         sysmon::run_overdue(rt, m);
     }
-    if !m.is_active() {
-        perform::give_away(pinned);
-    } else if asked & ask::PREEMPT != 0 && tick::left_of_slice(m).0 == 0 {
+    set_timer_anew(m, asked);
+    if !m.is_active() && perform::give_away(pinned) {
+        return;
+    }
+    if asked & ask::PREEMPT != 0 && tick::left_of_slice(m).0 == 0 {
         perform::preempt(pinned);
+    }
+}
+
+/// While these requests were pending, the timer was set to look after them.
+fn set_timer_anew(m: &M, asked: u32) {
+    if asked & (ask::TIMERS | ask::PREEMPT) != 0 {
+        tick::rearm(m);
     }
 }
 
@@ -170,4 +200,5 @@ pub(crate) fn in_loop(rt: &'static Runtime, m: &'static M) {
         sleep::run_due(rt, m);
         sysmon::run_overdue(rt, m);
     }
+    set_timer_anew(m, asked);
 }

@@ -24,7 +24,7 @@ use crate::go::goyield;
 use crate::m;
 use crate::park::{WaitReason, gopark_since, goready};
 use crate::runtime::{Runtime, SemaLock};
-use crate::stacks::{StackKind, check_g_stack, kind_by_data};
+use crate::stacks::{check_g_stack, is_free};
 use crate::sudog::{acquire_sudog, release_sudog};
 
 /// Waits until `word` is more than 0, and takes one off. Go's `semacquire`.
@@ -80,7 +80,7 @@ pub fn semrelease1(word: &AtomicU32, handoff: Handoff) {
     }
     let Some(wake) = semaphore.dequeue(handoff, clock::now().0) else { return };
     goready(wake.g);
-    if wake.handed_off && may_yield() {
+    if wake.handed_off && is_free(&Pinned::new()) {
         goyield();
     }
 }
@@ -142,12 +142,4 @@ fn count_wait(rt: &'static Runtime, s: SudogIndex) {
 fn random() -> u32 {
     let pinned = Pinned::new();
     m::current(&pinned).proc().owner().random()
-}
-
-/// Whether the caller is a goroutine on its own stack that holds nothing that keeps it on its CPU.
-fn may_yield() -> bool {
-    let pinned = Pinned::new();
-    let m = m::current(&pinned);
-    // One is this function's own pin.
-    m.block.locks() == 1 && kind_by_data(m) == StackKind::Goroutine
 }

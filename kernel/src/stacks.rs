@@ -82,6 +82,13 @@ pub(crate) fn kind_by_data(m: &M) -> StackKind {
     said(m.block, Some(m))
 }
 
+/// Whether the caller is a goroutine on its own stack that holds nothing but this guard: once it has dropped it, it may wait,
+/// give way, or stop the world.
+pub(crate) fn is_free(pinned: &Pinned) -> bool {
+    let m = m::current(pinned);
+    m.block.locks() == 1 && kind_by_data(m) == StackKind::Goroutine
+}
+
 /// Throws when the caller of a function that may block does not stand on a goroutine's own stack.
 #[track_caller]
 #[inline]

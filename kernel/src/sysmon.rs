@@ -3,7 +3,7 @@
 //! | Go's sysmon | here |
 //! |---|---|
 //! | ends time slices | each CPU's own timer ([`crate::tick`]); here only for a CPU that does not know that somebody waits: the global queue is everybody's |
-//! | retakes the P of an M that does not come back | a CPU that does not take interrupts cannot give its P; thieves take what is queued on it, and others ready its overdue sleepers ([`run_overdue`]) |
+//! | retakes the P of an M that does not come back | a CPU that does not take interrupts cannot give its P; thieves take what is queued on it, and others ready its overdue sleepers ([`run_overdue`]), if a timer fires on any of them |
 //! | polls the network when nobody did | there is none yet |
 //! | forces a collection | there is no collector |
 //! | prints `schedtrace` | [`crate::schedtrace`], on the boot CPU |
@@ -79,7 +79,7 @@ fn do_duties(rt: &Runtime, m: &M, now: Nanos) {
     if due && LAST.compare_exchange(last, now.0, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
         remind(rt, m);
         if rt.ms.iter().any(|other| other.index != m.index && is_overdue(other, now)) {
-            percpu::request(ask::TIMERS);
+            ask_even_asleep(m, ask::TIMERS);
         }
     }
 }

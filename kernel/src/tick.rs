@@ -47,7 +47,7 @@ pub(crate) fn left_of_slice(m: &M) -> Nanos {
 /// Whether anybody waits that this CPU could run.
 pub(crate) fn waits(rt: &Runtime, m: &M) -> bool {
     let own = m.proc.is_some_and(|proc| !proc.queue().is_empty());
-    own || !m.wired_len.is_empty() || !rt.sources().global.is_empty()
+    own || !m.wired_len.is_empty() || (m.is_active() && !rt.sources().global.is_empty())
 }
 
 /// Somebody waits for this CPU: its slice shall end. The caller is pinned, or in a handler.
@@ -74,6 +74,10 @@ pub(crate) fn set(m: &M, now: Nanos) {
     }
     if m.slice_armed.load(Ordering::Relaxed) {
         next = next.min(now.0 + left_of_slice(m).0.max(retry().0));
+    }
+    if m.block.requests() & ask::VACATE != 0 {
+        // The same, and nothing else would come for it.
+        next = next.min(now.0 + retry().0);
     }
     if next == NEVER {
         timer::disarm();

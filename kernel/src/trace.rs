@@ -121,6 +121,11 @@ impl GoroutineInfo {
         core::ptr::from_ref(m::runtime().slot(self.g)).addr() as u64
     }
 
+    /// When it last began to wait.
+    pub(crate) fn last_wait(&self) -> Nanos {
+        m::runtime().slot(self.g).body().wait_since()
+    }
+
     /// The CPU that it runs on.
     pub(crate) fn cpu(&self) -> Option<&'static m::M> {
         m::runtime().ms.iter().find(|m| m.current() == Some(self.g))
@@ -195,13 +200,9 @@ pub fn for_each_frame(goroutine: &GoroutineInfo, visit: &mut dyn FnMut(Frame)) {
     }
 }
 
-/// Prints all living goroutines with their frames, the one that calls first.
-///
-/// For a look at a program that does not do what it should. It stops nobody: the head of `trace.rs` says what that
-/// means. Each line comes out in one piece.
-#[inline(never)]
-pub fn dump() {
-    let asker = Asker::new(Start::caller());
+/// Prints all living goroutines with their frames, the one that calls first. Its own begin at `start`.
+pub(crate) fn print_all(start: Start) {
+    let asker = Asker::new(start);
     let visit = &mut |info: &GoroutineInfo, own| {
         if asker.is(info) == own {
             asker.block(console::write_fmt, info);

@@ -43,8 +43,8 @@ static WORLDSEMA: AtomicU32 = AtomicU32::new(1);
 
 /// The interrupt is sent again to whoever has not stopped after this time, as Go does.
 const RESEND: Nanos = Nanos(100_000);
-/// How long the stopper waits for an NMI's answer.
-const PROBE: Nanos = Nanos(5_000_000);
+/// How long the stopper waits for an NMI's answer: an emulator may not run a CPU's thread for that long.
+const PROBE: Nanos = Nanos(200_000_000);
 
 /// After this time the late CPUs are reported, …
 static REPORT: AtomicU64 = AtomicU64::new(10_000_000);

@@ -135,9 +135,13 @@ impl Clock {
         to_ticks(self.hz, nanos)
     }
 
-    /// The TSC's value at a time, as the TSC-deadline timer takes it.
+    /// The TSC's first value at which it is that time, as the TSC-deadline timer takes it.
+    ///
+    /// The inverse of the clock itself and not of the exact rate: with that, a timer would fire a little before the clock
+    /// says so, and the longer the machine is up, the more.
     pub fn deadline(&self, time: Nanos) -> Ticks {
-        Ticks(self.start.0.saturating_add(self.to_ticks(time).0))
+        let ticks = (u128::from(time.0) << SHIFT).div_ceil(u128::from(self.nanos_per_tick.max(1)));
+        Ticks(u64::try_from(ticks).unwrap_or(u64::MAX).saturating_add(self.start.0))
     }
 
     fn now(&self) -> Nanos {
@@ -251,6 +255,19 @@ mod tests {
         assert_eq!(clock.to_ticks(Nanos(1)), Ticks(3));
         assert_eq!(clock.to_nanos(Ticks(2_500)), Nanos(999), "and times down");
         assert_eq!(clock.deadline(Nanos(0)), clock.start);
+    }
+
+    #[test]
+    fn a_deadline_is_the_first_tick_of_its_time() {
+        for hz in [100_000_000, 1_000_000_000, 2_399_997_123, 5_800_000_000] {
+            let clock = clock(hz);
+            for exponent in 0..60 {
+                let time = Nanos((1 << exponent) + exponent);
+                let ticks = clock.deadline(time).0 - clock.start.0;
+                assert!(clock.to_nanos(Ticks(ticks)) >= time, "{hz} Hz: early for {time:?}");
+                assert!(clock.to_nanos(Ticks(ticks - 1)) < time, "{hz} Hz: late for {time:?}");
+            }
+        }
     }
 
     #[test]

@@ -43,18 +43,19 @@ pub fn on_landing(function: Intrusion) {
 }
 
 /// Makes the interrupted code call the landing's function before it goes on. `false`, and nothing has changed, when no
-/// memory is left for its stack.
+/// memory is left for `room` bytes of its stack, in which all of this has to fit.
 ///
 /// # Safety
 /// 1. The frame is that of the handler that calls, which runs on another stack than the interrupted code.
 /// 2. The interrupted code was entered with interrupts on, holds no lock, and stands on a stack that is mapped on first
-///    touch with [`STACK_USED`] bytes and what the function needs below its stack pointer.
+///    touch, with `room` bytes below its stack pointer: [`STACK_USED`] and what the function needs.
 /// 3. A function is set.
-pub unsafe fn intrude(frame: &mut Frame) -> bool {
+pub unsafe fn intrude(frame: &mut Frame, room: u64) -> bool {
     let words = [frame.rflags, frame.rbp, frame.rip];
     let link = frame.rsp - 16;
-    // A fault in the handler would not be served: its own stack is another one.
-    if !stack::map_below(link - 8, frame.rsp) {
+    // A fault in the handler would not be served: its own stack is another one. One in the call would be the end of code
+    // that has not asked for it.
+    if !stack::map_below(frame.rsp - room, frame.rsp) {
         return false;
     }
     let place: *mut [u64; 3] = at(link - 8);

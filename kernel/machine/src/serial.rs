@@ -38,6 +38,8 @@ struct State {
     has_fifo: AtomicBool,
     /// Reads since the port was last seen ready.
     polls: AtomicU32,
+    /// Waits that ended without it being ready: bytes were lost.
+    given_up: AtomicU32,
 }
 
 impl State {
@@ -47,6 +49,7 @@ impl State {
             present: AtomicBool::new(false),
             has_fifo: AtomicBool::new(false),
             polls: AtomicU32::new(0),
+            given_up: AtomicU32::new(0),
         }
     }
 }
@@ -71,6 +74,7 @@ impl Port {
 struct Bounded {
     base: u16,
     polls: &'static AtomicU32,
+    given_up: &'static AtomicU32,
 }
 
 impl Bounded {
@@ -81,6 +85,8 @@ impl Bounded {
         } else if self.polls.load(Ordering::Relaxed) < READY_POLLS {
             self.polls.fetch_add(1, Ordering::Relaxed);
             return status;
+        } else {
+            self.given_up.fetch_add(1, Ordering::Relaxed);
         }
         // The transmitter may still shift out its last byte, which disturbs nothing.
         status | (LSR::THR_EMPTY | LSR::TRANSMITTER_EMPTY).bits()
@@ -104,7 +110,13 @@ impl Backend for Bounded {
 fn uart(state: &'static State) -> Uart16550<Bounded> {
     // SAFETY: 0x3f8 and 0x2f8 are the PC's serial ports or nothing at all. Two handles for one UART at a time
     // can mix bytes, which the module allows.
-    unsafe { Uart16550::new_with_backend(Bounded { base: state.base, polls: &state.polls }) }
+    unsafe {
+        Uart16550::new_with_backend(Bounded {
+            base: state.base,
+            polls: &state.polls,
+            given_up: &state.given_up,
+        })
+    }
 }
 
 /// Finds the port and sets it to 115,200 baud, 8 data bits, no parity, one stop bit.
@@ -128,21 +140,25 @@ pub fn is_present(port: Port) -> bool {
     port.state().present.load(Ordering::Acquire)
 }
 
-/// Sends the bytes as they are. Does nothing before [`init`] or when there is no UART.
+/// Sends the bytes as they are, and says whether the port has taken them all. Does nothing before [`init`] or when there is
+/// no UART.
 ///
 /// Takes no lock: see the head of this file.
-pub fn write_bytes(port: Port, bytes: &[u8]) {
+pub fn write_bytes(port: Port, bytes: &[u8]) -> bool {
     let state = port.state();
     // Acquire: pairs with the Release store in `init`; the UART is set up and `has_fifo` is known.
     if !state.present.load(Ordering::Acquire) {
-        return;
+        return false;
     }
+    // Relaxed, both: one who writes at the same time may make this one believe in a loss.
+    let before = state.given_up.load(Ordering::Relaxed);
     let mut uart = uart(state);
     // A fresh handle believes in a FIFO; a chip without one gets its bytes one at a time.
     let chunk = if state.has_fifo.load(Ordering::Relaxed) { FIFO_SIZE } else { 1 };
     for part in bytes.chunks(chunk) {
         uart.send_bytes_exact(part);
     }
+    state.given_up.load(Ordering::Relaxed) == before
 }
 
 /// Sends text for a terminal: each `\n` becomes `\r\n`.
@@ -153,7 +169,7 @@ pub fn write_text(port: Port, text: &str) {
                 write_bytes(port, line.as_bytes());
                 write_bytes(port, b"\r\n");
             }
-            None => write_bytes(port, piece.as_bytes()),
+            None => drop(write_bytes(port, piece.as_bytes())),
         }
     }
 }
@@ -164,14 +180,16 @@ mod tests {
     use core::sync::atomic::Ordering;
 
     static POLLS: AtomicU32 = AtomicU32::new(0);
+    static GIVEN_UP: AtomicU32 = AtomicU32::new(0);
 
     #[test]
     fn a_stuck_port_costs_one_wait_and_recovers() {
-        let bounded = Bounded { base: 0x3f8, polls: &POLLS };
+        let bounded = Bounded { base: 0x3f8, polls: &POLLS, given_up: &GIVEN_UP };
         let ready = (LSR::THR_EMPTY | LSR::TRANSMITTER_EMPTY).bits();
         let waits = (0..=READY_POLLS).take_while(|_| bounded.bound(0) & ready == 0).count();
         assert_eq!(waits, READY_POLLS as usize, "ends, but not early");
         assert_eq!(bounded.bound(0) & ready, ready, "no second wait");
+        assert_eq!(GIVEN_UP.load(Ordering::Relaxed), 2, "both losses are known");
         bounded.bound(LSR::THR_EMPTY.bits());
         assert_eq!(POLLS.load(Ordering::Relaxed), 0);
         assert_eq!(bounded.bound(0) & ready, 0, "waits again after it was ready");

@@ -37,6 +37,8 @@ pub const IST_STACK_SIZE: u64 = 16 * 1024;
 
 /// Next free address in the region of whole stacks.
 static NEXT_KERNEL: AtomicU64 = AtomicU64::new(KERNEL_STACKS);
+/// Bytes that are mapped there.
+static WHOLE: AtomicU64 = AtomicU64::new(0);
 
 /// One past the highest address of a slot.
 pub const fn top(slot: u32) -> u64 {
@@ -122,6 +124,11 @@ pub struct WholeStack {
     pub top: u64,
 }
 
+/// Bytes of all stacks that are mapped whole.
+pub fn whole_bytes() -> u64 {
+    WHOLE.load(Ordering::Relaxed)
+}
+
 /// Makes a stack of `size` bytes, mapped whole, with a guard page below. It is never freed.
 ///
 /// # Errors
@@ -130,8 +137,15 @@ pub fn allocate_whole(size: u64) -> Result<WholeStack, MapError> {
     // Relaxed: only the sum matters.
     let guard = NEXT_KERNEL.fetch_add(size + FRAME_SIZE, Ordering::Relaxed);
     let bottom = guard + FRAME_SIZE;
-    paging::map_fresh(bottom, size).map_err(|(error, _)| error)?;
+    map_whole(bottom, size)?;
     Ok(WholeStack { bottom, top: bottom + size })
+}
+
+fn map_whole(bottom: u64, size: u64) -> Result<(), MapError> {
+    paging::map_fresh(bottom, size).map_err(|(error, _)| error)?;
+    // Relaxed: a count.
+    WHOLE.fetch_add(size, Ordering::Relaxed);
+    Ok(())
 }
 
 /// The interrupt stacks of one CPU.
@@ -155,7 +169,7 @@ pub fn allocate_ists() -> Result<InterruptStacks, MapError> {
     let mut tops = [0; Ist::ALL.len()];
     for (top, slot) in tops.iter_mut().zip(1..) {
         *top = start + slot * STRIDE;
-        paging::map_fresh(*top - IST_STACK_SIZE, IST_STACK_SIZE).map_err(|(error, _)| error)?;
+        map_whole(*top - IST_STACK_SIZE, IST_STACK_SIZE)?;
     }
     Ok(InterruptStacks { tops, range: WholeStack { bottom: start, top: start + size } })
 }
@@ -210,15 +224,17 @@ pub(crate) enum Fault {
     NotAStack,
 }
 
-/// Makes sure that the words from `address` up to the stack pointer `rsp` of interrupted code are mapped, at most a page
-/// of them. `false`: that cannot be done.
+/// Makes sure that the words from `address` up to the stack pointer `rsp` of interrupted code are mapped. `false`: that
+/// cannot be done.
 ///
 /// For a handler that is about to write there: it stands on another stack, so a fault of its own would not be served. The
 /// interrupted code must not hold the frame pool's lock.
 pub fn map_below(address: u64, rsp: u64) -> bool {
-    let served =
-        |address| paging::translate(address).is_some() || handle_fault(address, rsp) == Fault::Mapped;
-    served(rsp - size_of::<u64>() as u64) && served(address)
+    let first = address & !(FRAME_SIZE - 1);
+    (first..rsp).step_by(size(FRAME_SIZE)).all(|page| {
+        let touched = page.max(address);
+        paging::translate(touched).is_some() || handle_fault(touched, rsp) == Fault::Mapped
+    })
 }
 
 /// Serves a fault at `address`, interrupted with stack pointer `rsp`. Runs on the page-fault IST.

@@ -28,20 +28,18 @@ fn a_p_that_is_not_idle_is_somebody() {
 
 #[test]
 fn whoever_may_wake_another_is_somebody() {
-    let pairs: [(fn(&Awake), fn(&Awake)); 3] = [
-        (Awake::begin_extra, Awake::end_extra),
-        (Awake::begin_sleep, Awake::end_sleep),
-        (Awake::begin_device_wait, Awake::end_device_wait),
-    ];
     let (awake, idle, _) = asleep();
-    for (begin, end) in pairs {
+    let check = |begin: fn(&Awake), end: fn(&Awake)| {
         begin(&awake);
         begin(&awake);
         end(&awake);
         assert!(!awake.nobody_is_left(&idle, || false));
         end(&awake);
         assert!(awake.nobody_is_left(&idle, || false));
-    }
+    };
+    check(Awake::begin_extra, Awake::end_extra);
+    check(Awake::begin_sleep, Awake::end_sleep);
+    check(Awake::begin_device_wait, Awake::end_device_wait);
 }
 
 #[test]

@@ -1,0 +1,155 @@
+//! Goroutines that are locked to a CPU take turns with each other and with those that are not.
+#![no_std]
+#![no_main]
+
+extern crate alloc;
+
+use alloc::sync::Arc;
+use core::fmt;
+use core::hint::spin_loop;
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use gzero::{
+    Nanos, go, gomaxprocs, gosched, lock_os_thread, num_cpu, num_goroutine, println, sleep, testing,
+    unlock_os_thread,
+};
+use tests::{Verdict, equal};
+
+tests::image! {
+    pass: [
+        two_that_yield_starve_nobody,
+        two_that_spin_starve_nobody,
+        two_without_a_p_take_turns,
+    ],
+    dies: [
+        ("throw", "schedule: interrupts are off", a_wait_with_interrupts_off),
+    ],
+}
+
+fn wait_until_alone() {
+    while num_goroutine() > 1 {
+        gosched();
+    }
+}
+
+fn set_procs(procs: usize) {
+    gomaxprocs(i32::try_from(procs).expect("a number of CPUs"));
+}
+
+/// With one P: two goroutines are locked to its CPU and go on until a third, which is not, says stop.
+fn beside_two_locked(turn: fn()) {
+    set_procs(1);
+    let stop = Arc::new(AtomicBool::new(false));
+    let locked = Arc::new(AtomicU32::new(0));
+    for _ in 0..2 {
+        let (stop, locked) = (Arc::clone(&stop), Arc::clone(&locked));
+        go(move || {
+            lock_os_thread();
+            locked.fetch_add(1, Ordering::Release);
+            while !stop.load(Ordering::Acquire) {
+                turn();
+            }
+        });
+    }
+    while locked.load(Ordering::Acquire) < 2 {
+        gosched();
+    }
+    go(move || {
+        sleep(Nanos::from_micros(50));
+        stop.store(true, Ordering::Release);
+    });
+    wait_until_alone();
+    set_procs(num_cpu());
+}
+
+fn two_that_yield_starve_nobody() {
+    beside_two_locked(gosched);
+}
+
+fn two_that_spin_starve_nobody() {
+    beside_two_locked(spin_loop);
+}
+
+/// Locks the goroutine that calls to the second CPU.
+fn lock_to_the_second() {
+    loop {
+        lock_os_thread();
+        if testing::cpu().0 == 1 {
+            return;
+        }
+        unlock_os_thread();
+        gosched();
+    }
+}
+
+/// What two goroutines share that are locked to one CPU.
+#[derive(Default)]
+struct Pair {
+    locked: AtomicU32,
+    turn: AtomicU32,
+    moved: AtomicU32,
+}
+
+/// Turns of the two together.
+const TURNS: u32 = 20;
+
+impl Pair {
+    /// Takes every second turn, and waits for the others in a loop without a call.
+    fn take_turns(&self, mine: u32) {
+        lock_to_the_second();
+        self.locked.fetch_add(1, Ordering::Release);
+        while self.locked.load(Ordering::Acquire) < 3 {
+            // The CPU is free for the other one.
+            sleep(Nanos::from_micros(200));
+        }
+        let home = testing::cpu();
+        loop {
+            let turn = self.turn.load(Ordering::Acquire);
+            if turn >= TURNS {
+                break;
+            } else if turn % 2 == mine {
+                self.turn.store(turn + 1, Ordering::Release);
+            }
+        }
+        self.moved.fetch_add(u32::from(testing::cpu() != home), Ordering::Relaxed);
+    }
+}
+
+/// Two goroutines are locked to a CPU that loses its P.
+fn two_without_a_p_take_turns() -> Verdict {
+    if num_cpu() == 1 {
+        return Ok(());
+    }
+    // The first CPU is kept busy by this goroutine, so the others come to the second one.
+    set_procs(1);
+    lock_os_thread();
+    set_procs(2);
+    let pair = Arc::new(Pair::default());
+    for mine in 0..2 {
+        let theirs = Arc::clone(&pair);
+        go(move || theirs.take_turns(mine));
+        while pair.locked.load(Ordering::Acquire) <= mine {
+            spin_loop();
+        }
+    }
+    set_procs(1);
+    pair.locked.fetch_add(1, Ordering::Release);
+    wait_until_alone();
+    unlock_os_thread();
+    set_procs(num_cpu());
+    equal("locked goroutines that have moved", &pair.moved.load(Ordering::Relaxed), &0)
+}
+
+/// Waits while it is printed.
+struct Waits;
+
+impl fmt::Display for Waits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        sleep(Nanos::from_millis(1));
+        f.write_str("waited")
+    }
+}
+
+fn a_wait_with_interrupts_off() {
+    println!("{Waits}");
+}
