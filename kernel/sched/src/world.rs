@@ -7,17 +7,21 @@
 //!       ┌─────┐ ──────────► ┌────┐ ──────────────────► ┌─────────┐
 //!       │ Out │             │ In │                     │ Stopped │
 //!       └─────┘ ◄────────── └────┘ ◄────────────────── └─────────┘
-//!        ▲   │    2 leave                  4 end
-//!  4 end │   │ 5 take
-//!        │   ▼
-//!       ┌───────┐
-//!       │ Taken │   the CPU sleeps, and may not come in until the end
-//!       └───────┘
+//!        ▲   │    2 leave    ▲            4 end
+//!  4 end │   │ 5 take        │ 4 end
+//!        │   ▼               │
+//!       ┌───────┐ 6 knock ┌─────────┐
+//!       │ Taken │ ──────► │ Knocked │   it has woken up, and waits for the end
+//!       └───────┘         └─────────┘
+//!        the CPU sleeps, and may not come in until the end
 //! ```
 //!
-//! 1, 2 and 3 are made by the gate's own CPU, 4 and 5 by the stopper. A CPU is Out while it sleeps for want of work; such
-//! a CPU is stopped without being woken. One that is In gets an interrupt, and makes arrow 3 at the first instant at
+//! 1, 2, 3 and 6 are made by the gate's own CPU, 4 and 5 by the stopper. A CPU is Out while it sleeps for want of work;
+//! such a CPU is stopped without being woken. One that is In gets an interrupt, and makes arrow 3 at the first instant at
 //! which it holds no lock of the runtime.
+//!
+//! Whoever has knocked is let in by the end of the stop itself: left Out until it has woken up, it could be taken by the next
+//! stop, and the one after, while the work that it was woken for waits.
 //!
 //! # Why exactly one side accounts for each CPU
 //!
@@ -61,6 +65,8 @@ const IN: u32 = 1;
 const STOPPED: u32 = 2;
 /// The CPU was Out when the stopper looked.
 const TAKEN: u32 = 3;
+/// The same, and it wants to come in.
+const KNOCKED: u32 = 4;
 
 /// No CPU.
 const NOBODY: u32 = u32::MAX;
@@ -128,16 +134,24 @@ impl World {
         }
     }
 
-    /// Arrow 1.
+    /// Arrow 1, or arrow 6 and the wait for what it leads to.
     ///
     /// # Panics
-    /// The CPU is in already.
+    /// The CPU has stopped, or calls again while it is held.
     pub fn enter(&self, cpu: usize) -> Entered {
-        // Acquire pairs with the Release of `end`: what was done to the world is visible.
-        match self.state(cpu).compare_exchange(OUT, IN, Ordering::AcqRel, Ordering::Acquire) {
-            Ok(_) => Entered::In,
-            Err(TAKEN) => Entered::Wait,
-            Err(found) => unreachable!("cpu {cpu} comes in and its gate is {found}"),
+        let change = |from, to| {
+            // Acquire pairs with the Release of `end`: what was done to the world is visible. Release: as in `take`.
+            self.state(cpu).compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire)
+        };
+        loop {
+            match change(OUT, IN) {
+                // The end of the stop has let it in.
+                Ok(_) | Err(IN) => return Entered::In,
+                Err(TAKEN) if change(TAKEN, KNOCKED).is_ok() => return Entered::Wait,
+                // It was let go in between.
+                Err(TAKEN) => {}
+                Err(found) => unreachable!("cpu {cpu} comes in and its gate is {found}"),
+            }
         }
     }
 
@@ -182,7 +196,7 @@ impl World {
     /// Whether the CPU has stopped, or may not come in. When that ends, what the stopper did is visible.
     pub fn is_held(&self, cpu: usize) -> bool {
         // Acquire pairs with the Release in `end`.
-        matches!(self.state(cpu).load(Ordering::Acquire), STOPPED | TAKEN)
+        matches!(self.state(cpu).load(Ordering::Acquire), STOPPED | TAKEN | KNOCKED)
     }
 
     /// Whether the CPU may run goroutines at this moment: it has come in and has not stopped. Conclusive for who
@@ -261,14 +275,18 @@ impl World {
         self.epoch.store(self.epoch.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         self.stopper.store(NOBODY, Ordering::Relaxed);
         for (cpu, gate) in self.gates.iter().enumerate() {
-            // Relaxed: nobody but the stopper leaves these states.
-            let next = match gate.state.load(Ordering::Relaxed) {
-                STOPPED => IN,
-                TAKEN => OUT,
-                _ => continue,
+            let change = |from, to| {
+                // Release pairs with the Acquire in `is_held` and `enter`.
+                gate.state.compare_exchange(from, to, Ordering::Release, Ordering::Relaxed)
             };
-            // Release pairs with the Acquire in `is_held` and `enter`.
-            gate.state.store(next, Ordering::Release);
+            // The CPU itself may change Taken to Knocked meanwhile, and nothing else.
+            match change(TAKEN, OUT) {
+                Ok(_) => {}
+                Err(held @ (STOPPED | KNOCKED)) => {
+                    change(held, IN).expect("only the end leaves these states");
+                }
+                Err(_) => continue,
+            }
             if gate.note.wake() == WakeAction::SendIpi {
                 wake(cpu);
             }

@@ -42,6 +42,24 @@ fn who_is_taken_cannot_come_in_before_the_end() {
 }
 
 #[test]
+fn stops_in_a_row_do_not_shut_out_who_has_knocked() {
+    let world = world(3, &[0]);
+    world.begin(0);
+    assert_eq!([world.take(1), world.take(2)], [Taken::Idle; 2]);
+    world.settle(2);
+    assert_eq!(world.enter(1), Entered::Wait);
+    assert!(world.is_held(1));
+    world.end(|_| {});
+    world.begin(0);
+    assert_eq!([world.take(1), world.take(2)], [Taken::MustInterrupt, Taken::Idle], "1 is in");
+    world.settle(1);
+    assert_eq!(world.enter(1), Entered::In);
+    assert!(world.must_stop(1));
+    world.stop(1);
+    assert!(world.is_stopped());
+}
+
+#[test]
 fn who_leaves_during_a_stop_stops_or_is_taken() {
     let world = world(3, &[0, 1, 2]);
     world.begin(0);
