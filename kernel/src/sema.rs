@@ -18,7 +18,7 @@ use core::sync::atomic::AtomicU32;
 use machine::clock::{self, Nanos};
 use machine::percpu::Pinned;
 use sched::SudogIndex;
-use sched::sema::{self, Added, Handoff, Order, Semaphore, Wait, Woken};
+use sched::sema::{self, Handoff, Order, Semaphore, Wait, Woken};
 
 use crate::go::goyield;
 use crate::m;
@@ -66,19 +66,15 @@ pub fn semrelease(word: &AtomicU32) {
 
 /// [`semrelease`] that may give the unit to the waiter at once. Go's `semrelease1`.
 ///
-/// With [`Handoff::Yes`] nobody can take the unit before the waiter, and the caller lets it run next on this CPU, in
-/// its own time slice. The caller does not yield when it may not: when it holds a lock of the runtime, or is no
+/// With [`Handoff::Yes`] nobody can take the unit before a goroutine that waits already, and the caller lets that run next on
+/// this CPU, in its own time slice. The caller does not yield when it may not: when it holds a lock of the runtime, or is no
 /// goroutine.
 ///
 /// # Panics
 /// As [`semrelease`].
 pub fn semrelease1(word: &AtomicU32, handoff: Handoff) {
-    let semaphore = semaphore(m::runtime(), word);
-    match semaphore.add() {
-        Added::Done => return,
-        Added::LookForWaiter => {}
-    }
-    let Some(wake) = semaphore.dequeue(handoff, clock::now().0) else { return };
+    let wake = semaphore(m::runtime(), word).release(handoff, || clock::now().0);
+    let Some(wake) = wake else { return };
     goready(wake.g);
     if wake.handed_off && is_free(&Pinned::new()) {
         goyield();

@@ -8,8 +8,8 @@
 //!
 //! | acquire | release |
 //! |---|---|
-//! | [`try_acquire`]: the easy case | [`Semaphore::add`]: the unit, and the easy case |
-//! | [`Semaphore::enqueue`], in the middle of parking | [`Semaphore::dequeue`]: the harder case |
+//! | [`try_acquire`]: the easy case | [`Semaphore::release`]: all of it |
+//! | [`Semaphore::enqueue`], in the middle of parking | |
 //! | [`Semaphore::finish`], after the wake-up | ready [`Wake::g`], and yield to it if it has the unit |
 //!
 //! # Why no wake-up is lost
@@ -47,10 +47,14 @@
 //! # Hand-off
 //!
 //! Without it, a goroutine that comes by between the release and the waiter's turn may be faster; the waiter
-//! then goes to the end of the queue, and it may do so for ever. With it the releaser takes the unit back before
-//! it readies the waiter, in the waiter's name: ticket 1. The word does not show the unit at any time after, so
-//! nobody can take it; the waiter sees the ticket ([`Semaphore::finish`]) and has it. A releaser that is too
-//! late for that (somebody came by between its steps 1 and 3) wakes the waiter as without hand-off.
+//! then goes to the end of the queue, and it may do so for ever. With it the unit goes to the waiter by ticket 1, and
+//! the word never shows it, so nobody can take it: a releaser that sees somebody counted in `nwait` takes the lock
+//! before it adds anything. It takes out a waiter for this word and gives it the ticket; if there is none, it adds the
+//! unit with the lock held, where the acquirer's section, before it or after it, meets it as above. (Go's releaser
+//! adds the unit first, and tries to take it back.)
+//!
+//! One that has seen nobody counted releases as without hand-off. Who waits then has begun to after that look, and the
+//! unit is still taken back for it if nobody was faster.
 //!
 //! The ticket is the one that was the priority in the tree. The sudog leaves the tree with ticket 0, and
 //! belongs to the releaser until the goroutine is readied: the ready's `Release` and the run's `Acquire` hand
@@ -99,7 +103,7 @@ pub enum Woken {
 /// What a release still has to do when its unit is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "a waiter may have to be woken"]
-pub enum Added {
+enum Added {
     /// Nothing: nobody waits.
     Done,
     /// Look for a waiter: [`Semaphore::dequeue`].
@@ -216,41 +220,75 @@ impl<L: RootLock> Semaphore<'_, L> {
         }
     }
 
-    /// The releaser's steps 1 and 2.
+    /// Adds a unit, or gives it to a waiter. Returns who is to be woken; `now` is asked for the time then.
     ///
     /// # Panics
     ///
-    /// The word holds 2^32 - 1 units.
-    pub fn add(&self) -> Added {
+    /// The word holds 2^32 - 1 units. The queue is corrupt: the waiter has no goroutine.
+    pub fn release(&self, handoff: Handoff, now: impl FnOnce() -> u64) -> Option<Wake> {
+        // Relaxed: without a waiter in sight the release decides by its own look.
+        if handoff == Handoff::Yes && self.root.nwait.load(Ordering::Relaxed) != 0 {
+            return self.hand_off(now);
+        }
+        match self.add() {
+            Added::Done => None,
+            Added::LookForWaiter => self.dequeue(handoff, now),
+        }
+    }
+
+    /// The releaser's steps 1 and 2.
+    fn add(&self) -> Added {
         // SeqCst: step 1; pairs with the load in `try_acquire`, which sees what came before the release.
-        let units = self.word.fetch_add(1, Ordering::SeqCst);
-        assert!(units != u32::MAX, "semaphore at {:#x}: more than 2^32 - 1 units", self.address);
+        self.check_units(self.word.fetch_add(1, Ordering::SeqCst));
         between_seq_cst();
         // SeqCst: step 2; pairs with the addition in `enqueue`.
         if self.root.nwait.load(Ordering::SeqCst) == 0 { Added::Done } else { Added::LookForWaiter }
     }
 
-    /// The releaser's step 3 and the hand-off. `now` is the time.
-    ///
-    /// # Panics
-    ///
-    /// The queue is corrupt: the waiter has no goroutine.
-    pub fn dequeue(&self, handoff: Handoff, now: u64) -> Option<Wake> {
-        let s = self.root.locked.with(|SemaRoot(waiters)| {
-            // Relaxed: it is changed under the lock only. At 0 others have taken the unit, and nobody waits.
-            if self.root.nwait.load(Ordering::Relaxed) == 0 {
-                return None;
+    /// The releaser's step 3.
+    fn dequeue(&self, handoff: Handoff, now: impl FnOnce() -> u64) -> Option<Wake> {
+        let s = self.root.locked.with(|SemaRoot(waiters)| self.take_waiter(waiters))?;
+        let has = if handoff == Handoff::Yes && try_acquire(self.word) { Handoff::Yes } else { Handoff::No };
+        Some(self.wake(s, has, now))
+    }
+
+    /// Gives the unit to a waiter without adding it to the word, or adds it if nobody waits.
+    fn hand_off(&self, now: impl FnOnce() -> u64) -> Option<Wake> {
+        let taken = self.root.locked.with(|SemaRoot(waiters)| {
+            // SeqCst: as in `add`.
+            self.take_waiter(waiters).ok_or_else(|| self.word.fetch_add(1, Ordering::SeqCst))
+        });
+        match taken {
+            Ok(s) => Some(self.wake(s, Handoff::Yes, now)),
+            Err(units) => {
+                self.check_units(units);
+                None
             }
-            let s = waiters.remove(self.sudogs, self.address)?;
-            self.uncount();
-            Some(s)
-        })?;
+        }
+    }
+
+    /// Takes out a waiter for this word, with the lock held.
+    fn take_waiter(&self, waiters: &mut Treap) -> Option<SudogIndex> {
+        // Relaxed: it is changed under the lock only. At 0 others have taken the unit, and nobody waits.
+        if self.root.nwait.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        let s = waiters.remove(self.sudogs, self.address)?;
+        self.uncount();
+        Some(s)
+    }
+
+    /// Tells a waiter that was taken out whether it has the unit.
+    fn wake(&self, s: SudogIndex, has: Handoff, now: impl FnOnce() -> u64) -> Wake {
+        let handed_off = has == Handoff::Yes;
         let sudog = self.sudogs.get(s);
-        let handed_off = handoff == Handoff::Yes && try_acquire(self.word);
         sudog.set_ticket(u32::from(handed_off));
-        sudog.set_release_time(now);
-        let g = sudog.g().expect("a queued sudog has a goroutine");
-        Some(Wake { g, handed_off })
+        sudog.set_release_time(now());
+        Wake { g: sudog.g().expect("a queued sudog has a goroutine"), handed_off }
+    }
+
+    fn check_units(&self, before: u32) {
+        assert!(before != u32::MAX, "semaphore at {:#x}: more than 2^32 - 1 units", self.address);
     }
 
     /// Waiters in the semaphore's root, at about this moment; those of other words may be among them.

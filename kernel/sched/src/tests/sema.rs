@@ -56,10 +56,7 @@ fn g(n: u32) -> GoRef {
 
 /// All of a release.
 fn release(semaphore: &Semaphore<'_, Locked>, handoff: Handoff) -> Option<Wake> {
-    match semaphore.add() {
-        Added::Done => None,
-        Added::LookForWaiter => semaphore.dequeue(handoff, 100),
-    }
+    semaphore.release(handoff, || 100)
 }
 
 fn units(word: &AtomicU32) -> u32 {
@@ -116,7 +113,7 @@ fn a_hand_off_that_comes_too_late_is_a_plain_wake() {
     assert_eq!(semaphore.enqueue(s(3), Order::Fifo, 1), Wait::Queued);
     assert_eq!(semaphore.add(), Added::LookForWaiter);
     assert!(try_acquire(&word), "somebody comes by between the two steps");
-    assert_eq!(semaphore.dequeue(Handoff::Yes, 9), Some(Wake { g: g(3), handed_off: false }));
+    assert_eq!(semaphore.dequeue(Handoff::Yes, || 9), Some(Wake { g: g(3), handed_off: false }));
     assert_eq!(semaphore.finish(s(3)), Woken::Again);
 }
 
@@ -127,8 +124,11 @@ fn a_waiter_for_another_word_is_left_alone() {
     let (one, other) = (kernel.semaphore(&words[0]), kernel.semaphore(&words[STRIDE]));
     assert_eq!(one.enqueue(s(0), Order::Fifo, 1), Wait::Queued);
     assert_eq!(other.nwait(), 1, "they share a root");
+    assert_eq!(release(&other, Handoff::Yes), None);
+    assert_eq!((units(&words[STRIDE]), other.nwait()), (1, 1));
+    assert!(try_acquire(&words[STRIDE]));
     assert_eq!(other.add(), Added::LookForWaiter);
-    assert_eq!(other.dequeue(Handoff::Yes, 9), None);
+    assert_eq!(other.dequeue(Handoff::Yes, || 9), None);
     assert_eq!((units(&words[STRIDE]), other.nwait()), (1, 1));
     assert_eq!(release(&one, Handoff::No), Some(Wake { g: g(0), handed_off: false }));
     assert_eq!(other.nwait(), 0);

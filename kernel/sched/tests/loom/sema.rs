@@ -7,9 +7,7 @@ use loom::sync::atomic::{AtomicU32, Ordering};
 use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
 
-use sched::sema::{
-    Added, Handoff, Order, RootLock, SemaRoot, SemaTable, Semaphore, Wait, Woken, try_acquire,
-};
+use sched::sema::{Handoff, Order, RootLock, SemaRoot, SemaTable, Semaphore, Wait, Woken, try_acquire};
 use sched::sudog::Sudogs;
 use sched::{GoRef, SudogIndex};
 
@@ -87,11 +85,7 @@ impl Machine {
 
     /// All of a release; says whether it handed its unit off.
     fn release(&self, word: usize, handoff: Handoff) -> bool {
-        let semaphore = self.semaphore(word);
-        if semaphore.add() == Added::Done {
-            return false;
-        }
-        let Some(wake) = semaphore.dequeue(handoff, 1) else { return false };
+        let Some(wake) = self.semaphore(word).release(handoff, || 1) else { return false };
         let bed = &self.beds[wake.g.index.get() as usize];
         *bed.readied.lock().expect("nobody panics") = true;
         bed.condition.notify_one();
@@ -186,15 +180,26 @@ fn nobody_comes_between_a_hand_off_and_its_waiter() {
         let waiter = spawn(&machine, |machine| machine.sleep(0, 0));
         let passer_by = spawn(&machine, |machine| try_acquire(&machine.words[0]));
         let handed_off = machine.release(0, Handoff::Yes);
-        let taken_back = handed_off && try_acquire(&machine.words[0]);
+        let taken_back = try_acquire(&machine.words[0]);
         let woken = waiter.join().expect("it ends");
         let passed = passer_by.join().expect("it ends");
-        assert!(!taken_back, "the releaser got back what it had handed off");
-        if handed_off {
-            assert_eq!((passed, woken), (false, Woken::Acquired));
-        }
-        assert!(passed != (woken == Woken::Acquired), "one of them has the unit");
+        assert_eq!((handed_off, taken_back, passed), (true, false, false), "the unit is the waiter's alone");
+        assert_eq!(woken, Woken::Acquired);
         machine.assert_at_rest(0, 0);
+    });
+}
+
+/// Somebody waits for another word, so the hand-off goes by the lock, and finds a waiter of its own or none.
+#[test]
+fn a_hand_off_meets_its_acquire_beside_another_waiter() {
+    model(4, || {
+        let machine = Machine::new(0);
+        assert_eq!(machine.semaphore(1).enqueue(s(1), Order::Fifo, 1), Wait::Queued);
+        let acquirer = spawn(&machine, |machine| machine.acquire(0, 0));
+        machine.release(0, Handoff::Yes);
+        acquirer.join().expect("it ends");
+        assert_eq!(machine.words[0].load(Ordering::Relaxed), 0);
+        assert_eq!(machine.semaphore(0).nwait(), 1, "the other one");
     });
 }
 
