@@ -76,7 +76,8 @@ pub struct Case {
     pub name: String,
     /// How it has to end.
     pub expectation: Expectation,
-    /// Texts that its serial output has to contain, one behind the other; a tab between two of them.
+    /// Texts that its serial output has to contain, one behind the other; a tab between two of them. One that begins with
+    /// `!` must not come behind those before it.
     pub message: String,
 }
 

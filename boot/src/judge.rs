@@ -29,7 +29,7 @@ pub struct Batch {
 /// Judges a case that was to pass and reported its end.
 pub fn reported(case: &Case, done: &Done) -> Verdict {
     let failure = match &done.failure {
-        None => lacking(case, &done.output).map(|text| format!("passed, but its output lacks `{text}`")),
+        None => amiss(case, &done.output).map(|amiss| format!("passed, but its output {amiss}")),
         Some(reason) if reason.is_empty() => Some("failed".to_owned()),
         Some(reason) => Some(reason.clone()),
     };
@@ -95,24 +95,30 @@ pub fn alone(case: &Case, heard: &Transcript, outcome: &Outcome, patience: Durat
     };
     let as_declared = ended_so(case.expectation, reached, &outcome.end, patience);
     let failure = if as_declared {
-        lacking(case, &output)
-            .map(|text| format!("ended as declared ({}), but its output lacks `{text}`", case.expectation))
+        amiss(case, &output)
+            .map(|amiss| format!("ended as declared ({}), but its output {amiss}", case.expectation))
     } else {
         Some(format!("expected {}, but {came}", case.expectation))
     };
     Verdict { name: case.name.clone(), failure, output }
 }
 
-/// The first text that a case has to print and that its output lacks, behind those before it.
-fn lacking<'c>(case: &'c Case, output: &str) -> Option<&'c str> {
+/// What is wrong with the output of a case: the first of its texts that is missing behind those before it, or that is
+/// there and must not be.
+fn amiss(case: &Case, output: &str) -> Option<String> {
     let mut rest = output;
-    case.texts().find(|text| match rest.split_once(text) {
-        Some((_, after)) => {
+    for text in case.texts() {
+        if let Some(unwanted) = text.strip_prefix('!') {
+            if rest.contains(unwanted) {
+                return Some(format!("goes on with `{unwanted}`"));
+            }
+        } else if let Some((_, after)) = rest.split_once(text) {
             rest = after;
-            false
+        } else {
+            return Some(format!("lacks `{text}`"));
         }
-        None => true,
-    })
+    }
+    None
 }
 
 /// How far a case came.
@@ -165,10 +171,13 @@ mod tests {
             expectation: Expectation::Panic,
             message: message.to_owned(),
         };
-        assert_eq!(lacking(&case(""), ""), None);
-        assert_eq!(lacking(&case("one\ttwo"), "zero\none\ntwo\n"), None);
-        assert_eq!(lacking(&case("one\ttwo"), "two\none\n"), Some("two"));
-        assert_eq!(lacking(&case("one\tone"), "one\n"), Some("one"));
-        assert_eq!(lacking(&case("three\tone"), "one\n"), Some("three"));
+        let amiss = |message: &str, output: &str| amiss(&case(message), output).unwrap_or_default();
+        assert_eq!(amiss("", ""), "");
+        assert_eq!(amiss("one\ttwo", "zero\none\ntwo\n"), "");
+        assert_eq!(amiss("one\ttwo", "two\none\n"), "lacks `two`");
+        assert_eq!(amiss("one\tone", "one\n"), "lacks `one`");
+        assert_eq!(amiss("three\tone", "one\n"), "lacks `three`");
+        assert_eq!(amiss("one\t!zero", "zero\none\ntwo\n"), "");
+        assert_eq!(amiss("one\t!two", "zero\none\ntwo\n"), "goes on with `two`");
     }
 }

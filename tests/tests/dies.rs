@@ -6,8 +6,9 @@ extern crate alloc;
 
 use core::hint::black_box;
 use core::ptr;
+use core::sync::atomic::{AtomicUsize, Ordering};
 
-use gzero::{WaitReason, current, go_named, gopark, goready, park, testing};
+use gzero::{WaitReason, current, go, go_named, gopark, goready, gosched, num_cpu, park, println, testing};
 
 tests::image! {
     pass: [],
@@ -16,6 +17,7 @@ tests::image! {
         ("panic", "dies.rs:", a_panic_says_where),
         ("panic", "[victim]", a_panic_says_who),
         ("panic", "on cpu ", a_panic_says_on_which_cpu),
+        ("panic", "chatter\tpanic: silence\t!chatter", nobody_prints_beside_a_report),
         ("fatal", "stack overflow: goroutine", recursion_without_end),
         ("fatal", "[deep]", an_overflow_says_who),
         ("fatal", "all goroutines are asleep - deadlock!", everybody_waits),
@@ -48,6 +50,23 @@ fn a_panic_says_where() {
 fn a_panic_says_who() {
     go_named("victim", || panic!("in a goroutine with a name"));
     park();
+}
+
+/// The other CPUs print all the time, until the report begins.
+fn nobody_prints_beside_a_report() {
+    static LINES: AtomicUsize = AtomicUsize::new(0);
+    for _ in 1..num_cpu().max(2) {
+        go(|| {
+            loop {
+                println!("chatter");
+                LINES.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+    }
+    while LINES.load(Ordering::Relaxed) < 50 {
+        gosched();
+    }
+    panic!("silence");
 }
 
 fn a_panic_says_on_which_cpu() {

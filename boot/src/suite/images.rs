@@ -15,6 +15,8 @@ pub enum Image {
     Release,
     /// An example of the kernel.
     Example(String),
+    /// The same, optimised.
+    ReleaseExample(String),
     /// A test image.
     Test(String),
 }
@@ -26,6 +28,7 @@ impl fmt::Display for Image {
             Self::Main => f.write_str("cargo run"),
             Self::Release => f.write_str("cargo run --release"),
             Self::Example(name) => write!(f, "cargo run --example {name}"),
+            Self::ReleaseExample(name) => write!(f, "cargo run --release --example {name}"),
             Self::Test(name) => write!(f, "cargo test --test {name}"),
         }
     }
@@ -35,7 +38,7 @@ impl fmt::Display for Image {
 pub const BUILDS: [&[&str]; 4] = [
     &["build", "--package", "boot", "--bin", "boot", "--target", "host-tuple"],
     &["build", "--package", "gzero", "--bins", "--examples"],
-    &["build", "--package", "gzero", "--bins", "--release"],
+    &["build", "--package", "gzero", "--bins", "--examples", "--release"],
     &["test", "--package", "tests", "--no-run"],
 ];
 
@@ -76,6 +79,7 @@ impl Images {
             }
             ("bin", "gzero") if optimised => Image::Release,
             ("bin", "gzero") => Image::Main,
+            ("example", name) if optimised => Image::ReleaseExample(name.to_owned()),
             ("example", name) => Image::Example(name.to_owned()),
             ("test", name) => Image::Test(name.to_owned()),
             _ => return None,
@@ -103,6 +107,7 @@ mod tests {
             line("bin", "boot", true),
             line("bin", "gzero", true),
             line("example", "hello", true),
+            line("example", "bye", false),
             line("test", "park", true),
         ];
         let mut images = Images::default();
@@ -112,6 +117,7 @@ mod tests {
             (Image::Main, Some("/t/gzero")),
             (Image::Release, None),
             (Image::Example("hello".to_owned()), Some("/t/hello")),
+            (Image::ReleaseExample("bye".to_owned()), Some("/t/bye")),
             (Image::Test("park".to_owned()), Some("/t/park")),
         ] {
             assert_eq!(images.path(&image), path.map(PathBuf::from).as_ref(), "{image}");

@@ -89,9 +89,11 @@ pub fn steps(host: &Host) -> Vec<Step> {
     plan.add("build", Action::Build);
     plan.main_program(host);
     plan.examples(host);
+    plan.stop_the_world();
     plan.heap_dump();
     plan.soak();
     plan.test_images(host);
+    plan.boot_arguments();
     plan.cpus_left_out();
     plan.add("negative-controls", Action::Controls(CONTROLS.to_owned()));
     plan.idle(host);
@@ -140,6 +142,35 @@ impl Plan {
             let step = format!("example-{name}");
             self.add(&step, Action::One(Run::boot(Image::Example(name), "", Wanted::default())));
         }
+    }
+
+    /// The example's own program of stops, where CPUs have cores of the host, and where they are many.
+    fn stop_the_world(&mut self) {
+        for (smp, stops, args) in [(2, 10_000, "stops=10000"), (64, 24, "stops=24")] {
+            let lines = vec![
+                format!("{stops} stops of {smp} CPUs"),
+                "spinning   median stop / median bare broadcast = ".to_owned(),
+                format!("1000 stops beside {} halted CPUs: 0 were asked, 0 woke up", smp - 1),
+            ];
+            let wanted = Wanted { lines, ..Wanted::default() };
+            let image = Image::ReleaseExample("stoptheworld".to_owned());
+            let run = Run::boot(image, &format!("--smp {smp}"), wanted).with_args(args);
+            self.add(&format!("stoptheworld-smp{smp}"), Action::One(run));
+        }
+    }
+
+    /// Boot arguments that change what happens while goroutines run.
+    fn boot_arguments(&mut self) {
+        let lines = vec!["SCHED ".to_owned(), "gomaxprocs=2 idleprocs=".to_owned()];
+        let wanted = Wanted { lines, last: Some("gzero: ok"), ..Wanted::default() };
+        let run = Run::boot(Image::Main, "--smp 2", wanted).with_args("schedtrace=10");
+        self.add("schedtrace", Action::One(run));
+        let lines =
+            vec!["test an_endless_loop_gives_way ... FAILED".to_owned(), "timed out after".to_owned()];
+        let wanted = Wanted { code: code::TEST_FAILED, lines, ..Wanted::default() };
+        let line = "--smp 1 --timeout 15 --exact an_endless_loop_gives_way";
+        let run = Run::boot(Image::Test("preemption".to_owned()), line, wanted).with_args("preempt=off");
+        self.add("preempt-off", Action::One(run));
     }
 
     /// A heap dump goes through the second serial port to a file, which is then read and judged.
