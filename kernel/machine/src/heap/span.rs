@@ -19,6 +19,31 @@
 //! take the span back (3). Who gives a block back clears its bit, fences, and looks at the state; if it is Full, it
 //! tries to move the span to the list (2). Fences have one order: one of the two sees what the other did, and the
 //! compare-exchange gives the span to one of them.
+//!
+//! # Who comes late moves nothing
+//!
+//! A description is used again: a listed span without blocks gives its pages and its number to the arena, and the
+//! number may serve another class at once. Each use is a [`Life`], with a number of its own in the state's word. Whoever
+//! stands between its two steps may stand there for any time: interrupts come, and an emulator's CPU is descheduled.
+//!
+//! 1. A life of blocks ends in one way only: from Listed, out of a list, by the holder of the list's lock, who has seen
+//!    every bit clear. None is set meanwhile, because only an owner sets bits.
+//! 2. So a life lasts while one of its blocks is handed out. Who gives a block back reads all that it needs (where the
+//!    blocks are, the number of the life) before it clears the bit; the clearing is a Release, the look of 1 an Acquire,
+//!    and the next life begins after that look: nothing of it can have been read.
+//! 3. From the clearing on the life may be over. The giver writes to the state's word alone, and only from Full in the
+//!    life that it knows. Of a later life the number is another, for good: 61 bits do not come round. It loses nothing by
+//!    that: what ends is not Full.
+//! 4. If the exchange succeeds, the span is Full and in the giver's own life: in no list, and nobody's. Nobody else moves
+//!    it before the giver has put it into the list of its class, which is the class of the giver's block. The span may
+//!    have been listed, owned and full once more between look and exchange: then a span without free blocks is listed,
+//!    and who takes it from there gives it up again.
+//! 5. The owner of a span keeps its life going by 1. From its store of Full on it is as late as any giver: it knows the
+//!    life from before, looks at bits that may be another life's, and takes the span only from Full in its own life. A
+//!    wrong look costs nothing: if another life began, the span was listed meanwhile and is not the owner's any more.
+//! 6. Nothing here needs interrupts to be off, or a pin, but for one thing: an owner is one CPU (`mod.rs` pins it).
+//!
+//! A large block's life ends by its giver alone, and nobody else moves its state.
 
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
@@ -46,6 +71,24 @@ pub(super) enum State {
     Released = 5,
 }
 
+/// Bits of the state in its word.
+const STATE: u64 = 7;
+
+/// One use of a description, as the upper bits of the state's word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Life(u64);
+
+impl Life {
+    const fn next(self) -> Self {
+        Self(self.0.wrapping_add(STATE + 1))
+    }
+
+    /// The word for a state in this life.
+    const fn in_state(self, state: State) -> u64 {
+        self.0 | state as u64
+    }
+}
+
 /// The description of one span.
 #[derive(Debug, Default)]
 #[repr(align(64))]
@@ -54,9 +97,10 @@ pub(super) struct Span {
     start: AtomicU64,
     /// Bytes in a block; for a large one what was asked for, rounded up to pages.
     size: AtomicU64,
+    /// A [`Life`] and a [`State`].
+    state: AtomicU64,
     pages: AtomicU32,
     class: AtomicU32,
-    state: AtomicU32,
     /// The next span of its list, by number. Belongs to who holds the list's lock.
     pub(super) next: AtomicU32,
     /// Word of the bitmap where the owner looks first.
@@ -79,16 +123,19 @@ pub(super) enum Returned {
     NotAllocated,
 }
 
+/// Bits of a word of the bitmap for blocks that do not exist: they are set, so that none is ever free.
+fn missing(blocks: usize, word: usize) -> u64 {
+    let blocks = blocks.saturating_sub(word * BITS);
+    if blocks >= BITS { 0 } else { u64::MAX << blocks }
+}
+
 impl Span {
     /// Prepares a span that nobody knows yet, in state [`State::Owned`].
     pub(super) fn prepare(&self, start: u64, class: Class) {
         self.set(start, class.size() as u64, class.pages(), State::Owned);
         self.class.store(u32::try_from(class.number()).unwrap_or(NO_CLASS), Ordering::Relaxed);
         for (word, bits) in self.bits.iter().enumerate() {
-            // Blocks that do not exist are never free.
-            let blocks = class.blocks().saturating_sub(word * BITS);
-            let missing = if blocks >= BITS { 0 } else { u64::MAX << blocks };
-            bits.store(missing, Ordering::Relaxed);
+            bits.store(missing(class.blocks(), word), Ordering::Relaxed);
         }
     }
 
@@ -98,22 +145,30 @@ impl Span {
         self.class.store(NO_CLASS, Ordering::Relaxed);
     }
 
+    /// Begins a life.
     // Relaxed, here and above: the span is nobody else's; the page map, or a list's lock, publishes it.
     fn set(&self, start: u64, size: u64, pages: usize, state: State) {
         self.start.store(start, Ordering::Relaxed);
         self.size.store(size, Ordering::Relaxed);
         self.pages.store(u32::try_from(pages).unwrap_or(u32::MAX), Ordering::Relaxed);
         self.hint.store(0, Ordering::Relaxed);
-        self.set_state(state);
+        self.state.store(self.life().next().in_state(state), Ordering::Relaxed);
     }
 
     /// Changes the state, where only one CPU can.
     pub(super) fn set_state(&self, state: State) {
-        self.state.store(state as u32, Ordering::Relaxed);
+        // Relaxed: the lock under which it happens orders it.
+        self.state.store(self.life().in_state(state), Ordering::Relaxed);
     }
 
     pub(super) fn is(&self, state: State) -> bool {
-        self.state.load(Ordering::Relaxed) == state as u32
+        self.state.load(Ordering::Relaxed) & STATE == state as u64
+    }
+
+    /// The life of now.
+    fn life(&self) -> Life {
+        // Relaxed: who asks keeps the life going, or begins it.
+        Life(self.state.load(Ordering::Relaxed) & !STATE)
     }
 
     pub(super) fn start(&self) -> u64 {
@@ -156,32 +211,61 @@ impl Span {
     /// Arrow 1, for the owner, who has found no block. `true`: it goes on owning the span (arrow 3), which has blocks
     /// again.
     pub(super) fn give_up(&self) -> bool {
-        // Release pairs with the Acquire of the exchange in `give_back`.
-        self.state.store(State::Full as u32, Ordering::Release);
-        // Pairs with the fence in `give_back`.
+        let life = self.leave();
+        self.take_back(life)
+    }
+
+    /// The owner's first step.
+    fn leave(&self) -> Life {
+        let life = self.life();
+        // Release pairs with the Acquire of the exchanges from Full.
+        self.state.store(life.in_state(State::Full), Ordering::Release);
+        // Pairs with the fence in `clear`.
         fence(Ordering::SeqCst);
+        life
+    }
+
+    /// The owner's second step. `true`: the span is its own again.
+    fn take_back(&self, life: Life) -> bool {
+        // Relaxed: the fence orders it after the store of Full.
         let full = self.bits.iter().all(|bits| bits.load(Ordering::Relaxed) == u64::MAX);
-        !full && self.exchange(State::Full, State::Owned)
+        !full && self.exchange_full(life, State::Owned)
     }
 
     /// Gives the block at `address` back; arrow 2 if that falls to the caller.
     pub(super) fn give_back(&self, address: u64) -> Returned {
-        let Some((word, bit)) = self.place(address) else { return Returned::NotAllocated };
-        // Release pairs with the Acquire in `take`.
-        if self.bits[word].fetch_and(!bit, Ordering::Release) & bit == 0 {
-            return Returned::NotAllocated;
+        match self.clear(address) {
+            None => Returned::NotAllocated,
+            Some(life) if self.list(life) => Returned::MustList,
+            Some(_) => Returned::Done,
         }
-        // Pairs with the fence in `give_up`.
-        fence(Ordering::SeqCst);
-        if self.is(State::Full) && self.exchange(State::Full, State::Listed) {
-            return Returned::MustList;
-        }
-        Returned::Done
     }
 
-    fn exchange(&self, from: State, to: State) -> bool {
+    /// The giver's first step; `None` if the block was not handed out.
+    fn clear(&self, address: u64) -> Option<Life> {
+        let (word, bit) = self.place(address)?;
+        // Before the bit is cleared: the block keeps this life going no longer.
+        let life = self.life();
+        // Release pairs with the Acquire in `take` and in `is_empty`.
+        if self.bits[word].fetch_and(!bit, Ordering::Release) & bit == 0 {
+            return None;
+        }
+        // Pairs with the fence in `leave`.
+        fence(Ordering::SeqCst);
+        Some(life)
+    }
+
+    /// The giver's second step. `true`: the span is now Listed.
+    fn list(&self, life: Life) -> bool {
+        // Relaxed: the fence orders it after the clearing. The look spares most givers the exchange.
+        self.state.load(Ordering::Relaxed) == life.in_state(State::Full)
+            && self.exchange_full(life, State::Listed)
+    }
+
+    fn exchange_full(&self, life: Life, to: State) -> bool {
+        let (from, to) = (life.in_state(State::Full), life.in_state(to));
         // AcqRel: who gets the span sees what its owner before did.
-        self.state.compare_exchange(from as u32, to as u32, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        self.state.compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 
     /// Word and bit of a block that begins at this address.
@@ -197,9 +281,14 @@ impl Span {
         Some((index / BITS, 1 << (index % BITS)))
     }
 
-    /// Whether no block is handed out.
+    /// Whether no block is handed out, and nobody uses one any more.
     pub(super) fn is_empty(&self) -> bool {
-        self.live().next().is_none()
+        let blocks = self.class().map_or(0, Class::blocks);
+        self.bits.iter().enumerate().all(|(word, bits)| {
+            // Acquire pairs with the Release in `clear`: the last use of each block comes before what is done to the
+            // pages next.
+            bits.load(Ordering::Acquire) == missing(blocks, word)
+        })
     }
 
     /// Addresses of the blocks that are handed out.
@@ -257,6 +346,48 @@ mod tests {
         assert_eq!(span.give_back(span.start() + 0x10_0000), Returned::NotAllocated, "beyond the span");
         assert!(span.is(State::Listed) && !span.is_empty());
         assert_eq!((span.block_at(blocks[2] + 9), span.block_at(blocks[3])), (Some(blocks[2]), None));
+    }
+
+    /// Another life of a description: all blocks are handed out, and its owner has given it up.
+    fn fill_again(span: &Span) {
+        assert!(span.is_empty(), "only then does a life end");
+        span.set_state(State::Unused);
+        span.prepare(0x9_0000, Class::new(40).expect("a class"));
+        while span.take().is_some() {}
+        assert!(!span.give_up());
+    }
+
+    /// Whoever clears the last bit of a listed span may stand still before it looks at the state.
+    #[test]
+    fn a_late_look_lists_no_span_of_another_life() {
+        let span = span(Class::new(20).expect("a class"));
+        let mut blocks: Vec<u64> = core::iter::from_fn(|| span.take()).collect();
+        assert!(!span.give_up());
+        let last = blocks.pop().expect("it has blocks");
+        let listed = blocks.iter().filter(|block| span.give_back(**block) == Returned::MustList).count();
+        assert_eq!(listed, 1);
+        let life = span.clear(last).expect("it was handed out");
+        fill_again(&span);
+        assert!(!span.list(life), "it is full, but of another class");
+        assert!(span.is(State::Full));
+    }
+
+    /// So may an owner between its two steps.
+    #[test]
+    fn a_late_owner_takes_no_span_of_another_life() {
+        let span = span(Class::new(20).expect("a class"));
+        let blocks: Vec<u64> = core::iter::from_fn(|| span.take()).collect();
+        let life = span.leave();
+        let listed = blocks.iter().filter(|block| span.give_back(**block) == Returned::MustList).count();
+        assert_eq!(listed, 1);
+        fill_again(&span);
+        let back = span.take_back(life);
+        assert!(!back && span.is(State::Full), "it is another's");
+        // The same with a block that came back.
+        let block = span.start();
+        assert_eq!(span.give_back(block), Returned::MustList);
+        span.set_state(State::Full);
+        assert!(!span.take_back(life), "it has a free block, but it is another's");
     }
 
     /// Gives blocks back as they come, and returns how many times the span became listed.
