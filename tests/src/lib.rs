@@ -17,6 +17,8 @@
 
 extern crate alloc;
 
+pub mod block;
+
 use alloc::borrow::Cow;
 use alloc::vec::Vec;
 use core::fmt;

@@ -18,6 +18,7 @@ use gzero::{
     stats, stop_the_world, world, write_heap_dump,
 };
 use gzero::{semacquire, semrelease};
+use tests::block::{Block, layout};
 use tests::{Random, Verdict, equal};
 
 tests::image! {
@@ -54,59 +55,6 @@ fn wait_until_alone() {
     while num_goroutine() > 1 {
         gosched();
     }
-}
-
-/// A block of bytes with a layout of its own choice.
-struct Block {
-    start: *mut u8,
-    layout: Layout,
-    mark: u8,
-}
-
-#[expect(unsafe_code, reason = "layouts beyond those of Rust's own types are what the cases are about")]
-// SAFETY: the block is memory that belongs to this value alone.
-unsafe impl Send for Block {}
-
-#[expect(unsafe_code, reason = "layouts beyond those of Rust's own types are what the cases are about")]
-impl Block {
-    fn new(layout: Layout, mark: u8) -> Self {
-        // SAFETY: no layout here is of size 0.
-        let start = unsafe { alloc::alloc::alloc(layout) };
-        assert!(!start.is_null(), "there is memory");
-        // SAFETY: the block is as long as its layout says.
-        unsafe { start.write_bytes(mark, layout.size()) };
-        Self { start, layout, mark }
-    }
-
-    /// Whether it lies where it should and holds what was written.
-    fn is_whole(&self) -> bool {
-        // SAFETY: `new` filled it, and nobody else has it.
-        let bytes = unsafe { core::slice::from_raw_parts(self.start, self.layout.size()) };
-        self.start.addr().is_multiple_of(self.layout.align()) && bytes.iter().all(|byte| *byte == self.mark)
-    }
-
-    fn address(&self) -> u64 {
-        self.start.addr() as u64
-    }
-}
-
-#[expect(unsafe_code, reason = "as above")]
-impl Drop for Block {
-    fn drop(&mut self) {
-        // SAFETY: `new` took it with this layout.
-        unsafe { alloc::alloc::dealloc(self.start, self.layout) };
-    }
-}
-
-/// A size that is small most of the time, and an alignment.
-fn layout(random: &mut Random) -> Layout {
-    let size = match random.below(20) {
-        0 => random.index(200_000),
-        1..4 => random.index(33_000),
-        _ => random.index(600),
-    };
-    let align = 1 << if random.below(4) == 0 { random.below(14) } else { random.below(5) };
-    Layout::from_size_align(size + 1, align).expect("small")
 }
 
 fn blocks_of_all_sizes_keep_their_contents() -> Verdict {
