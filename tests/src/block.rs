@@ -2,6 +2,7 @@
 
 use alloc::alloc::{alloc, dealloc};
 use core::alloc::Layout;
+use core::hint::black_box;
 
 use crate::Random;
 
@@ -26,8 +27,9 @@ impl Block {
     /// When memory is used up, or the block has no bytes.
     pub fn new(layout: Layout, mark: u8) -> Self {
         assert!(layout.size() > 0, "the allocator's contract");
+        // Opaque: the compiler may leave out a block that nobody looks at.
         // SAFETY: the size is not 0.
-        let start = unsafe { alloc(layout) };
+        let start = black_box(unsafe { alloc(layout) });
         assert!(!start.is_null(), "there is memory");
         // SAFETY: the block is as long as its layout says.
         unsafe { start.write_bytes(mark, layout.size()) };

@@ -4,6 +4,7 @@
 
 extern crate alloc;
 
+use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::string::ToString as _;
 use alloc::sync::Arc;
@@ -34,6 +35,8 @@ tests::image! {
         memory_is_given_back_and_used_again,
         stacks_are_given_back_and_used_again,
         memory_can_be_given_back_under_load,
+        a_large_block_can_come_and_go,
+        a_small_block_brings_little_back,
         a_machine_without_memory_goes_on,
         a_heap_dump_is_not_empty,
         heap_dumps_under_load,
@@ -294,20 +297,81 @@ fn memory_can_be_given_back_under_load() -> Verdict {
     blocks_move_between_cpus()
 }
 
-/// Everything that can be had is taken; the allocator then says no, and all works again afterwards.
-fn a_machine_without_memory_goes_on() -> Verdict {
+/// What was unmapped serves a block as large as before, together with what is mapped beside it: the arena does not grow.
+fn a_large_block_can_come_and_go() -> Verdict {
+    let layout = |size| Layout::from_size_align(size, 8).expect("a layout");
+    let mut first = u64::MAX;
+    for round in 0..200_u8 {
+        let block = Block::new(layout(5 << 20), round);
+        let sys = heap::stats().sys;
+        first = first.min(sys);
+        equal("bytes that the arena grew by", &(sys - first).saturating_sub(2 << 20), &0)?;
+        drop(block);
+        free_os_memory();
+        // The beginning of the run is mapped now, and free again.
+        drop(Block::new(layout(3 << 19), round));
+    }
+    Ok(())
+}
+
+/// A piece that is not mapped is cut: only what is asked for is mapped again.
+fn a_small_block_brings_little_back() -> Verdict {
+    drop(Block::new(Layout::from_size_align(32 << 20, 8).expect("a layout"), 1));
+    free_os_memory();
+    let before = heap::stats().released;
+    equal("much is unmapped", &(before >= 32 << 20), &true)?;
+    let block = Block::new(Layout::from_size_align(100_000, 8).expect("a layout"), 2);
+    let after = heap::stats().released;
+    equal("it was mapped again", &(before > after), &true)?;
+    equal("no more than was asked for", &(before - after <= 128 << 10), &true)?;
+    equal("it is whole", &block.is_whole(), &true)
+}
+
+/// Takes all memory that can be had, in blocks of 64 MiB and less. Returns how much that was.
+fn take_everything() -> Result<usize, Cow<'static, str>> {
     let mut hoard: Vec<Vec<u8>> = Vec::with_capacity(4_096);
     let mut size = 64 << 20;
-    while size >= 4_096 && hoard.len() < 4_096 {
-        let mut block = Vec::new();
-        if block.try_reserve_exact(size).is_ok() {
+    let take = |size| {
+        let mut block = Vec::<u8>::new();
+        block.try_reserve_exact(size).is_ok().then_some(block)
+    };
+    while size >= 4_096 && hoard.len() < hoard.capacity() {
+        if let Some(block) = take(size) {
             hoard.push(block);
         } else {
+            equal("a no that became a yes", &take(size).is_some(), &false)?;
             size /= 2;
         }
     }
     equal("it said no", &(size < 64 << 20), &true)?;
-    drop(hoard);
+    Ok(hoard.iter().map(Vec::capacity).sum())
+}
+
+/// Unmaps runs of 32 MiB with blocks in use between them, which are returned.
+fn unmap_between_blocks() -> Vec<Block> {
+    let layout = |size| Layout::from_size_align(size, 8).expect("a layout");
+    let (runs, fences): (Vec<_>, Vec<_>) =
+        (0..4).map(|n| (Block::new(layout(32 << 20), n), Block::new(layout(40_000), n))).unzip();
+    drop(runs);
+    free_os_memory();
+    fences
+}
+
+/// Everything that can be had is taken; the allocator then says no, and all works again afterwards.
+///
+/// No memory is lost by that, also when it ends while a run that had been unmapped is mapped again.
+fn a_machine_without_memory_goes_on() -> Verdict {
+    for _ in 0..3 {
+        let fences = unmap_between_blocks();
+        let (free, before) = (stats::memory().free, stats::memory().available());
+        let taken = take_everything()? as u64;
+        let lost = before.saturating_sub(stats::memory().available());
+        // Stacks may have grown by some pages meanwhile.
+        equal("bytes that were lost", &lost.saturating_sub(64 << 10), &0)?;
+        // But for tables.
+        equal("nearly all was had", &(taken + (16 << 20) >= free), &true)?;
+        equal("the fences", &fences.iter().all(Block::is_whole), &true)?;
+    }
     blocks_of_all_sizes_keep_their_contents()?;
     equal("a goroutine can start", &gzero::try_go("", || {}).is_ok(), &true)?;
     wait_until_alone();

@@ -4,15 +4,18 @@
 //! the number of its span, and the descriptions of the spans.
 //!
 //! A free run keeps its pages: the allocator's list lies in them. Only [`Arena::release`] takes pages away, from
-//! runs that it has first taken from the allocator for itself; they are mapped again when the arena needs them.
+//! runs that it has first taken from the allocator for itself ([`super::released`]). They are mapped again, as far as
+//! they are needed, before the arena grows.
 
 use core::alloc::Layout;
+use core::ops::Range;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use linked_list_allocator::Heap;
 
 use super::class::frame_size;
+use super::released::{Front, Released, Tables};
 use super::span::{Span, State};
 use crate::address::{at, size};
 use crate::frames::{self, FRAME_SIZE, Unmapped};
@@ -20,6 +23,8 @@ use crate::paging::{self, HEAP, HEAP_MAP, HEAP_SPANS};
 
 /// Bytes by which the arena grows at least.
 const GROWTH: u64 = 1024 * 1024;
+/// Frames that the arena leaves to page tables, to its own tables and to stacks when it grows.
+const RESERVE: u64 = 64;
 /// The largest run that a release looks for, in pages; it then looks for half of that, and so on.
 const LARGEST_RELEASE: usize = 1 << 14;
 
@@ -31,15 +36,35 @@ pub(super) struct Arena {
     runs: Heap,
     /// Bytes from [`HEAP`] that belong to the arena.
     pub(super) mapped: u64,
-    /// Bytes of these whose pages are not mapped.
-    pub(super) released: u64,
+    /// The part of it whose pages are not mapped.
+    pub(super) released: Released,
     /// Bytes of the page map and of the descriptions.
     pub(super) metadata: u64,
     /// Numbers in use, and those that are free again.
     count: Number,
     unused: Number,
-    /// Spans whose pages are not mapped.
-    away: Number,
+}
+
+/// The tables at their places in memory, for an arena of so many bytes.
+struct Mapped(u64);
+
+impl Tables for Mapped {
+    fn span(&self, number: Number) -> &Span {
+        span(number)
+    }
+
+    fn entry(&self, page: u64) -> &AtomicU32 {
+        map_entry(page)
+    }
+
+    fn bounds(&self) -> Range<u64> {
+        HEAP..HEAP + self.0
+    }
+}
+
+/// Whether there are frames for so many pages, and for the tables that they need.
+fn room_for(bytes: u64) -> bool {
+    bytes / FRAME_SIZE * 257 / 256 + RESERVE <= frames::stats().free
 }
 
 /// The description of a span.
@@ -82,9 +107,18 @@ fn layout(pages: usize) -> Option<Layout> {
     Layout::from_size_align(pages.checked_mul(frame_size())?, frame_size()).ok()
 }
 
+/// Notes that the pages of a span, which is prepared, belong to it.
+fn claim(number: Number) {
+    let span = span(number);
+    for page in 0..span.pages() as u64 {
+        // Release pairs with the Acquire of the look-ups.
+        map_entry(span.start() + page * FRAME_SIZE).store(number, Ordering::Release);
+    }
+}
+
 impl Arena {
     pub(super) const fn new() -> Self {
-        Self { runs: Heap::empty(), mapped: 0, released: 0, metadata: 0, count: 0, unused: 0, away: 0 }
+        Self { runs: Heap::empty(), mapped: 0, released: Released::new(), metadata: 0, count: 0, unused: 0 }
     }
 
     /// Numbers that were ever used: 1 to this.
@@ -92,12 +126,20 @@ impl Arena {
         self.count
     }
 
-    /// Takes a run of pages from what there is, without growing: its span's number and its first address.
-    pub(super) fn take(&mut self, pages: usize) -> Option<(Number, u64)> {
-        self.take_mapped(pages).or_else(|| {
+    fn tables(&self) -> Mapped {
+        Mapped(self.mapped)
+    }
+
+    /// Takes a run of pages from what there is, without growing, for a span. `prepare` fills its description in before
+    /// anybody can find it.
+    pub(super) fn take(&mut self, pages: usize, prepare: &impl Fn(&Span, u64)) -> Option<Number> {
+        let (number, start) = self.take_mapped(pages).or_else(|| {
             self.bring_back(pages)?;
             self.take_mapped(pages)
-        })
+        })?;
+        prepare(span(number), start);
+        claim(number);
+        Some(number)
     }
 
     /// Takes a run that is free and mapped.
@@ -112,15 +154,6 @@ impl Arena {
         Some((number?, run.addr().get() as u64))
     }
 
-    /// Notes that the pages of a span, which is prepared, belong to it.
-    pub(super) fn claim(number: Number) {
-        let span = span(number);
-        for page in 0..span.pages() as u64 {
-            // Release pairs with the Acquire of the look-ups.
-            map_entry(span.start() + page * FRAME_SIZE).store(number, Ordering::Release);
-        }
-    }
-
     /// Gives the run of a span back, which holds no block, and its number.
     pub(super) fn give_back(&mut self, number: Number) {
         let (start, pages) = (span(number).start(), span(number).pages());
@@ -128,8 +161,15 @@ impl Arena {
             map_entry(start + page * FRAME_SIZE).store(0, Ordering::Release);
         }
         self.forget(number);
+        self.free_run(start, pages);
+    }
+
+    /// Gives pages to the run allocator, which are mapped and which nobody uses.
+    fn free_run(&mut self, start: u64, pages: usize) {
         let (Some(run), Some(layout)) = (NonNull::new(at(start)), layout(pages)) else { return };
-        // SAFETY: the run was taken with this layout, and nobody uses its pages any more.
+        // SAFETY: the pages were taken from the allocator, and nobody uses them any more. They may be a part of what was
+        // taken at once, or parts of several: the allocator keeps nothing about what it has handed out, and all sizes
+        // and addresses are multiples of a page, so it adds nothing to them either.
         unsafe { self.runs.deallocate(run, layout) };
     }
 
@@ -172,19 +212,20 @@ impl Arena {
         Some(())
     }
 
-    /// Makes the arena larger by at least so many pages. `None`: memory is used up.
-    pub(super) fn grow(&mut self, pages: usize) -> Option<()> {
-        let bytes = (pages as u64).checked_mul(FRAME_SIZE)?;
-        let free = frames::stats().free * FRAME_SIZE;
-        let wanted = [bytes.max(GROWTH), bytes].into_iter().find(|&wanted| wanted <= free)?;
+    /// Makes the arena larger by so many pages or more; by fewer, or not at all, when memory is used up.
+    pub(super) fn grow(&mut self, pages: usize) {
+        let Some(bytes) = (pages as u64).checked_mul(FRAME_SIZE) else { return };
+        if let Some(wanted) = [bytes.max(GROWTH), bytes].into_iter().find(|&wanted| room_for(wanted)) {
+            // Whoever asked looks for a run in any case, so a part is no failure.
+            let _ = self.extend(wanted);
+        }
+    }
+
+    fn extend(&mut self, wanted: u64) -> Option<()> {
         let end = HEAP + self.mapped + wanted;
         let entries = |address: u64| HEAP_MAP + (address - HEAP) / FRAME_SIZE * size_of::<Number>() as u64;
         self.map_zeroed(entries(HEAP + self.mapped), entries(end))?;
-        let gained = match paging::map_fresh(HEAP + self.mapped, wanted) {
-            Ok(()) => wanted,
-            // What could be mapped stays in the arena: it may be enough for the next caller.
-            Err((_, gained)) => gained,
-        };
+        let gained = map_some(HEAP + self.mapped, wanted);
         if gained == 0 {
             return None;
         }
@@ -197,7 +238,7 @@ impl Arena {
             unsafe { self.runs.extend(size(gained)) };
         }
         self.mapped += gained;
-        (gained == wanted).then_some(())
+        Some(())
     }
 
     /// Unmaps all runs that are free, but for some single pages; their frames come back once all TLBs are flushed.
@@ -205,35 +246,42 @@ impl Arena {
         let mut pages = LARGEST_RELEASE;
         while pages > 0 {
             while let Some((number, start)) = self.take_mapped(pages) {
-                let span = span(number);
-                span.prepare_whole(start, pages, State::Released);
                 let addresses = (0..pages as u64).map(|page| start + page * FRAME_SIZE);
                 addresses.filter_map(paging::unmap).for_each(|frame| unmapped.add(frame));
-                self.released += span.size();
-                span.next.store(self.away, Ordering::Relaxed);
-                self.away = number;
+                let joined = self.released.add(&self.tables(), number, start, pages);
+                joined.into_iter().flatten().for_each(|number| self.forget(number));
             }
             pages /= 2;
         }
     }
 
-    /// Maps released runs again until one that is large enough is back.
+    /// Maps so much of released runs again that there is a free run of so many pages.
     fn bring_back(&mut self, pages: usize) -> Option<()> {
-        let mut before: Option<Number> = None;
-        let mut number = self.away;
-        while number != 0 {
-            let (span, next) = (span(number), span(number).next.load(Ordering::Relaxed));
-            if span.pages() >= pages && paging::map_fresh(span.start(), span.size()).is_ok() {
-                match before {
-                    None => self.away = next,
-                    Some(before) => self::span(before).next.store(next, Ordering::Relaxed),
-                }
-                self.released -= span.size();
-                self.give_back(number);
-                return Some(());
-            }
-            (before, number) = (Some(number), next);
+        let free = usize::try_from(frames::stats().free.saturating_sub(RESERVE)).unwrap_or(usize::MAX);
+        let mut window = self.released.find(&self.tables(), pages, free)?;
+        while let Some(front) = window.next(&self.tables()) {
+            self.bring_front_back(front)?;
         }
-        None
+        Some(())
+    }
+
+    /// `None`: others were faster, and memory is used up. What was mapped is free all the same.
+    fn bring_front_back(&mut self, Front { number, start, pages }: Front) -> Option<()> {
+        let gained = size(map_some(start, pages as u64 * FRAME_SIZE)) / frame_size();
+        if gained > 0 {
+            if let Some(number) = self.released.take_front(&self.tables(), number, gained) {
+                self.forget(number);
+            }
+            self.free_run(start, gained);
+        }
+        (gained == pages).then_some(())
+    }
+}
+
+/// Maps fresh frames, and returns for how many bytes there were any.
+fn map_some(start: u64, length: u64) -> u64 {
+    match paging::map_fresh(start, length) {
+        Ok(()) => length,
+        Err((_, gained)) => gained,
     }
 }

@@ -18,6 +18,7 @@
 
 mod arena;
 pub mod class;
+mod released;
 mod span;
 pub mod stats;
 
@@ -164,22 +165,19 @@ fn allocate_large(layout: Layout) -> Option<u64> {
 }
 
 /// Takes a run of pages for a span, which `prepare` fills in before anybody can find it.
-fn new_span(pages: usize, prepare: impl FnOnce(&Span, u64)) -> Option<Number> {
-    let taken = || ARENA.lock().take(pages);
-    let (number, start) = taken().or_else(|| {
+fn new_span(pages: usize, prepare: impl Fn(&Span, u64)) -> Option<Number> {
+    let taken = || ARENA.lock().take(pages, &prepare);
+    taken().or_else(|| {
         // Before the arena grows, what its spans hold for nothing goes back to it.
         if reclaim() > 0
-            && let Some(run) = taken()
+            && let Some(number) = taken()
         {
-            return Some(run);
+            return Some(number);
         }
         let mut arena = ARENA.lock();
-        arena.grow(pages)?;
-        arena.take(pages)
-    })?;
-    prepare(span(number), start);
-    Arena::claim(number);
-    Some(number)
+        arena.grow(pages);
+        arena.take(pages, &prepare)
+    })
 }
 
 /// Gives the arena the spans that no CPU owns and that hold no block. Returns how many there were.

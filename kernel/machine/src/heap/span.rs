@@ -103,6 +103,8 @@ pub(super) struct Span {
     class: AtomicU32,
     /// The next span of its list, by number. Belongs to who holds the list's lock.
     pub(super) next: AtomicU32,
+    /// The one before, in the list of released runs.
+    pub(super) previous: AtomicU32,
     /// Word of the bitmap where the owner looks first.
     hint: AtomicU32,
     bits: [AtomicU64; WORDS],

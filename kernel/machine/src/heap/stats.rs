@@ -78,7 +78,7 @@ pub fn heap() -> HeapStats {
     }
     let (in_use, spans) = spans_in_use();
     let arena = ARENA.lock();
-    let (sys, released, metadata) = (arena.mapped, arena.released, arena.metadata);
+    let (sys, released, metadata) = (arena.mapped, arena.released.bytes, arena.metadata);
     HeapStats { sys, released, in_use, spans, live, objects, total, metadata }
 }
 
