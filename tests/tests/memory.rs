@@ -29,6 +29,7 @@ tests::image! {
         live_blocks_are_found_once,
         interior_pointers_find_their_block,
         numbers_agree_with_what_is_there,
+        sys_is_all_that_was_taken_from_the_machine,
         numbers_count_what_is_done,
         numbers_under_load,
         stops_are_counted_with_their_pauses,
@@ -166,6 +167,20 @@ fn numbers_agree_with_what_is_there() -> Verdict {
     }
     load.end();
     Ok(())
+}
+
+/// Every page frame that is not free is in one of the numbers.
+fn sys_is_all_that_was_taken_from_the_machine() -> Verdict {
+    wait_until_alone();
+    let mut stats = MemStats::default();
+    // What is only made once is made before.
+    read_mem_stats(&mut stats);
+    free_os_memory();
+    let frames = stats::memory();
+    read_mem_stats(&mut stats);
+    let parts = stats.heap_sys + stats.stack_sys + stats.mspan_sys + stats.other_sys;
+    equal("the sum of the parts", &stats.sys, &parts)?;
+    equal("bytes of page frames in use", &(stats.sys - stats.heap_released), &(frames.total - frames.free))
 }
 
 fn numbers_count_what_is_done() -> Verdict {
