@@ -6,26 +6,29 @@ pub use machine::paging::{Audit, audit, translate};
 pub use machine::patterns;
 pub use machine::power::triple_fault;
 
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::mem::ManuallyDrop;
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use machine::apic;
 use machine::apic::icr::{Ipi, Target};
 use machine::clock::{self, Nanos};
 use machine::frames::{self, FRAME_SIZE};
 use machine::idt;
-use machine::irq;
+use machine::irq::{self, IrqGuard};
 use machine::lock::{Lock, Rank};
 use machine::paging;
 use machine::percpu::{self, CpuId, Pinned};
 use machine::stack;
 use machine::vector::Vector;
 
-use crate::m;
+use crate::go::gosched;
+use crate::m::{self, ask};
 use crate::perform;
 use crate::sema;
 use crate::stacks::on_m;
 use crate::tick;
 use crate::tlb;
+use crate::world::StoppedWorld;
 
 /// The CPU that the caller was on a moment ago.
 pub fn cpu() -> CpuId {
@@ -88,6 +91,40 @@ pub fn while_pinned<R>(function: impl FnOnce() -> R) -> R {
     result
 }
 
+/// Runs a function under a lock of the runtime, which all callers share.
+pub fn under_lock<R>(function: impl FnOnce() -> R) -> R {
+    static LOCK: Lock<()> = Lock::new(Rank::Leaf, ());
+    let guard = LOCK.lock();
+    let result = function();
+    drop(guard);
+    result
+}
+
+/// Whether the goroutine that calls is locked to a CPU.
+pub fn is_locked_to_cpu() -> bool {
+    let pinned = Pinned::new();
+    m::runtime().slot(m::current_g(m::current(&pinned))).body().wired_to().is_some()
+}
+
+/// Whether the goroutine that calls has been asked to give way, and has not done so because it is pinned.
+pub fn is_asked_to_give_way() -> bool {
+    percpu::current(&Pinned::new()).requests() & ask::PREEMPT != 0
+}
+
+/// Goroutines that sleep, with their times kept on the CPU of the caller.
+pub fn sleepers_here() -> usize {
+    m::current(&Pinned::new()).timers.lock().len()
+}
+
+/// Lets others run on this CPU although the caller has stopped the world, which no program can do. Whoever wants to stop
+/// it meanwhile has to wait, and the caller comes back here: all other CPUs stand.
+pub fn gosched_in_stop(_: &StoppedWorld) {
+    // The pin of the stop.
+    drop(Pinned::adopt());
+    gosched();
+    let _again = ManuallyDrop::new(Pinned::new());
+}
+
 /// Takes two locks of the runtime in the wrong order, which debug builds refuse.
 pub fn locks_in_wrong_order() {
     let (early, late) = (Lock::new(Rank::Stops, ()), Lock::new(Rank::Frames, ()));
@@ -100,10 +137,32 @@ pub fn interrupts() -> u64 {
     percpu::current(&Pinned::new()).interrupts()
 }
 
-/// Keeps this CPU with interrupts off for some time.
-pub fn interrupts_off_for(length: Nanos) {
-    let _off = irq::IrqGuard::new();
+/// Interrupts that all CPUs but the caller's have taken.
+pub fn interrupts_elsewhere() -> u64 {
+    let pinned = Pinned::new();
+    let me = m::current(&pinned);
+    m::runtime().ms.iter().filter(|m| m.index != me.index).map(|m| m.block.interrupts()).sum()
+}
+
+/// Runs a function with interrupts off.
+pub fn with_interrupts_off<R>(function: impl FnOnce() -> R) -> R {
+    let off = IrqGuard::new();
+    let result = function();
+    drop(off);
+    result
+}
+
+/// Keeps this CPU with interrupts off for this long, and on until a stopper has asked it by NMI where it is, but not much
+/// longer than `most`. Tells its number as soon as they are off.
+pub fn deaf_until_probed(length: Nanos, most: Nanos, told: &AtomicU64) {
+    let _off = IrqGuard::new();
+    let m = m::of_this_cpu().expect("a goroutine's CPU has an M");
+    // The answer to an earlier NMI is none to the next.
+    m.mark.reset();
+    // Release: the caller's flag; interrupts are off before.
+    told.store(m.block.id().0.into(), Ordering::Release);
     clock::spin_for(length);
+    clock::spin_until(now() + most, || m.mark.probed().is_some());
 }
 
 /// Runs a function on an interrupt stack of this CPU, in the handler of an interrupt that it sends to itself.
@@ -128,9 +187,12 @@ pub fn sema_nwait(word: &AtomicU32) -> u32 {
     sema::nwait(word)
 }
 
-/// Keeps this CPU with interrupts off for ever.
-pub fn hang() -> ! {
+/// Keeps this CPU with interrupts off for ever, and says so as soon as they are.
+#[inline(never)]
+pub fn hang(deaf: &AtomicBool) -> ! {
     irq::disable();
+    // Release: the caller's flag; interrupts are off before.
+    deaf.store(true, Ordering::Release);
     loop {
         core::hint::spin_loop();
     }

@@ -18,12 +18,15 @@
 extern crate alloc;
 
 pub mod block;
+mod load;
 
 use alloc::borrow::Cow;
 use alloc::vec::Vec;
 use core::fmt;
 
 use gzero::println;
+
+pub use load::Load;
 
 /// One case.
 #[derive(Debug, Clone, Copy)]

@@ -3,7 +3,9 @@
 #![no_std]
 #![no_main]
 
+use core::sync::atomic::AtomicBool;
 use gzero::testing;
+
 use tests::{Verdict, equal};
 
 tests::image! {
@@ -33,7 +35,7 @@ fn throws() {
 }
 
 fn hangs() {
-    testing::hang();
+    testing::hang(&AtomicBool::new(false));
 }
 
 fn triple_faults() {
