@@ -27,6 +27,7 @@ tests::image! {
         ("throw", "write to a page that is read-only", a_write_to_text),
         ("throw", "execution of a page that is not executable", a_jump_into_data),
         ("throw", "#UD invalid opcode", an_invalid_opcode),
+        ("throw", "#BP breakpoint\tmachine::exception::breakpoint+0x", a_breakpoint_that_nobody_waits_for),
         ("throw", "#GP general protection", a_non_canonical_address),
         ("exit:7", "", an_exit_code_reaches_the_host),
         ("panic", "memory allocation of", an_allocation_that_cannot_be),
@@ -142,6 +143,10 @@ fn a_jump_into_data() {
 
 fn an_invalid_opcode() {
     testing::invalid_opcode();
+}
+
+fn a_breakpoint_that_nobody_waits_for() {
+    gzero::breakpoint();
 }
 
 fn an_exit_code_reaches_the_host() {

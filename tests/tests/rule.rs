@@ -9,8 +9,10 @@ use alloc::sync::Arc;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use gzero::{
-    GoRef, Mailbox, Nanos, StackKind, StopReason, go, gomaxprocs, goready, gosched, mcall, num_cpu,
-    num_goroutine, on_m, park, semacquire, semrelease, sleep, stack_kind, stop_the_world, testing,
+    GoRef, Mailbox, MemStats, Nanos, StackKind, StopReason, WaitReason, fd, go, goexit, gomaxprocs, gopark,
+    goready, gosched, heap, lock_os_thread, mcall, num_cpu, num_goroutine, on_m, park, read_mem_stats,
+    semacquire, semrelease, sleep, stack_kind, stats, stop_the_world, testing, unlock_os_thread,
+    write_heap_dump,
 };
 use tests::{Verdict, equal};
 
@@ -21,6 +23,8 @@ tests::image! {
         on_m_inside_of_on_m_is_a_call,
         mcall_comes_back_by_a_ready,
         gomaxprocs_works_contended,
+        read_mem_stats_works_contended,
+        write_heap_dump_works_contended,
         a_goroutine_waits_on_its_own_stack,
     ],
     dies: [
@@ -38,6 +42,12 @@ tests::image! {
         ("throw", "gosched not on the G stack", gosched_in_an_interrupt_handler),
         ("throw", "sleep not on the G stack", sleep_inside_of_on_m),
         ("throw", "Mailbox::take not on the G stack", a_full_mailbox_inside_of_on_m),
+        ("throw", "Mailbox::put not on the G stack", a_put_inside_of_on_m),
+        ("throw", "gopark not on the G stack", gopark_inside_of_on_m),
+        ("throw", "mcall not on the G stack", mcall_inside_of_on_m),
+        ("throw", "goexit not on the G stack", goexit_inside_of_on_m),
+        ("throw", "lock_os_thread not on the G stack", lock_os_thread_inside_of_on_m),
+        ("throw", "unlock_os_thread not on the G stack", unlock_os_thread_inside_of_on_m),
         ("throw", "schedule: holding locks", a_park_with_locks_held),
         ("throw", "on_m called on an interrupt stack", on_m_in_an_interrupt_handler),
     ],
@@ -79,23 +89,81 @@ fn mcall_comes_back_by_a_ready() {
     }
 }
 
-fn gomaxprocs_works_contended() -> Verdict {
-    let procs = i32::try_from(num_cpu()).unwrap_or(i32::MAX);
-    let calls = Arc::new(AtomicU32::new(0));
-    for n in 0..6 {
-        let calls = Arc::clone(&calls);
-        go(move || {
-            for _ in 0..10 {
-                gomaxprocs(procs + n);
-                calls.fetch_add(1, Ordering::Relaxed);
-            }
+fn procs() -> i32 {
+    i32::try_from(num_cpu()).unwrap_or(i32::MAX)
+}
+
+/// Runs a function in many goroutines, each of which finds the world stopped by somebody else and has to wait.
+fn contended(call: fn(i32) -> Verdict) -> Verdict {
+    const CALLERS: u32 = 12;
+    let waits = || stats::per_cpu().map(|(_, counters)| counters.sema_waits).sum::<u64>();
+    let waiting = || stats::waiting().filter(|waiting| waiting.reason == WaitReason::Semacquire).count();
+    let (ends, failure) = (Arc::new(AtomicU32::new(0)), Arc::new(Mailbox::new()));
+    let before = waits();
+    let world = stop_the_world(StopReason::Program);
+    for n in 0..CALLERS.cast_signed() {
+        let (ends, failure) = (Arc::clone(&ends), Arc::clone(&failure));
+        go(move || match call(n) {
+            Ok(()) => drop(ends.fetch_add(1, Ordering::Relaxed)),
+            Err(reason) => drop(failure.try_put(reason)),
         });
     }
+    // All other CPUs stand: they come to their calls on this one.
+    while waiting() < CALLERS as usize {
+        testing::gosched_in_stop(&world);
+    }
+    drop(world);
     while num_goroutine() > 1 {
         gosched();
     }
-    gomaxprocs(procs);
-    equal("calls that came back", &calls.load(Ordering::Relaxed), &60)
+    if let Some(reason) = failure.try_take() {
+        return Err(reason);
+    }
+    equal("callers that came back", &ends.load(Ordering::Relaxed), &CALLERS)?;
+    equal("all of them have waited", &(waits() - before >= CALLERS.into()), &true)
+}
+
+fn gomaxprocs_works_contended() -> Verdict {
+    let verdict = contended(|n| {
+        for round in 1..=10 {
+            // Never the present number: that would stop nobody.
+            let old = gomaxprocs(procs() + n + round);
+            equal("a number before", &(old.cast_signed() >= procs()), &true)?;
+        }
+        Ok(())
+    });
+    gomaxprocs(procs());
+    verdict
+}
+
+/// Go's `TestReadMemStats`, by many at once: each gets numbers that agree with each other.
+fn read_mem_stats_works_contended() -> Verdict {
+    contended(|_| {
+        let (mut stats, mut stops) = (MemStats::default(), 0);
+        for _ in 0..10 {
+            read_mem_stats(&mut stats);
+            let frees = stats.by_size.iter().chain([&stats.large]).map(|class| class.frees).sum();
+            equal("frees", &stats.frees, &frees)?;
+            equal("objects", &stats.heap_objects, &(stats.mallocs - stats.frees))?;
+            equal("idle and in use", &(stats.heap_idle + stats.heap_inuse), &stats.heap_sys)?;
+            equal("a later stop than the last", &(stats.num_stops > stops), &true)?;
+            stops = stats.num_stops;
+        }
+        Ok(())
+    })
+}
+
+fn write_heap_dump_works_contended() -> Verdict {
+    let before = fd::swallowed();
+    contended(|_| {
+        let null = fd::open("null").expect("every machine has it");
+        equal("the dump", &write_heap_dump(null), &Ok(()))
+    })?;
+    equal(
+        "bytes are at least those of the heap",
+        &(fd::swallowed() - before > 12 * heap::stats().live),
+        &true,
+    )
 }
 
 fn a_goroutine_waits_on_its_own_stack() -> Verdict {
@@ -180,6 +248,32 @@ fn a_full_mailbox_inside_of_on_m() {
     let mailbox = Mailbox::new();
     mailbox.put(1);
     on_m(|| mailbox.take());
+}
+
+fn a_put_inside_of_on_m() {
+    let mailbox = Mailbox::new();
+    on_m(|| mailbox.put(1));
+}
+
+fn gopark_inside_of_on_m() {
+    // It would not even stay.
+    on_m(|| gopark(WaitReason::Park, |_| false));
+}
+
+fn mcall_inside_of_on_m() {
+    on_m(|| mcall(goready));
+}
+
+fn goexit_inside_of_on_m() {
+    on_m(|| goexit());
+}
+
+fn lock_os_thread_inside_of_on_m() {
+    on_m(lock_os_thread);
+}
+
+fn unlock_os_thread_inside_of_on_m() {
+    on_m(unlock_os_thread);
 }
 
 fn a_park_with_locks_held() {
