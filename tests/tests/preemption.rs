@@ -29,9 +29,6 @@ tests::image! {
         locks_to_a_cpu_nest,
         a_locked_goroutine_stays_on_its_cpu,
         a_goroutine_may_end_locked,
-        short_sleepers_do_not_starve_others,
-        short_sleepers_do_not_starve_each_other,
-        hogs_do_not_starve_a_pair,
         a_request_with_locks_held_waits,
         sleeps_last_as_long_as_asked,
         sleepers_wake_in_order,
@@ -259,56 +256,6 @@ fn a_goroutine_may_end_locked() -> Verdict {
     equal("CPUs that run", &(gzero::roll_call() as usize), &procs())?;
     wait_until_alone();
     Ok(())
-}
-
-/// Go's `TestTimerFairness`: sleepers that wake at once, again and again, and a goroutine that only yields.
-fn short_sleepers_do_not_starve_others() {
-    let stop = Arc::new(AtomicBool::new(false));
-    for _ in 0..2 {
-        let stop = Arc::clone(&stop);
-        go(move || {
-            while !stop.load(Ordering::Relaxed) {
-                sleep(Nanos(1));
-            }
-        });
-    }
-    (0..1_000).for_each(|_| gosched());
-    stop.store(true, Ordering::Relaxed);
-    wait_until_alone();
-}
-
-/// Go's `TestTimerFairness2`.
-fn short_sleepers_do_not_starve_each_other() -> Verdict {
-    let woken = Arc::new((0..3).map(|_| AtomicU32::new(0)).collect::<Vec<_>>());
-    for n in 0..3 {
-        let woken = Arc::clone(&woken);
-        go(move || {
-            while woken.iter().any(|count| count.load(Ordering::Relaxed) < 100) {
-                sleep(Nanos(1 + n as u64));
-                woken[n].fetch_add(1, Ordering::Relaxed);
-            }
-        });
-    }
-    wait_until_alone();
-    equal("sleepers that woke", &woken.iter().filter(|n| n.load(Ordering::Relaxed) >= 100).count(), &3)
-}
-
-/// Go's `TestPingPongHog`: a pair that wakes each other goes on while hogs take their slices.
-fn hogs_do_not_starve_a_pair() -> Verdict {
-    let stop = Arc::new(AtomicBool::new(false));
-    hogs(&stop);
-    let ball = Arc::new(Mailbox::new());
-    let back = Arc::new(Mailbox::new());
-    let (to, from) = (Arc::clone(&ball), Arc::clone(&back));
-    go(move || (0..200_u32).for_each(|_| from.put(to.take() + 1)));
-    let mut value = 0;
-    for _ in 0..200 {
-        ball.put(value);
-        value = back.take();
-    }
-    stop.store(true, Ordering::Relaxed);
-    wait_until_alone();
-    equal("value", &value, &200)
 }
 
 /// A goroutine that is pinned keeps its CPU beyond the end of its slice, and gives way at once afterwards.
