@@ -11,7 +11,7 @@ use core::hint::black_box;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use gzero::trace::{Frame, GoroutineInfo, Nanos, State, for_each_frame, for_each_goroutine};
-use gzero::{Mailbox, dump, go, go_named, gosched, num_goroutine, park, stats, unpark};
+use gzero::{Mailbox, dump, go, go_named, gosched, num_goroutine, park, stats, testing, unpark};
 use tests::{Verdict, equal};
 
 tests::image! {
@@ -175,9 +175,13 @@ fn a_new_goroutine_is_at_its_first_function() -> Verdict {
         // Somebody else may run it at once.
         return Ok(());
     }
-    go_named("new", || {});
-    let new = find("new").expect("it was just made");
-    let its = frames(&new);
+    // Pinned: else it may have run before this goroutine looks.
+    let (new, its) = testing::while_pinned(|| {
+        go_named("new", || {});
+        let new = find("new").expect("it was just made");
+        let its = frames(&new);
+        (new, its)
+    });
     wait_until_alone();
     equal("state", &new.state, &State::Runnable)?;
     equal("frames", &its.len(), &1)?;
