@@ -129,7 +129,8 @@ impl Drop for StoppedWorld {
 fn stop(rt: &'static Runtime, reason: StopReason) -> StopRecord {
     let me = m::of_this_cpu().expect("a goroutine's CPU has an M");
     let others = || rt.ms.iter().filter(|m| m.index != me.index);
-    others().for_each(|m| m.mark.reset());
+    // Its own too: it stopped with an earlier world.
+    rt.ms.iter().for_each(|m| m.mark.reset());
     let began = clock::now();
     rt.world.begin(me.index);
     let (mut taken, mut interrupted) = (0, 0);
