@@ -8,14 +8,20 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use gzero::{Mailbox, Nanos, go, gosched, num_goroutine, sleep, stats};
-use tests::{Verdict, equal};
+use gzero::{
+    Handoff, Mailbox, Nanos, WaitReason, go, gomaxprocs, gosched, lock_os_thread, now, num_goroutine,
+    semacquire, semrelease, semrelease1, sleep, stats, testing, unlock_os_thread,
+};
+use tests::{Load, Verdict, equal};
 
 tests::image! {
     pass: [
         short_sleepers_do_not_starve_others,
         short_sleepers_do_not_starve_each_other,
         hogs_do_not_starve_a_pair,
+        a_sleep_ends_while_pairs_exchange,
+        each_of_a_pair_sees_its_sleep_end,
+        sleepers_of_a_deaf_cpu_are_woken_by_others,
     ],
 }
 
@@ -37,7 +43,7 @@ fn hogs(stop: &Arc<AtomicBool>) {
     }
 }
 
-/// Go's `TestTimerFairness`: sleepers that wake at once, again and again, and a goroutine that only yields.
+/// Sleepers that wake at once, again and again, and a goroutine that only yields.
 fn short_sleepers_do_not_starve_others() {
     let stop = Arc::new(AtomicBool::new(false));
     for _ in 0..2 {
@@ -53,7 +59,7 @@ fn short_sleepers_do_not_starve_others() {
     wait_until_alone();
 }
 
-/// Go's `TestTimerFairness2`.
+/// Each of them gets its turns.
 fn short_sleepers_do_not_starve_each_other() -> Verdict {
     let woken = Arc::new((0..3).map(|_| AtomicU32::new(0)).collect::<Vec<_>>());
     for n in 0..3 {
@@ -69,7 +75,7 @@ fn short_sleepers_do_not_starve_each_other() -> Verdict {
     equal("sleepers that woke", &woken.iter().filter(|n| n.load(Ordering::Relaxed) >= 100).count(), &3)
 }
 
-/// Go's `TestPingPongHog`: a pair that wakes each other goes on while hogs take their slices.
+/// A pair that wakes each other goes on while hogs take their slices.
 fn hogs_do_not_starve_a_pair() -> Verdict {
     let stop = Arc::new(AtomicBool::new(false));
     hogs(&stop);
@@ -85,4 +91,193 @@ fn hogs_do_not_starve_a_pair() -> Verdict {
     stop.store(true, Ordering::Relaxed);
     wait_until_alone();
     equal("value", &value, &200)
+}
+
+/// A time at which a case that goes wrong gives up: far beyond any pause of an emulator.
+fn deadline() -> Nanos {
+    now() + Nanos::from_millis(20_000)
+}
+
+/// How the turn goes from one of a pair to the other.
+#[derive(Debug, Clone, Copy)]
+enum Way {
+    Mailbox,
+    Semaphore(Handoff),
+}
+
+const WAYS: [Way; 3] = [Way::Mailbox, Way::Semaphore(Handoff::No), Way::Semaphore(Handoff::Yes)];
+
+/// Two goroutines that do nothing but hand the turn to each other.
+struct Pair {
+    way: Way,
+    boxes: [Mailbox<()>; 2],
+    units: [AtomicU32; 2],
+    over: AtomicBool,
+}
+
+impl Pair {
+    /// Starts both. Each goes on while `turn`, which gets its number, says so; `done` gets a unit from each at the end.
+    fn start(way: Way, done: &Arc<AtomicU32>, turn: impl Fn(usize) -> bool + Send + Sync + 'static) {
+        let pair = Arc::new(Self {
+            way,
+            boxes: [Mailbox::new(), Mailbox::new()],
+            units: [const { AtomicU32::new(0) }; 2],
+            over: AtomicBool::new(false),
+        });
+        let turn = Arc::new(turn);
+        for me in 0..2 {
+            let (pair, turn, done) = (Arc::clone(&pair), Arc::clone(&turn), Arc::clone(done));
+            go(move || {
+                pair.play(me, &*turn);
+                semrelease(&done);
+            });
+        }
+        pair.give(0);
+    }
+
+    fn play(&self, me: usize, turn: &dyn Fn(usize) -> bool) {
+        loop {
+            match self.way {
+                Way::Mailbox => self.boxes[me].take(),
+                Way::Semaphore(_) => semacquire(&self.units[me]),
+            }
+            if !turn(me) {
+                self.over.store(true, Ordering::Relaxed);
+            }
+            let over = self.over.load(Ordering::Relaxed);
+            self.give(1 - me);
+            if over {
+                return;
+            }
+        }
+    }
+
+    fn give(&self, to: usize) {
+        match self.way {
+            Way::Mailbox => self.boxes[to].put(()),
+            Way::Semaphore(handoff) => semrelease1(&self.units[to], handoff),
+        }
+    }
+}
+
+/// Runs a case with all Ps and with one.
+fn with_all_and_with_one(case: fn(Way) -> Verdict) -> Verdict {
+    let all = i32::try_from(procs()).unwrap_or(i32::MAX);
+    let mut verdict = Ok(());
+    for procs in [all, 1] {
+        gomaxprocs(procs);
+        verdict = WAYS.into_iter().fold(verdict, |verdict, way| verdict.and_then(|()| case(way)));
+        wait_until_alone();
+    }
+    gomaxprocs(all);
+    verdict
+}
+
+/// Go's `TestTimerFairness`: a sleep ends although pairs keep all CPUs, each readying the other.
+fn a_sleep_ends_while_pairs_exchange() -> Verdict {
+    with_all_and_with_one(|way| {
+        let (rang, done, deadline) =
+            (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)), deadline());
+        let pairs = 2 * procs();
+        for _ in 0..pairs {
+            let rang = Arc::clone(&rang);
+            Pair::start(way, &done, move |_| !rang.load(Ordering::Relaxed) && now() < deadline);
+        }
+        alarm(&rang);
+        // This goroutine waits too: nobody but the pairs uses the CPUs.
+        (0..2 * pairs).for_each(|_| semacquire(&done));
+        equal("the sleeper was woken in time", &(now() < deadline), &true)
+    })
+}
+
+/// Go's `TestTimerFairness2`: each of the goroutines that exchange all the time also sees the end of a sleep of its own.
+fn each_of_a_pair_sees_its_sleep_end() -> Verdict {
+    with_all_and_with_one(|way| {
+        let (done, deadline) = (Arc::new(AtomicU32::new(0)), deadline());
+        let pairs = procs();
+        for _ in 0..pairs {
+            let rang: [_; 2] = core::array::from_fn(|_| Arc::new(AtomicBool::new(false)));
+            rang.iter().for_each(alarm);
+            let seen = [const { AtomicBool::new(false) }; 2];
+            Pair::start(way, &done, move |me| {
+                seen[me].fetch_or(rang[me].load(Ordering::Relaxed), Ordering::Relaxed);
+                !seen.iter().all(|seen| seen.load(Ordering::Relaxed)) && now() < deadline
+            });
+        }
+        (0..2 * pairs).for_each(|_| semacquire(&done));
+        equal("each saw its sleep end in time", &(now() < deadline), &true)
+    })
+}
+
+/// Sets a flag after a while, from a goroutine that sleeps.
+fn alarm(rang: &Arc<AtomicBool>) {
+    let rang = Arc::clone(rang);
+    go(move || {
+        sleep(Nanos::from_millis(20));
+        rang.store(true, Ordering::Relaxed);
+    });
+}
+
+/// A CPU has interrupts off while a goroutine that went to sleep on it comes due. Another one, whose timer fires, looks
+/// after it.
+fn sleepers_of_a_deaf_cpu_are_woken_by_others() -> Verdict {
+    if procs() == 1 {
+        return Ok(());
+    }
+    // All CPUs have something to do: nobody steals.
+    let load = Load::start(2 * procs(), |_| {});
+    let woken = Arc::new(Mailbox::new());
+    let result = Arc::clone(&woken);
+    lock_os_thread();
+    let mine = testing::cpu();
+    go(move || {
+        // Who spins is moved at the end of its slice; who yields stays in this CPU's queue.
+        while !lock_to_another_cpu(mine) {}
+        result.put((0..100).find_map(|_| wakes_while_deaf()));
+    });
+    while woken.is_empty() {
+        sleep(Nanos::from_millis(1));
+    }
+    unlock_os_thread();
+    drop(load);
+    equal("another CPU woke it", &woken.take(), &Some(true))
+}
+
+/// Locks the caller to its CPU, unless it is on that one.
+fn lock_to_another_cpu(than: gzero::trace::CpuId) -> bool {
+    testing::while_pinned(|| {
+        let other = testing::cpu() != than;
+        if other {
+            lock_os_thread();
+        }
+        other
+    })
+}
+
+/// `None` when the sleeper went to sleep on another CPU, or was due too early.
+fn wakes_while_deaf() -> Option<bool> {
+    let woken = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&woken);
+    let sleeper = go(move || {
+        sleep(Nanos::from_millis(100));
+        flag.store(true, Ordering::Release);
+    });
+    let is_woken = || woken.load(Ordering::Acquire);
+    let sleeps =
+        || stats::waiting().any(|waiting| waiting.g == sleeper && waiting.reason == WaitReason::Sleep);
+    while !is_woken() && !sleeps() {
+        gosched();
+    }
+    let result = testing::with_interrupts_off(|| {
+        if is_woken() || testing::sleepers_here() == 0 {
+            return None;
+        }
+        let deadline = deadline();
+        while !is_woken() && now() < deadline {}
+        Some(is_woken())
+    });
+    while !is_woken() {
+        gosched();
+    }
+    result
 }
