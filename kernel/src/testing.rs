@@ -83,6 +83,11 @@ pub fn replace_page(address: u64) {
     tlb::shootdown();
 }
 
+/// Makes all CPUs forget what they know of pages that are not mapped any more.
+pub fn shootdown() {
+    tlb::shootdown();
+}
+
 /// Runs a function while the goroutine is pinned to its CPU.
 pub fn while_pinned<R>(function: impl FnOnce() -> R) -> R {
     let pinned = Pinned::new();
