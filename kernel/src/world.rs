@@ -43,8 +43,10 @@ static WORLDSEMA: AtomicU32 = AtomicU32::new(1);
 
 /// The interrupt is sent again to whoever has not stopped after this time, as Go does.
 const RESEND: Nanos = Nanos(100_000);
-/// How long the stopper waits for an NMI's answer: an emulator may not run a CPU's thread for that long.
+/// How long the stopper waits for an NMI's answer, while an emulator may not run a CPU's thread, …
 const PROBE: Nanos = Nanos(200_000_000);
+/// … and before it throws: then there is nothing better to do.
+const LAST_PROBE: Nanos = Nanos(1_000_000_000);
 
 /// After this time the late CPUs are reported, …
 static REPORT: AtomicU64 = AtomicU64::new(10_000_000);
@@ -185,12 +187,12 @@ fn wait(rt: &'static Runtime, reason: StopReason, began: Nanos) {
     while !clock::spin_until(clock::now() + RESEND, || rt.world.is_stopped()) {
         let now = clock::now();
         if now >= give_up {
-            probe(rt);
+            probe(rt, LAST_PROBE);
             throw(format_args!("stop the world for {reason}: {}", Late { rt, began }));
         }
         if now >= report && !reported {
             reported = true;
-            probe(rt);
+            probe(rt, PROBE);
             log::warn!("stop the world for {reason}: {}", Late { rt, began });
         }
         for m in late(rt) {
@@ -204,13 +206,13 @@ fn late(rt: &'static Runtime) -> impl Iterator<Item = &'static M> {
     rt.ms.iter().filter(|m| rt.world.is_late(m.index))
 }
 
-/// Asks the late CPUs by NMI where they are.
-fn probe(rt: &'static Runtime) {
+/// Asks the late CPUs by NMI where they are, and waits this long for the answers.
+fn probe(rt: &'static Runtime, length: Nanos) {
     for m in late(rt) {
         m.mark.probe();
         apic::send(Ipi::Nmi, Target::One(m.block.apic_id()));
     }
-    clock::spin_until(clock::now() + PROBE, || late(rt).all(|m| m.mark.probed().is_some()));
+    clock::spin_until(clock::now() + length, || late(rt).all(|m| m.mark.probed().is_some()));
 }
 
 /// The late CPUs, in words.
@@ -222,7 +224,9 @@ struct Late {
 impl fmt::Display for Late {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let after = clock::now() - self.began;
-        for (at, m) in late(self.rt).enumerate() {
+        // Who was late, and has stopped since it answered the NMI, is what the report is about.
+        let was_late = |m: &&M| self.rt.world.is_late(m.index) || m.mark.probed().is_some();
+        for (at, m) in self.rt.ms.iter().filter(was_late).enumerate() {
             let comma = if at == 0 { "" } else { "; " };
             write!(f, "{comma}cpu {} has not stopped after {after}: ", m.block.id().0)?;
             match m.mark.probed() {
