@@ -35,7 +35,8 @@ tests::image! {
     dies: [
         (
             "pass",
-            "cpu \t has not stopped after \t: interrupts off at \t [deaf]",
+            // In between is what its NMI says, if that comes early enough for the report; the record has it later too.
+            "cpu \t has not stopped after \t, in goroutine \t [deaf]",
             a_cpu_with_interrupts_off_is_named_and_survived
         ),
         (
@@ -202,7 +203,7 @@ fn each_stop_is_counted_once() -> Verdict {
 
 /// A page gets another frame while all CPUs read it, half of them asleep at times: nobody sees the old one afterwards.
 fn no_cpu_keeps_an_old_translation() -> Verdict {
-    const ROUNDS: u64 = 200;
+    let rounds = if procs() > 2 { 30 } else { 200 };
     let page = testing::spare_page();
     let round = Arc::new(AtomicU64::new(0));
     let seen: Arc<Vec<AtomicU64>> = Arc::new((0..procs()).map(|_| AtomicU64::new(0)).collect());
@@ -216,7 +217,7 @@ fn no_cpu_keeps_an_old_translation() -> Verdict {
             lock_when_all_are_there(&present);
             unpark(me);
             let mut last = 0;
-            while last < ROUNDS {
+            while last < rounds {
                 let now = next_round(&round, last, page, n);
                 stale.fetch_add(u64::from(word(page).load(Ordering::Relaxed) != now), Ordering::Relaxed);
                 last = now;
@@ -228,7 +229,7 @@ fn no_cpu_keeps_an_old_translation() -> Verdict {
     while present.load(Ordering::Acquire) < procs() {
         park();
     }
-    for now in 1..=ROUNDS {
+    for now in 1..=rounds {
         testing::replace_page(page);
         word(page).store(now, Ordering::Relaxed);
         round.store(now, Ordering::Release);
@@ -338,7 +339,11 @@ fn a_cpu_that_holds_locks_stops_afterwards() -> Verdict {
 
 /// With nothing lost: everybody's turns go on to the end.
 fn a_hundred_thousand_stops() -> Verdict {
-    let count = if procs() > 2 { 3_000 } else { 100_000 };
+    let count = match procs() {
+        ..=2 => 100_000,
+        3..=4 => 3_000,
+        _ => 1_000,
+    };
     let load = Load::start(procs() + 1, |n| match n % 3 {
         0 => {}
         1 => gosched(),
