@@ -7,7 +7,8 @@
 //!
 //! Whoever wakes up acts in this order:
 //!
-//! 1. it is counted: it leaves the idle mask ([`Idle::leave_idle`]), or begins to be an extra ([`Awake::begin_extra`]);
+//! 1. it is counted: its bit leaves the idle mask, by its own hand or by that of who has claimed it
+//!    ([`Idle::leave_idle`]), or it begins to be an extra ([`Awake::begin_extra`]);
 //! 2. it raises a number ([`Awake::woke`]);
 //! 3. it looks for work, runs it, queues what it makes runnable, and ends the sleeps that are due, each **after** its
 //!    goroutine is in a queue;

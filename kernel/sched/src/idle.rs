@@ -171,10 +171,9 @@ impl Idle {
     ///
     /// `p` is idle already, or it claims to be spinning and nobody is counted.
     pub fn go_idle(&self, p: ProcId, spin: Spin) {
-        // The count goes first and comes down last, so that it is never below the number of bits. Release
-        // pairs with the Acquire in `all_idle`.
-        self.count.fetch_add(1, Ordering::Release);
-        // Release pairs with the Acquire of the waker that takes the bit.
+        // The count goes first and comes down last, so that it is never below the number of bits.
+        self.count.fetch_add(1, Ordering::Relaxed);
+        // Release pairs with the Acquire of the waker that takes the bit, and with that in `all_idle`.
         let before = self.word(p).fetch_or(bit(p), Ordering::Release);
         assert!(before & bit(p) == 0, "{p} goes idle and is idle already");
         if spin == Spin::Yes {
@@ -215,12 +214,15 @@ impl Idle {
         true
     }
 
-    /// Whether no P is busy or spinning. When the caller is the last idler and then finds all queues empty
-    /// once more, only an interrupt can bring work: without timers and devices that is a deadlock. Not
-    /// conclusive while an interrupt handler calls [`wake_one`](Self::wake_one).
+    /// Whether the bits of all Ps are set: nobody is busy, spins, or has been claimed. [`deadlock`](crate::deadlock)
+    /// argues from it.
+    ///
+    /// It does not ask the count: who claims a P takes the bit first and counts that later, and the P may have run and
+    /// gone idle again in between.
     pub fn all_idle(&self) -> bool {
         // Acquire pairs with the Release in `go_idle`: what the others queued before is visible.
-        self.count.load(Ordering::Acquire) == self.procs.get()
+        let idle: u32 = self.words().iter().map(|word| word.load(Ordering::Acquire).count_ones()).sum();
+        idle == self.procs.get()
     }
 
     /// Idle Ps, at about this moment.

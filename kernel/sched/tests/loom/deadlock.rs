@@ -9,10 +9,15 @@ use loom::thread;
 
 use sched::ProcId;
 use sched::deadlock::Awake;
-use sched::idle::{Idle, Spin};
-use sched::runq::RunQueue;
+use sched::idle::{Idle, Left, Spin};
+use sched::runq::{RunQueue, StealNext};
 
 use crate::{g, model};
+
+/// The P with index `n`.
+fn p(n: u32) -> ProcId {
+    ProcId::new(n).expect("a test's P")
+}
 
 struct Machine {
     awake: Awake,
@@ -28,9 +33,13 @@ struct Machine {
 
 impl Machine {
     fn new() -> Arc<Self> {
+        Self::with_procs(1)
+    }
+
+    fn with_procs(procs: u32) -> Arc<Self> {
         Arc::new(Self {
             awake: Awake::new(),
-            idle: Idle::new(1),
+            idle: Idle::new(procs),
             shared: RunQueue::new(),
             wired: [AtomicU32::new(0), AtomicU32::new(0)],
             taken: AtomicBool::new(false),
@@ -38,7 +47,7 @@ impl Machine {
     }
 
     fn go_idle(&self) {
-        self.idle.go_idle(ProcId::new(0).expect("a test's P"), Spin::No);
+        self.idle.go_idle(p(0), Spin::No);
     }
 
     fn look(&self) -> bool {
@@ -155,6 +164,26 @@ fn what_passes_behind_the_look_is_no_deadlock() {
         machine.go_idle();
         assert!(!machine.look(), "a goroutine is in a hand or in a queue");
         other.join().expect("it ends");
+    });
+}
+
+/// A P wakes up while one that runs on is claiming it. It takes the goroutine, if that is there, which ends at once, and
+/// goes idle again: all of it before the waker has come to the end of its claim.
+#[test]
+fn a_claim_is_no_deadlock() {
+    model(4, || {
+        let machine = Machine::with_procs(2);
+        machine.idle.go_idle(p(1), Spin::No);
+        let waker = {
+            let machine = Arc::clone(&machine);
+            thread::spawn(move || machine.hand_over())
+        };
+        let (Left::TookBack | Left::Claimed) = machine.idle.leave_idle(p(1));
+        machine.awake.woke();
+        let _taken = machine.shared.steal_into(&RunQueue::new().local(), StealNext::Yes);
+        machine.idle.go_idle(p(1), Spin::Yes);
+        assert!(!machine.look(), "the waker runs");
+        waker.join().expect("it ends");
     });
 }
 
