@@ -19,6 +19,7 @@ extern crate alloc;
 
 pub mod block;
 mod load;
+mod page;
 
 use alloc::borrow::Cow;
 use alloc::vec::Vec;
@@ -26,7 +27,8 @@ use core::fmt;
 
 use gzero::println;
 
-pub use load::Load;
+pub use load::{Load, wait_until_alone};
+pub use page::word;
 
 /// One case.
 #[derive(Debug, Clone, Copy)]
@@ -133,7 +135,8 @@ impl Random {
 /// `pass` lists functions that must return, with nothing or a [`Verdict`]. `dies` lists those that must end the
 /// machine: how (`panic`, `fatal`, `throw`, `fail`, `hang`, `triple-fault`, `exit:N`), a text that must be
 /// printed (may be empty), and the function. Each of the latter gets a boot of its own. Several texts, with tabs
-/// between them, must be printed in this order. `pass` is allowed too, for a case that returns and must print something.
+/// between them, must be printed in this order; one that begins with `!` must not come behind those before it. `pass` is
+/// allowed too, for a case that returns and must print something.
 #[macro_export]
 macro_rules! image {
     (

@@ -62,8 +62,13 @@ impl Drop for Load {
     /// Waits until they have ended: nobody else may run but the caller.
     fn drop(&mut self) {
         self.stop();
-        while num_goroutine() > 1 {
-            gosched();
-        }
+        wait_until_alone();
+    }
+}
+
+/// Waits until all goroutines but the caller have ended.
+pub fn wait_until_alone() {
+    while num_goroutine() > 1 {
+        gosched();
     }
 }

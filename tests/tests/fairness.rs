@@ -6,13 +6,13 @@ extern crate alloc;
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use gzero::{
-    Handoff, Mailbox, Nanos, WaitReason, go, gomaxprocs, gosched, lock_os_thread, now, num_goroutine,
-    semacquire, semrelease, semrelease1, sleep, stats, testing, unlock_os_thread,
+    Handoff, Mailbox, Nanos, WaitReason, go, gomaxprocs, gosched, lock_os_thread, now, semacquire,
+    semrelease, semrelease1, sleep, stats, testing, unlock_os_thread,
 };
-use tests::{Load, Verdict, equal};
+use tests::{Load, Verdict, equal, wait_until_alone};
 
 tests::image! {
     pass: [
@@ -22,13 +22,8 @@ tests::image! {
         a_sleep_ends_while_pairs_exchange,
         each_of_a_pair_sees_its_sleep_end,
         sleepers_of_a_deaf_cpu_are_woken_by_others,
+        light_and_heavy_pairs_share_a_cpu,
     ],
-}
-
-fn wait_until_alone() {
-    while num_goroutine() > 1 {
-        gosched();
-    }
 }
 
 fn procs() -> usize {
@@ -280,4 +275,43 @@ fn wakes_while_deaf() -> Option<bool> {
         gosched();
     }
     result
+}
+
+/// Go's `TestPingPongHog`: on one CPU, a pair that computes much in each turn, and one that computes little. The slice goes
+/// with the turn, so neither gets more than 20 times of what the other gets.
+fn light_and_heavy_pairs_share_a_cpu() -> Verdict {
+    let old = gomaxprocs(1);
+    let mut verdict = Ok(());
+    // The emulator may stand still in the slice of the one, and not of the other.
+    for _ in 0..5 {
+        verdict = shares();
+        if verdict.is_ok() {
+            break;
+        }
+    }
+    gomaxprocs(i32::try_from(old).unwrap_or(1));
+    verdict
+}
+
+fn shares() -> Verdict {
+    let (over, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
+    let counts = [1_000_000, 1_000].map(|limit| {
+        let count = Arc::new(AtomicU64::new(0));
+        let (mine, over) = (Arc::clone(&count), Arc::clone(&over));
+        Pair::start(Way::Mailbox, &done, move |_| {
+            for _ in 0..limit {
+                mine.fetch_add(1, Ordering::Relaxed);
+            }
+            !over.load(Ordering::Relaxed)
+        });
+        count
+    });
+    sleep(Nanos::from_millis(300));
+    over.store(true, Ordering::Relaxed);
+    (0..4).for_each(|_| semacquire(&done));
+    let [heavy, light] = counts.map(|count| count.load(Ordering::Relaxed));
+    if heavy / 20 > light || light / 20 > heavy {
+        return Err(alloc::format!("the heavy pair counted to {heavy}, the light one to {light}").into());
+    }
+    Ok(())
 }

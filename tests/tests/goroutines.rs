@@ -10,10 +10,8 @@ use alloc::vec::Vec;
 use core::hint::black_box;
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
-use gzero::{
-    GoRef, current, go, go_named, goexit, gosched, num_goroutine, park, roll_call, stats, try_go, unpark,
-};
-use tests::{Verdict, equal};
+use gzero::{GoRef, current, go, go_named, goexit, gosched, park, roll_call, stats, try_go, unpark};
+use tests::{Verdict, equal, wait_until_alone};
 
 tests::image! {
     pass: [
@@ -47,12 +45,6 @@ fn run_and_wait(f: impl FnOnce() + Send + 'static) {
         park();
     }
     wait_until_alone();
-}
-
-fn wait_until_alone() {
-    while num_goroutine() > 1 {
-        gosched();
-    }
 }
 
 /// Starts `count` goroutines and waits for all of them.

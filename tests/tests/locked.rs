@@ -10,10 +10,9 @@ use core::hint::spin_loop;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use gzero::{
-    Nanos, go, gomaxprocs, gosched, lock_os_thread, num_cpu, num_goroutine, println, sleep, testing,
-    unlock_os_thread,
+    Nanos, go, gomaxprocs, gosched, lock_os_thread, num_cpu, println, sleep, testing, unlock_os_thread,
 };
-use tests::{Verdict, equal};
+use tests::{Verdict, equal, wait_until_alone};
 
 tests::image! {
     pass: [
@@ -24,12 +23,6 @@ tests::image! {
     dies: [
         ("throw", "schedule: interrupts are off", a_wait_with_interrupts_off),
     ],
-}
-
-fn wait_until_alone() {
-    while num_goroutine() > 1 {
-        gosched();
-    }
 }
 
 fn set_procs(procs: usize) {

@@ -12,10 +12,10 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use gzero::world::{CpuStop, Doing};
 use gzero::{
-    MemStats, Nanos, StopReason, fd, go, gomaxprocs, gosched, now, num_cpu, num_goroutine, read_mem_stats,
-    stats, stop_the_world, testing, world, write_heap_dump,
+    MemStats, Nanos, StopReason, fd, go, gomaxprocs, gosched, now, num_cpu, read_mem_stats, stats,
+    stop_the_world, testing, world, write_heap_dump,
 };
-use tests::{Load, Random, Verdict, equal};
+use tests::{Load, Random, Verdict, equal, wait_until_alone, word};
 
 tests::image! {
     pass: [
@@ -24,12 +24,6 @@ tests::image! {
         a_stopped_cpu_forgets_translations,
         each_cpu_leaves_a_record,
     ],
-}
-
-fn wait_until_alone() {
-    while num_goroutine() > 1 {
-        gosched();
-    }
 }
 
 /// Rounds of a case: fewer where CPUs share the host's cores, as each then costs milliseconds.
@@ -92,14 +86,6 @@ fn stops_of_all_kinds_meet() -> Verdict {
     equal("stops of the program", &stops(StopReason::Program), &count)?;
     // The number was the wanted one already, now and then.
     equal("stops to change the number of Ps", &(stops(StopReason::GoMaxProcs) >= count / 2), &true)
-}
-
-/// The first word of a page of [`testing::spare_page`].
-#[expect(unsafe_code, reason = "the page is what the cases are about")]
-fn word(page: u64) -> &'static AtomicU64 {
-    let address = usize::try_from(page).expect("a 64-bit machine");
-    // SAFETY: the page is always mapped, aligned, and used for this alone.
-    unsafe { AtomicU64::from_ptr(core::ptr::with_exposed_provenance_mut(address)) }
 }
 
 /// One goroutine makes all CPUs forget a translation, others stop the world, and all read the page: nobody waits for ever.

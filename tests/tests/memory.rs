@@ -15,12 +15,12 @@ use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use gzero::fd::FdError;
 use gzero::{
-    Mailbox, MemStats, StopReason, fd, free_os_memory, go, gosched, heap, num_goroutine, read_mem_stats,
-    stats, stop_the_world, world, write_heap_dump,
+    Mailbox, MemStats, StopReason, fd, free_os_memory, go, gosched, heap, read_mem_stats, stats,
+    stop_the_world, world, write_heap_dump,
 };
 use gzero::{semacquire, semrelease};
 use tests::block::{Block, layout};
-use tests::{Random, Verdict, equal};
+use tests::{Random, Verdict, equal, wait_until_alone};
 
 tests::image! {
     pass: [
@@ -53,12 +53,6 @@ tests::image! {
         ("throw", "write_heap_dump not on the G stack", write_heap_dump_on_the_kernel_stack),
         ("throw", "write_heap_dump not on the G stack", write_heap_dump_in_an_interrupt_handler),
     ],
-}
-
-fn wait_until_alone() {
-    while num_goroutine() > 1 {
-        gosched();
-    }
 }
 
 fn blocks_of_all_sizes_keep_their_contents() -> Verdict {

@@ -9,10 +9,10 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use gzero::{
-    GoRef, Mailbox, WaitReason, current, go, go_named, gopark, goready, gosched, num_goroutine, park,
-    roll_call, stats, unpark,
+    GoRef, Mailbox, WaitReason, current, go, go_named, gopark, goready, gosched, park, roll_call, stats,
+    unpark,
 };
-use tests::{Random, Verdict, equal};
+use tests::{Random, Verdict, equal, wait_until_alone};
 
 tests::image! {
     pass: [
@@ -28,12 +28,6 @@ tests::image! {
         a_chain_of_mailboxes_keeps_order,
         seeded_mix,
     ],
-}
-
-fn wait_until_alone() {
-    while num_goroutine() > 1 {
-        gosched();
-    }
 }
 
 fn an_unpark_before_the_park_counts() {

@@ -11,9 +11,9 @@ use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering
 use gzero::testing::patterns::{self, FLAGS, Patterns};
 use gzero::{
     Mailbox, Nanos, StopReason, free_os_memory, go, goexit, gomaxprocs, gosched, lock_os_thread, now,
-    num_cpu, num_goroutine, park, sleep, stats, stop_the_world, testing, unlock_os_thread, unpark,
+    num_cpu, park, sleep, stats, stop_the_world, testing, unlock_os_thread, unpark,
 };
-use tests::{Random, Verdict, equal};
+use tests::{Random, Verdict, equal, wait_until_alone};
 
 tests::image! {
     pass: [
@@ -36,12 +36,6 @@ tests::image! {
         the_edge_of_a_page_is_no_danger,
         a_slice_ends_only_if_somebody_waits,
     ],
-}
-
-fn wait_until_alone() {
-    while num_goroutine() > 1 {
-        gosched();
-    }
 }
 
 fn procs() -> usize {

@@ -9,10 +9,10 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use gzero::{
-    Mailbox, Nanos, current, go, gomaxprocs, gosched, lock_os_thread, now, num_cpu, num_goroutine, park,
-    sleep, stats, testing, unlock_os_thread, unpark, world,
+    Mailbox, Nanos, current, go, gomaxprocs, gosched, lock_os_thread, now, num_cpu, park, sleep, stats,
+    testing, unlock_os_thread, unpark, world,
 };
-use tests::{Random, Verdict, equal};
+use tests::{Random, Verdict, equal, wait_until_alone};
 
 tests::image! {
     pass: [
@@ -26,12 +26,6 @@ tests::image! {
         who_still_runs_without_a_p_is_not_forgotten,
         many_change_it_at_once,
     ],
-}
-
-fn wait_until_alone() {
-    while num_goroutine() > 1 {
-        gosched();
-    }
 }
 
 /// `gomaxprocs` with a number that fits.

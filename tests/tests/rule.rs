@@ -126,7 +126,7 @@ fn contended(call: fn(i32) -> Verdict) -> Verdict {
 fn gomaxprocs_works_contended() -> Verdict {
     let verdict = contended(|n| {
         for round in 1..=10 {
-            // Never the present number: that would stop nobody.
+            // Another number each time: the present one would stop nobody.
             let old = gomaxprocs(procs() + n + round);
             equal("a number before", &(old.cast_signed() >= procs()), &true)?;
         }

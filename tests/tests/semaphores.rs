@@ -12,10 +12,10 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use gzero::{
-    Handoff, Order, WaitReason, go, go_named, gosched, num_goroutine, semacquire, semacquire1, semrelease,
-    semrelease1, stats, testing, try_semacquire,
+    Handoff, Order, WaitReason, go, go_named, gosched, semacquire, semacquire1, semrelease, semrelease1,
+    stats, testing, try_semacquire,
 };
-use tests::{Random, Verdict, equal};
+use tests::{Random, Verdict, equal, wait_until_alone};
 
 tests::image! {
     pass: [
@@ -39,12 +39,6 @@ tests::image! {
 
 /// Words of 4 bytes from one to the next in the same root of the table.
 const STRIDE: usize = 2 * 251;
-
-fn wait_until_alone() {
-    while num_goroutine() > 1 {
-        gosched();
-    }
-}
 
 /// Yields until as many goroutines wait in the root of this word.
 fn wait_for_waiters(word: &AtomicU32, count: u32) {

@@ -14,7 +14,7 @@ use gzero::{
     Mailbox, Nanos, StopReason, current, go, go_named, gosched, lock_os_thread, now, num_cpu, num_goroutine,
     park, sleep, start_the_world, stats, stop_the_world, testing, unpark, world,
 };
-use tests::{Load, Verdict, equal};
+use tests::{Load, Verdict, equal, word};
 
 tests::image! {
     pass: [
@@ -268,14 +268,6 @@ fn next_round(round: &AtomicU64, last: u64, page: u64, n: usize) -> u64 {
             sleep(Nanos::from_micros(30));
         }
     }
-}
-
-/// The first word of a page of [`testing::spare_page`].
-#[expect(unsafe_code, reason = "the page is what the case is about")]
-fn word(page: u64) -> &'static AtomicU64 {
-    let address = usize::try_from(page).expect("a 64-bit machine");
-    // SAFETY: the page is always mapped, aligned, and used for this alone.
-    unsafe { AtomicU64::from_ptr(core::ptr::with_exposed_provenance_mut(address)) }
 }
 
 /// Another CPU has interrupts off for 50 ms when the world is to stop.

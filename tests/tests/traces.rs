@@ -12,7 +12,7 @@ use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use gzero::trace::{Frame, GoroutineInfo, Nanos, State, for_each_frame, for_each_goroutine};
 use gzero::{Mailbox, dump, go, go_named, gosched, num_goroutine, park, stats, testing, unpark};
-use tests::{Verdict, equal};
+use tests::{Verdict, equal, wait_until_alone};
 
 tests::image! {
     pass: [
@@ -89,12 +89,6 @@ fn wait_until_it_waits(name: &str) -> GoroutineInfo {
             Some(info) if matches!(info.state, State::Waiting { .. }) => return info,
             Some(_) | None => gosched(),
         }
-    }
-}
-
-fn wait_until_alone() {
-    while num_goroutine() > 1 {
-        gosched();
     }
 }
 
