@@ -145,8 +145,9 @@ fn watch(shared: &Shared) -> Result<(), String> {
             *still = if turns == *before { *still + 1 } else { 0 };
             *before = turns;
             if *still == PATIENCE {
+                println!("soak: worker {n} stands still after {turns} turns");
                 gzero::dump();
-                return Err(alloc::format!("worker {n} stands still after {turns} turns"));
+                return Err("a worker stands still".into());
             }
         }
         let turns: u64 = known.iter().map(|(turns, _)| turns).sum();

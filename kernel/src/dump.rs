@@ -5,23 +5,23 @@ use machine::percpu::Pinned;
 
 use crate::stacks::is_free;
 use crate::trace;
-use crate::world::{StopReason, stop_the_world};
+use crate::world::{StopReason, try_stop_the_world};
 
 /// Prints every living goroutine with its frames, the last call first.
 ///
 /// A goroutine's line has its number, its name, what it does, and for what and for how many minutes it waits. The one that
 /// calls comes first. Each line comes out in one piece.
 ///
-/// The world is stopped meanwhile, so that all of it is of one moment. Where the caller may not stop it (it holds a lock of
-/// the runtime, or does not stand on a goroutine's own stack) others run on: of those that run there are no frames, and
-/// what is printed of others may be out of date.
+/// The world is stopped meanwhile, so that all of it is of one moment. Where that cannot be done at once (another has it
+/// stopped or is about to; the caller holds a lock of the runtime, or does not stand on a goroutine's own stack) others run
+/// on: of those that run there are no frames, and what is printed of others may be out of date.
 #[inline(never)]
 pub fn dump() {
     let start = Start::caller();
     let pinned = Pinned::new();
     let may_stop = is_free(&pinned);
     drop(pinned);
-    let world = may_stop.then(|| stop_the_world(StopReason::StackTrace));
+    let world = may_stop.then(|| try_stop_the_world(StopReason::StackTrace)).flatten();
     trace::print_all(start);
     drop(world);
 }

@@ -93,9 +93,10 @@ pub(crate) fn check(fd: u32) -> Result<(), FdError> {
 /// Sends all bytes, as they are. Waits for the device, which is bounded if that is stuck.
 ///
 /// # Errors
-/// [`FdError::BadFd`], [`FdError::Stuck`].
+/// [`FdError::BadFd`], [`FdError::NotPresent`] where the console is a screen alone, [`FdError::Stuck`].
 pub fn write(fd: u32, bytes: &[u8]) -> Result<(), FdError> {
     let taken = match device(fd)? {
+        Device::Console if !serial::is_present(Port::Com1) => return Err(FdError::NotPresent("console")),
         Device::Console => serial::write_bytes(Port::Com1, bytes),
         Device::Null => {
             // Relaxed: a count.

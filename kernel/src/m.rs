@@ -86,8 +86,8 @@ pub(crate) struct M {
     pub(crate) tlb_seen: AtomicU64,
 }
 
-// SAFETY: `g0`, `mcall` and `wired_turn` are touched only by the CPU that the M belongs to, and by its handlers only while the scheduler
-// loop is suspended, which then does not write them.
+// SAFETY: `g0`, `mcall` and `wired_turn` are touched only by the CPU that the M belongs to, and by its handlers only while
+// the scheduler loop is suspended, which then does not write them.
 unsafe impl Sync for M {}
 
 impl M {

@@ -168,9 +168,9 @@ pub(crate) fn arrive(word: u64, pinned: &Pinned) {
 pub(crate) fn preempt(pinned: &Pinned) {
     let (rt, m) = (m::runtime(), m::current(pinned));
     let Some(me) = m.current() else { return };
-    // Also for those who would inherit the slice that is over.
+    // If nobody else is there, it goes on in a new one.
     m.begin_slice(clock::rdtsc_unordered());
-    if let Some(next) = next_local(rt, m) {
+    if let Some(next) = next_after_slice(rt, m) {
         m.proc().owner().counters().preempted.add(1);
         leave(pinned, m, me, After::Preempted(me), Some(next));
     }
@@ -191,12 +191,28 @@ pub(crate) fn give_away(pinned: &Pinned) -> bool {
 /// Those that are locked to it come first in every second pick, however many they are, and the P's own order in the others.
 /// A CPU whose P is not active runs the former only.
 pub(crate) fn next_local(rt: &'static Runtime, m: &'static M) -> Option<Picked> {
-    let owner = m.proc().owner();
+    next_by(rt, m, |owner| {
+        let heir = if rt.preemption { sched::pick::inherit(owner) } else { None };
+        heir.or_else(|| sched::pick::next_local(owner, &rt.sources()))
+    })
+}
+
+/// The same at the end of a time slice, which nobody inherits.
+fn next_after_slice(rt: &'static Runtime, m: &'static M) -> Option<Picked> {
+    next_by(rt, m, |owner| sched::pick::next_after_slice(owner, &rt.sources()))
+}
+
+/// `own` is the P's own order.
+fn next_by(
+    rt: &'static Runtime,
+    m: &'static M,
+    own: impl FnOnce(&Owner<'_>) -> Option<Picked>,
+) -> Option<Picked> {
     if !m.is_active() {
         return next_wired(rt, m);
     }
     let first = if m.take_wired_turn() { next_wired(rt, m) } else { None };
-    first.or_else(|| sched::pick::next_local(&owner, &rt.sources())).or_else(|| next_wired(rt, m))
+    first.or_else(|| own(&m.proc().owner())).or_else(|| next_wired(rt, m))
 }
 
 fn next_wired(rt: &'static Runtime, m: &'static M) -> Option<Picked> {

@@ -9,8 +9,9 @@
 //! 2. The last guard of a goroutine goes ([`on_asked`]): it was pinned or held a lock when the handler came.
 //! 3. The scheduler loop makes its next step ([`in_loop`]).
 //!
-//! A goroutine that is low on stack is not intruded upon: the call could run into its guard page. It keeps its CPU
-//! until it has returned from something, pins itself or blocks; the timer goes on looking.
+//! A goroutine that is low on stack is not made to answer at points 1 and 2: the call could run into its guard page. It
+//! keeps its CPU until it has returned from something or blocks; the timer goes on looking. A stop of the world it obeys
+//! in the handler.
 //!
 //! With interrupts off in a goroutine (2) nothing may be switched; then the CPU sends itself an interrupt, which arrives
 //! when they are on again.
@@ -142,7 +143,8 @@ fn on_asked() {
         return pinned.release();
     }
     if interrupted_goroutine(m, stack::pointer(), ROOM) != Some(HasRoom::Yes) {
-        // As at point 1: it is asked again when it has returned from something.
+        // As at point 1: it keeps its CPU until it has returned from something, and the timer looks after that.
+        tick::rearm(m);
         return pinned.release();
     }
     answer(&pinned);

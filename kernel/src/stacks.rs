@@ -13,6 +13,7 @@ use core::fmt;
 use core::panic::Location;
 
 use machine::context;
+use machine::irq;
 use machine::percpu::{self, PerCpu, Pinned};
 use machine::stack::{self, Region};
 
@@ -82,11 +83,11 @@ pub(crate) fn kind_by_data(m: &M) -> StackKind {
     said(m.block, Some(m))
 }
 
-/// Whether the caller is a goroutine on its own stack that holds nothing but this guard: once it has dropped it, it may wait,
-/// give way, or stop the world.
+/// Whether the caller is a goroutine on its own stack that holds nothing but this guard, with interrupts on: once it has
+/// dropped it, it may wait, give way, or stop the world.
 pub(crate) fn is_free(pinned: &Pinned) -> bool {
     let m = m::current(pinned);
-    m.block.locks() == 1 && kind_by_data(m) == StackKind::Goroutine
+    m.block.locks() == 1 && kind_by_data(m) == StackKind::Goroutine && irq::enabled()
 }
 
 /// Throws when the caller of a function that may block does not stand on a goroutine's own stack.

@@ -1,7 +1,8 @@
 //! What each CPU's timer is set to, and what is done when it fires.
 //!
 //! A CPU takes timer interrupts only for a reason: the end of a time slice, while somebody waits for this P; the earliest
-//! of its sleeping goroutines; the next line of `schedtrace`. An idle machine takes none.
+//! of its sleeping goroutines; the next line of `schedtrace`; a request that could not be answered yet and is looked at
+//! again. An idle machine takes none.
 //!
 //! The slice's end is not set anew at every switch: that would cost a write to the timer each time. A switch only notes
 //! when it was. The timer is set when somebody begins to wait ([`somebody_waits`]); when it fires and the slice that runs

@@ -91,6 +91,15 @@ pub fn stop_the_world(reason: StopReason) -> StoppedWorld {
     }
     drop(pinned);
     sema::semacquire(&WORLDSEMA);
+    stop_with_semaphore(reason)
+}
+
+/// The same for a caller that does not wait for its turn: `None` while another has the world, or is about to.
+pub(crate) fn try_stop_the_world(reason: StopReason) -> Option<StoppedWorld> {
+    sema::try_semacquire(&WORLDSEMA).then(|| stop_with_semaphore(reason))
+}
+
+fn stop_with_semaphore(reason: StopReason) -> StoppedWorld {
     let pinned = Pinned::new();
     let record = on_m(|| stop(m::runtime(), reason));
     StoppedWorld { pinned: Some(pinned), newprocs: None, record }
@@ -188,12 +197,17 @@ fn wait(rt: &'static Runtime, reason: StopReason, began: Nanos) {
         let now = clock::now();
         if now >= give_up {
             probe(rt, LAST_PROBE);
+            if rt.world.is_stopped() {
+                return;
+            }
             throw(format_args!("stop the world for {reason}: {}", Late { rt, began }));
         }
         if now >= report && !reported {
             reported = true;
             probe(rt, PROBE);
-            log::warn!("stop the world for {reason}: {}", Late { rt, began });
+            if (Late { rt, began }).cpus().next().is_some() {
+                log::warn!("stop the world for {reason}: {}", Late { rt, began });
+            }
         }
         for m in late(rt) {
             perform::send(m, Vector::STOP);
@@ -208,7 +222,7 @@ fn late(rt: &'static Runtime) -> impl Iterator<Item = &'static M> {
 
 /// Asks the late CPUs by NMI where they are, and waits this long for the answers.
 fn probe(rt: &'static Runtime, length: Nanos) {
-    for m in late(rt) {
+    for m in late(rt).filter(|m| m.mark.probed().is_none()) {
         m.mark.probe();
         apic::send(Ipi::Nmi, Target::One(m.block.apic_id()));
     }
@@ -221,12 +235,18 @@ struct Late {
     began: Nanos,
 }
 
+impl Late {
+    /// Those that are late, and those that were and have stopped since they answered the NMI.
+    fn cpus(&self) -> impl Iterator<Item = &'static M> + use<> {
+        let rt = self.rt;
+        rt.ms.iter().filter(|m| rt.world.is_late(m.index) || m.mark.probed().is_some())
+    }
+}
+
 impl fmt::Display for Late {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let after = clock::now() - self.began;
-        // Who was late, and has stopped since it answered the NMI, is what the report is about.
-        let was_late = |m: &&M| self.rt.world.is_late(m.index) || m.mark.probed().is_some();
-        for (at, m) in self.rt.ms.iter().filter(was_late).enumerate() {
+        for (at, m) in self.cpus().enumerate() {
             let comma = if at == 0 { "" } else { "; " };
             write!(f, "{comma}cpu {} has not stopped after {after}: ", m.block.id().0)?;
             match m.mark.probed() {

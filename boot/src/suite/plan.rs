@@ -224,8 +224,9 @@ impl Plan {
         }
     }
 
-    /// Machines with CPUs that do not come up: no memory is left for them, or they do not exist. Those that are left out stand in the firmware's code and must
-    /// not be touched; of the two ends only a panic prints for so long that a wrong interrupt would strike.
+    /// Machines with CPUs that do not come up: no memory is left for them, or they do not exist. Those that are left out
+    /// stand in the firmware's code and must not be touched; of the two ends only a panic prints for so long that a wrong
+    /// interrupt would strike.
     fn cpus_left_out(&mut self) {
         const CASE: &str = "a_panic_says_on_which_cpu";
         let wanted = |line: String| Wanted { lines: vec![line], ..Wanted::default() };
@@ -241,7 +242,7 @@ impl Plan {
             "left-out-panic",
             Action::One(Run::boot(dies, &line, wanted(format!("test {CASE} ... ok")))),
         );
-        // No interrupt may be broadcast there.
+        // Stops go to each CPU by itself there.
         let stopping = Image::Test("stopping".to_owned());
         let run = Run::boot(stopping, "--smp 2 --skip a_hundred_thousand", Wanted::default());
         self.add("left-out-stopping", Action::One(run.with_args("ghost=200")));

@@ -150,12 +150,17 @@ pub fn start(apic_ids: &[u32], map: &[MemoryRegion], main: Main) -> Result<Vec<R
 ///
 /// After [`start`], on the boot CPU.
 pub fn allow_broadcast(named: usize) {
-    let nobody_left_out = START.get().is_some_and(|start| {
-        let others = start.candidates.len();
-        others + 1 == named && start.in_state(ONLINE).count() == others
-    });
+    let nobody_left_out = START
+        .get()
+        .is_some_and(|start| all_are_online(named, start.candidates.len(), start.in_state(ONLINE).count()));
     // Relaxed: who reads an older value does without.
     BROADCAST.store(nobody_left_out, Ordering::Relaxed);
+}
+
+/// Whether a machine of so many CPUs has the boot CPU and those that were to be started, no others, and all of these have
+/// come.
+const fn all_are_online(named: usize, candidates: usize, online: usize) -> bool {
+    candidates + 1 == named && online == candidates
 }
 
 /// Sends an interrupt to every other CPU at once. `false`: CPUs are left out, and nothing is sent.
@@ -371,4 +376,19 @@ fn pinged() {
     // Release: publishes `online_at`. A failure means that it is online or abandoned already.
     let step = candidate.state.compare_exchange(ARRIVED, ONLINE, Ordering::Release, Ordering::Relaxed);
     debug_assert!(step != Err(STARTING), "interrupts are on only after the arrival");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::all_are_online;
+
+    #[test]
+    fn a_broadcast_is_for_machines_without_others() {
+        assert!(all_are_online(4, 3, 3));
+        assert!(all_are_online(1, 0, 0));
+        assert!(!all_are_online(4, 3, 2), "one has not come");
+        assert!(!all_are_online(5, 3, 3), "the firmware names one more, disabled or beyond what is started");
+        assert!(!all_are_online(4, 4, 3), "one was to be started that the firmware does not name");
+        assert!(!all_are_online(0, 0, 0), "the firmware names none");
+    }
 }

@@ -10,13 +10,18 @@
 //! 5. the other Ps: half of a ring. [`STEAL_ROUNDS`] rounds over all Ps in a random order; a run-next slot
 //!    only in the last round.
 //!
-//! [`next_local`] is 1 to 4, short enough for the stack of the goroutine that gives up its CPU. [`find_work`]
+//! [`next_local`] is 1 to 4, [`inherit`] is 2, [`next_after_slice`] is 1 to 4 with 2 at the end: short enough for the stack of the goroutine that gives up its CPU. [`find_work`]
 //! is 4 and 5, for a P that spins. [`recheck`] only looks, for a P that has gone idle.
 //!
-//! Go has no bound on source 2 before source 3, because a goroutine from the run-next slot inherits its
-//! predecessor's time slice and both are preempted when that ends. Here preemption can be turned off, and a slice is
-//! long for those who wait behind a pair that readies each other: after [`NEXT_STREAK`] picks from the run-next
-//! slot in a row the ring has its turn.
+//! # Time slices
+//!
+//! A goroutine from the run-next slot inherits its predecessor's time slice. So while a slice lasts, the kernel takes
+//! who [inherits](inherit) it before all others and does not count that as a pick, and when it ends, those who wait have
+//! their turn before the heir ([`next_after_slice`]): two that ready each other get one slice, as one that computes does,
+//! and in a row that readies the next one each time nobody inherits for ever.
+//!
+//! Preemption can be turned off, and then no slice ends. Sources 1 to 4 alone have a bound of their own: after
+//! [`NEXT_STREAK`] picks from the run-next slot in a row the ring has its turn.
 
 use crate::global::GlobalQueue;
 use crate::id::{GoIndex, ProcId};
@@ -152,6 +157,24 @@ pub fn next_local<B, G: Global>(me: &Owner<'_>, sources: &Sources<'_, B, G>) -> 
         return Some(picked);
     }
     from_queue(me).or_else(|| from_global(me, sources, QUEUE_CAPACITY / 2))
+}
+
+/// Source 2 alone: the goroutine that goes on with the running time slice. Counts no pick.
+#[must_use]
+pub fn inherit(me: &Owner<'_>) -> Option<Picked> {
+    let g = me.queue().pop_next()?;
+    Some(Picked { g, inherit_time: true, source: Source::Next })
+}
+
+/// Sources 1, 3, 4 and 2, in this order: the pick at the end of a time slice. Counted as [`next_local`].
+#[must_use]
+pub fn next_after_slice<B, G: Global>(me: &Owner<'_>, sources: &Sources<'_, B, G>) -> Option<Picked> {
+    let on_tick = me.count_pick().is_multiple_of(GLOBAL_TICK);
+    me.set_streak(0);
+    let turn = if on_tick { from_global(me, sources, 1) } else { None };
+    turn.or_else(|| me.queue().pop_ring().map(|g| Picked::fresh(g, Source::Local)))
+        .or_else(|| from_global(me, sources, QUEUE_CAPACITY / 2))
+        .or_else(|| me.queue().pop_next().map(|g| Picked::fresh(g, Source::Next)))
 }
 
 /// Sources 4 and 5, for a P whose own queue is empty and that is counted as spinning. Counts its steals.

@@ -302,15 +302,19 @@ impl Local<'_> {
     /// Takes the goroutine to run: the run-next slot, else the front of the ring.
     #[must_use]
     pub fn pop(&self) -> Option<Popped> {
+        let next = self.pop_next().map(|g| Popped { g, inherit_time: true });
+        next.or_else(|| self.pop_ring().map(|g| Popped { g, inherit_time: false }))
+    }
+
+    /// Takes the goroutine in the run-next slot.
+    #[must_use]
+    pub fn pop_next(&self) -> Option<GoIndex> {
         let next = &self.queue.tail.next;
         let raw = next.load(Ordering::Relaxed);
-        if let Some(g) = GoIndex::new(raw) {
-            // Release pairs with the Acquire in `is_empty`. On failure a stealer has it.
-            if next.compare_exchange(raw, GoIndex::NONE, Ordering::Release, Ordering::Relaxed).is_ok() {
-                return Some(Popped { g, inherit_time: true });
-            }
-        }
-        self.pop_ring().map(|g| Popped { g, inherit_time: false })
+        let g = GoIndex::new(raw)?;
+        // Release pairs with the Acquire in `is_empty`. On failure a stealer has it.
+        next.compare_exchange(raw, GoIndex::NONE, Ordering::Release, Ordering::Relaxed).ok()?;
+        Some(g)
     }
 
     /// Takes the front of the ring, past the run-next slot.

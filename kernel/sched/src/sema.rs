@@ -51,7 +51,7 @@
 //! the word never shows it, so nobody can take it: a releaser that sees somebody counted in `nwait` takes the lock
 //! before it adds anything. It takes out a waiter for this word and gives it the ticket; if there is none, it adds the
 //! unit with the lock held, where the acquirer's section, before it or after it, meets it as above. (Go's releaser
-//! adds the unit first, and tries to take it back.)
+//! adds the unit first, and tries to take it back; docs/adr/0012-hand-off-under-the-lock.md.)
 //!
 //! One that has seen nobody counted releases as without hand-off. Who waits then has begun to after that look, and the
 //! unit is still taken back for it if nobody was faster.

@@ -106,6 +106,26 @@ impl Model {
         self.take_global(p, half)
     }
 
+    fn inherit(&mut self, p: usize) -> Option<Picked> {
+        let g = self.ps[p].next.take()?;
+        Some(Picked { g, inherit_time: true, source: Source::Next })
+    }
+
+    fn next_after_slice(&mut self, p: usize) -> Option<Picked> {
+        self.ps[p].tick += 1;
+        self.ps[p].streak = 0;
+        if self.ps[p].tick.is_multiple_of(GLOBAL_TICK)
+            && let Some(picked) = self.take_global(p, 1)
+        {
+            return Some(picked);
+        }
+        if let Some(g) = self.ps[p].ring.pop_front() {
+            return Some(Picked { g, inherit_time: false, source: Source::Local });
+        }
+        let global = self.take_global(p, QUEUE_CAPACITY as usize / 2);
+        global.or_else(|| Some(Picked { inherit_time: false, ..self.inherit(p)? }))
+    }
+
     /// Checks what `find_work` returned: it may choose the victim, nothing else.
     fn find_work(&mut self, p: usize, picked: Option<Picked>) {
         if let Some(global) = self.take_global(p, QUEUE_CAPACITY as usize / 2) {
@@ -284,9 +304,14 @@ impl Bench {
                     self.run(p, picked.g);
                 }
             }
-            _ => {
-                let picked = pick::next_local(&self.processors[p].owner(), &self.sources());
-                assert_eq!(picked, self.model.next_local(p));
+            way => {
+                let (owner, sources) = (self.processors[p].owner(), self.sources());
+                let (picked, expected) = match way {
+                    6 => (pick::inherit(&owner), self.model.inherit(p)),
+                    7 => (pick::next_after_slice(&owner, &sources), self.model.next_after_slice(p)),
+                    _ => (pick::next_local(&owner, &sources), self.model.next_local(p)),
+                };
+                assert_eq!(picked, expected);
                 if let Some(picked) = picked {
                     self.run(p, picked.g);
                 }

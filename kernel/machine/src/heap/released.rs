@@ -115,7 +115,7 @@ impl Released {
     }
 
     /// Where so many pages in a row would be free after at most `limit` of them have been mapped. No run that is free
-    /// and mapped is so long.
+    /// and mapped is so long. One window is tried for each run; with a low limit one that would do may be missed.
     pub(super) fn find(&self, tables: &impl Tables, pages: usize, limit: usize) -> Option<Window> {
         let mut number = self.first;
         while number != 0 {

@@ -6,7 +6,7 @@ use core::cell::{Cell, RefCell};
 
 use super::{
     GLOBAL_TICK, Global, NEXT_STREAK, Picked, Place, RandomOrder, Source, Sources, enqueue, find_work,
-    next_local, recheck,
+    inherit, next_after_slice, next_local, recheck,
 };
 use crate::global::GlobalQueue;
 use crate::id::{GoIndex, ProcId};
@@ -144,6 +144,34 @@ fn two_that_ready_each_other_do_not_starve_the_ring() {
         bench.enqueue(0, 1 - picked.g.get(), Place::Next);
     }
     panic!("the goroutine in the ring never ran");
+}
+
+#[test]
+fn an_heir_is_no_pick_of_its_own() {
+    let bench = Bench::new(1);
+    bench.enqueue(0, 9, Place::Back);
+    for n in 0..200 {
+        bench.enqueue(0, n % 2, Place::Next);
+        assert_eq!(inherit(&bench.processors[0].owner()), Some(picked(n % 2, Source::Next)));
+    }
+    assert_eq!(inherit(&bench.processors[0].owner()), None, "the ring is left alone");
+    assert_eq!(
+        (bench.processors[0].owner().tick(), bench.next_local(0)),
+        (0, Some(picked(9, Source::Local)))
+    );
+}
+
+#[test]
+fn at_the_end_of_a_slice_all_others_come_before_the_heir() {
+    let bench = Bench::new(1);
+    bench.push_global(0..1);
+    bench.enqueue(0, 1, Place::Back);
+    bench.enqueue(0, 2, Place::Next);
+    let next = || next_after_slice(&bench.processors[0].owner(), &bench.sources());
+    assert_eq!(next(), Some(picked(1, Source::Local)));
+    assert_eq!(next(), Some(picked(0, Source::Global)));
+    assert_eq!(next(), Some(Picked { g: g(2), inherit_time: false, source: Source::Next }));
+    assert_eq!(next(), None);
 }
 
 #[test]

@@ -3,6 +3,9 @@
 //!
 //! `RUSTFLAGS="--cfg loom" cargo test -p sched --release --test loom --target host-tuple`
 //!
+//! The checker (0.7) does not try a thread's store before another's load of the same word when the thread itself has loaded
+//! that word in between. A scene in which such an order matters lets the threads meet at a read-modify-write first.
+//!
 //! Run queues hold 4 goroutines here. Preemptions are bounded, as the number of runs grows with each; every
 //! race that is argued in the sources needs fewer than the bound.
 #![cfg(loom)]
