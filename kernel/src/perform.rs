@@ -103,7 +103,9 @@ pub(crate) fn leave(pinned: &Pinned, m: &'static M, me: GoIndex, after: After, n
 
 /// Runs a goroutine from the scheduler loop until one leaves this CPU for the loop.
 pub(crate) fn run(pinned: &Pinned, m: &'static M, picked: &Picked) {
-    let target = start_running(m::runtime(), m, picked);
+    // Nobody ran here: there is no slice to inherit.
+    let fresh = Picked { inherit_time: false, ..*picked };
+    let target = start_running(m::runtime(), m, &fresh);
     // SAFETY: as in `leave`; the loop's own context is saved in this CPU's M, where only this CPU looks.
     let word = unsafe { context::switch(m.g0(), target, After::Scheduler.encode()) };
     arrive(word, pinned);

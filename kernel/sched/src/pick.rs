@@ -16,9 +16,10 @@
 //! # Time slices
 //!
 //! A goroutine from the run-next slot inherits its predecessor's time slice. So while a slice lasts, the kernel takes
-//! who [inherits](inherit) it before all others and does not count that as a pick, and when it ends, those who wait have
-//! their turn before the heir ([`next_after_slice`]): two that ready each other get one slice, as one that computes does,
-//! and in a row that readies the next one each time nobody inherits for ever.
+//! who [inherits](inherit) it before all others and does not count that as a pick: two that ready each other get one slice,
+//! as one that computes does. At the end of every second slice the heir comes first, and at the end of the others all
+//! who wait come before it ([`next_after_slice`]): neither who is readied beside those who compute waits for long, nor who
+//! waits beside a row in which each readies the next.
 //!
 //! Preemption can be turned off, and then no slice ends. Sources 1 to 4 alone have a bound of their own: after
 //! [`NEXT_STREAK`] picks from the run-next slot in a row the ring has its turn.
@@ -166,15 +167,19 @@ pub fn inherit(me: &Owner<'_>) -> Option<Picked> {
     Some(Picked { g, inherit_time: true, source: Source::Next })
 }
 
-/// Sources 1, 3, 4 and 2, in this order: the pick at the end of a time slice. Counted as [`next_local`].
+/// The pick at the end of a time slice: sources 1, 3 and 4, and 2 before them or after them. Whoever it is begins a slice.
+/// Counted as [`next_local`].
 #[must_use]
 pub fn next_after_slice<B, G: Global>(me: &Owner<'_>, sources: &Sources<'_, B, G>) -> Option<Picked> {
     let on_tick = me.count_pick().is_multiple_of(GLOBAL_TICK);
     me.set_streak(0);
-    let turn = if on_tick { from_global(me, sources, 1) } else { None };
-    turn.or_else(|| me.queue().pop_ring().map(|g| Picked::fresh(g, Source::Local)))
+    let heir = || me.queue().pop_next().map(|g| Picked::fresh(g, Source::Next));
+    let first = if me.take_heirs_turn() { heir() } else { None };
+    first
+        .or_else(|| if on_tick { from_global(me, sources, 1) } else { None })
+        .or_else(|| me.queue().pop_ring().map(|g| Picked::fresh(g, Source::Local)))
         .or_else(|| from_global(me, sources, QUEUE_CAPACITY / 2))
-        .or_else(|| me.queue().pop_next().map(|g| Picked::fresh(g, Source::Next)))
+        .or_else(heir)
 }
 
 /// Sources 4 and 5, for a P whose own queue is empty and that is counted as spinning. Counts its steals.

@@ -32,6 +32,8 @@ struct Own {
     tick: Plain32,
     /// Picks from the run-next slot in a row.
     streak: Plain32,
+    /// 1 if the last time slice that ended gave its turn to who would have inherited it.
+    heir: Plain32,
     /// The next id of the batch, and the end of the batch.
     goid: Plain64,
     goid_end: Plain64,
@@ -49,6 +51,7 @@ impl Processor {
         let own = Own {
             tick: Plain32::new(0),
             streak: Plain32::new(0),
+            heir: Plain32::new(0),
             goid: Plain64::new(0),
             goid_end: Plain64::new(0),
             random: Plain64::new(random),
@@ -142,6 +145,13 @@ impl<'p> Owner<'p> {
     /// Sets the picks from the run-next slot in a row.
     pub(crate) fn set_streak(&self, streak: u32) {
         self.processor.own.streak.set(streak);
+    }
+
+    /// Whether the heir has its turn at the end of this time slice: at every second one.
+    pub(crate) fn take_heirs_turn(&self) -> bool {
+        let heir = &self.processor.own.heir;
+        heir.set(1 - heir.get());
+        heir.get() == 1
     }
 
     /// The id of a new goroutine. Every [`GOID_BATCH`]th call takes a batch from `generator`, so ids are

@@ -30,6 +30,7 @@ struct ModelP {
     ring: VecDeque<GoIndex>,
     tick: u32,
     streak: u32,
+    heirs_turn: bool,
 }
 
 impl ModelP {
@@ -114,6 +115,13 @@ impl Model {
     fn next_after_slice(&mut self, p: usize) -> Option<Picked> {
         self.ps[p].tick += 1;
         self.ps[p].streak = 0;
+        self.ps[p].heirs_turn = !self.ps[p].heirs_turn;
+        let fresh = |picked| Picked { inherit_time: false, ..picked };
+        if self.ps[p].heirs_turn
+            && let Some(heir) = self.inherit(p)
+        {
+            return Some(fresh(heir));
+        }
         if self.ps[p].tick.is_multiple_of(GLOBAL_TICK)
             && let Some(picked) = self.take_global(p, 1)
         {
@@ -123,7 +131,7 @@ impl Model {
             return Some(Picked { g, inherit_time: false, source: Source::Local });
         }
         let global = self.take_global(p, QUEUE_CAPACITY as usize / 2);
-        global.or_else(|| Some(Picked { inherit_time: false, ..self.inherit(p)? }))
+        global.or_else(|| self.inherit(p).map(fresh))
     }
 
     /// Checks what `find_work` returned: it may choose the victim, nothing else.

@@ -162,16 +162,24 @@ fn an_heir_is_no_pick_of_its_own() {
 }
 
 #[test]
-fn at_the_end_of_a_slice_all_others_come_before_the_heir() {
+fn at_the_end_of_a_slice_the_heir_and_the_others_take_turns() {
     let bench = Bench::new(1);
-    bench.push_global(0..1);
-    bench.enqueue(0, 1, Place::Back);
-    bench.enqueue(0, 2, Place::Next);
+    bench.push_global(0..2);
+    bench.enqueue(0, 2, Place::Back);
     let next = || next_after_slice(&bench.processors[0].owner(), &bench.sources());
-    assert_eq!(next(), Some(picked(1, Source::Local)));
-    assert_eq!(next(), Some(picked(0, Source::Global)));
-    assert_eq!(next(), Some(Picked { g: g(2), inherit_time: false, source: Source::Next }));
-    assert_eq!(next(), None);
+    let heir = |n| Some(Picked { g: g(n), inherit_time: false, source: Source::Next });
+    for (n, other) in [(10, picked(2, Source::Local)), (12, picked(0, Source::Global))] {
+        bench.enqueue(0, n, Place::Next);
+        assert_eq!(next(), heir(n));
+        bench.enqueue(0, n + 1, Place::Next);
+        assert_eq!(next(), Some(other), "although there is an heir");
+        assert_eq!(inherit(&bench.processors[0].owner()).map(|heir| heir.g), Some(g(n + 1)));
+    }
+    bench.enqueue(0, 20, Place::Next);
+    assert_eq!(next(), heir(20));
+    bench.enqueue(0, 21, Place::Next);
+    assert_eq!(next(), Some(picked(1, Source::Local)), "it came with its share of the global queue");
+    assert_eq!([next(), next()], [heir(21), None]);
 }
 
 #[test]
