@@ -24,7 +24,7 @@ use sched::note::WakeAction;
 use sched::pick::{Picked, Place, Source};
 use sched::{GoIndex, Owner, Parked, ProcId};
 
-use crate::m::{self, M};
+use crate::m::{self, M, ask};
 use crate::panic::{check, throw};
 use crate::runtime::Runtime;
 use crate::tick;
@@ -193,6 +193,10 @@ pub(crate) fn give_away(pinned: &Pinned) -> bool {
 /// Those that are locked to it come first in every second pick, however many they are, and the P's own order in the others.
 /// A CPU whose P is not active runs the former only.
 pub(crate) fn next_local(rt: &'static Runtime, m: &'static M) -> Option<Picked> {
+    if m.block.requests() & ask::PREEMPT != 0 {
+        // Asked of one that could not answer, for want of stack: two of that kind would hand the slice on for ever.
+        return next_after_slice(rt, m);
+    }
     next_by(rt, m, |owner| {
         let heir = if rt.preemption { sched::pick::inherit(owner) } else { None };
         heir.or_else(|| sched::pick::next_local(owner, &rt.sources()))

@@ -105,6 +105,12 @@ pub fn under_lock<R>(function: impl FnOnce() -> R) -> R {
     result
 }
 
+/// Bytes of stack that the goroutine that calls has left.
+pub fn stack_left() -> u64 {
+    let pinned = Pinned::new();
+    stack::pointer() - stack::bottom(m::current_g(m::current(&pinned)).get())
+}
+
 /// Whether the goroutine that calls is locked to a CPU.
 pub fn is_locked_to_cpu() -> bool {
     let pinned = Pinned::new();

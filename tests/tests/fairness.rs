@@ -6,6 +6,7 @@ extern crate alloc;
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::hint::black_box;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use gzero::{
@@ -23,6 +24,7 @@ tests::image! {
         each_of_a_pair_sees_its_sleep_end,
         sleepers_of_a_deaf_cpu_are_woken_by_others,
         light_and_heavy_pairs_share_a_cpu,
+        a_pair_low_on_stack_does_not_starve_others,
     ],
 }
 
@@ -314,4 +316,42 @@ fn shares() -> Verdict {
         return Err(alloc::format!("the heavy pair counted to {heavy}, the light one to {light}").into());
     }
     Ok(())
+}
+
+/// Calls itself until so little stack is left that the goroutine is not preempted, and `work` then.
+fn at_the_end_of_the_stack(work: &dyn Fn()) {
+    let words = black_box([0_u64; 8]);
+    if testing::stack_left() < 4300 {
+        work();
+    } else {
+        at_the_end_of_the_stack(work);
+    }
+    black_box(words);
+}
+
+/// Two that hand the turn to each other and cannot be made to give way: their slice ends when they hand it on.
+fn a_pair_low_on_stack_does_not_starve_others() {
+    let old = gomaxprocs(1);
+    let (over, started) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
+    let boxes: [Arc<Mailbox<bool>>; 2] = [Arc::new(Mailbox::new()), Arc::new(Mailbox::new())];
+    for n in 0..2 {
+        let (mine, theirs) = (Arc::clone(&boxes[n]), Arc::clone(&boxes[1 - n]));
+        let (over, started) = (Arc::clone(&over), Arc::clone(&started));
+        go(move || {
+            at_the_end_of_the_stack(&|| {
+                started.fetch_add(1, Ordering::Relaxed);
+                while mine.take() {
+                    theirs.put(!over.load(Ordering::Relaxed));
+                }
+                theirs.put(false);
+            });
+        });
+    }
+    while started.load(Ordering::Relaxed) < 2 {
+        gosched();
+    }
+    go(move || over.store(true, Ordering::Relaxed));
+    boxes[0].put(true);
+    wait_until_alone();
+    gomaxprocs(i32::try_from(old).unwrap_or(1));
 }
