@@ -27,7 +27,7 @@ use core::fmt;
 
 use gzero::println;
 
-pub use load::{Load, wait_until_alone};
+pub use load::{Load, hogs, wait_until_alone};
 pub use page::word;
 
 /// One case.

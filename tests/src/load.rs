@@ -4,7 +4,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use gzero::{go, gosched, num_goroutine};
+use gzero::{go, gosched, num_goroutine, stats};
 
 /// Goroutines that do something over and over, each of which counts its turns, until they are dropped.
 #[derive(Debug)]
@@ -63,6 +63,14 @@ impl Drop for Load {
     fn drop(&mut self) {
         self.stop();
         wait_until_alone();
+    }
+}
+
+/// Starts goroutines that spin until the flag is set, as many as there are Ps.
+pub fn hogs(stop: &Arc<AtomicBool>) {
+    for _ in 0..stats::gomaxprocs() {
+        let stop = Arc::clone(stop);
+        go(move || while !stop.load(Ordering::Relaxed) {});
     }
 }
 

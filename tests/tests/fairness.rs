@@ -13,7 +13,7 @@ use gzero::{
     Handoff, Mailbox, Nanos, WaitReason, go, gomaxprocs, gosched, lock_os_thread, now, semacquire,
     semrelease, semrelease1, sleep, stats, testing, unlock_os_thread,
 };
-use tests::{Load, Verdict, equal, wait_until_alone};
+use tests::{Load, Verdict, equal, hogs, wait_until_alone};
 
 tests::image! {
     pass: [
@@ -26,18 +26,6 @@ tests::image! {
         light_and_heavy_pairs_share_a_cpu,
         a_pair_low_on_stack_does_not_starve_others,
     ],
-}
-
-fn procs() -> usize {
-    stats::gomaxprocs()
-}
-
-/// Starts goroutines that spin until the flag is set, as many as there are Ps.
-fn hogs(stop: &Arc<AtomicBool>) {
-    for _ in 0..procs() {
-        let stop = Arc::clone(stop);
-        go(move || while !stop.load(Ordering::Relaxed) {});
-    }
 }
 
 /// Sleepers that wake at once, again and again, and a goroutine that only yields.
@@ -159,7 +147,7 @@ impl Pair {
 
 /// Runs a case with all Ps and with one.
 fn with_all_and_with_one(case: fn(Way) -> Verdict) -> Verdict {
-    let all = i32::try_from(procs()).unwrap_or(i32::MAX);
+    let all = i32::try_from(stats::gomaxprocs()).unwrap_or(i32::MAX);
     let mut verdict = Ok(());
     for procs in [all, 1] {
         gomaxprocs(procs);
@@ -175,7 +163,7 @@ fn a_sleep_ends_while_pairs_exchange() -> Verdict {
     with_all_and_with_one(|way| {
         let (rang, done, deadline) =
             (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)), deadline());
-        let pairs = 2 * procs();
+        let pairs = 2 * stats::gomaxprocs();
         for _ in 0..pairs {
             let rang = Arc::clone(&rang);
             Pair::start(way, &done, move |_| !rang.load(Ordering::Relaxed) && now() < deadline);
@@ -191,7 +179,7 @@ fn a_sleep_ends_while_pairs_exchange() -> Verdict {
 fn each_of_a_pair_sees_its_sleep_end() -> Verdict {
     with_all_and_with_one(|way| {
         let (done, deadline) = (Arc::new(AtomicU32::new(0)), deadline());
-        let pairs = procs();
+        let pairs = stats::gomaxprocs();
         for _ in 0..pairs {
             let rang: [_; 2] = core::array::from_fn(|_| Arc::new(AtomicBool::new(false)));
             rang.iter().for_each(alarm);
@@ -218,11 +206,11 @@ fn alarm(rang: &Arc<AtomicBool>) {
 /// A CPU has interrupts off while a goroutine that went to sleep on it comes due. Another one, whose timer fires, looks
 /// after it.
 fn sleepers_of_a_deaf_cpu_are_woken_by_others() -> Verdict {
-    if procs() == 1 {
+    if stats::gomaxprocs() == 1 {
         return Ok(());
     }
     // All CPUs have something to do: nobody steals.
-    let load = Load::start(2 * procs(), |_| {});
+    let load = Load::start(2 * stats::gomaxprocs(), |_| {});
     let woken = Arc::new(Mailbox::new());
     let result = Arc::clone(&woken);
     lock_os_thread();

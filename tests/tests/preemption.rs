@@ -13,7 +13,7 @@ use gzero::{
     Mailbox, Nanos, StopReason, free_os_memory, go, goexit, gomaxprocs, gosched, lock_os_thread, now,
     num_cpu, park, sleep, stats, stop_the_world, testing, unlock_os_thread, unpark,
 };
-use tests::{Random, Verdict, equal, wait_until_alone};
+use tests::{Random, Verdict, equal, hogs, wait_until_alone};
 
 tests::image! {
     pass: [
@@ -38,18 +38,6 @@ tests::image! {
     ],
 }
 
-fn procs() -> usize {
-    stats::gomaxprocs()
-}
-
-/// Starts goroutines that spin until the flag is set, as many as there are Ps.
-fn hogs(stop: &Arc<AtomicBool>) {
-    for _ in 0..procs() {
-        let stop = Arc::clone(stop);
-        go(move || while !stop.load(Ordering::Relaxed) {});
-    }
-}
-
 fn an_endless_loop_gives_way() {
     let stop = Arc::new(AtomicBool::new(false));
     hogs(&stop);
@@ -70,7 +58,7 @@ fn registers_survive_preemption() -> Verdict {
     let enough = preempted() + ENOUGH;
     testing::set_slice(Nanos::from_micros(100));
     let wrong = Arc::new(AtomicU64::new(0));
-    for seed in 0..2 * procs() as u64 {
+    for seed in 0..2 * stats::gomaxprocs() as u64 {
         let wrong = Arc::clone(&wrong);
         go(move || {
             let mut random = Random::new(seed);
@@ -147,7 +135,7 @@ fn a_yield_of_a_locked_goroutine_makes_progress() {
 
 /// Go's `TestGoroutineParallelism`: as many as there are CPUs pass a turn round by spinning: all of them are needed.
 fn spinners_run_at_the_same_time() {
-    let count = u32::try_from(num_cpu().min(procs())).unwrap_or(1);
+    let count = u32::try_from(num_cpu().min(stats::gomaxprocs())).unwrap_or(1);
     for _ in 0..5 {
         let present = Arc::new(AtomicU32::new(0));
         for n in 0..count {
@@ -207,7 +195,7 @@ fn nests() -> Verdict {
         equal("it stays", &stays(10), &true)?;
         unlock_os_thread();
         equal("locked afterwards", &testing::is_locked_to_cpu(), &false)?;
-        equal("it can move again", &(procs() == 1 || moves()), &true)?;
+        equal("it can move again", &(stats::gomaxprocs() == 1 || moves()), &true)?;
         unlock_os_thread();
     }
     Ok(())
@@ -238,8 +226,8 @@ fn a_locked_goroutine_stays_on_its_cpu() -> Verdict {
     let stop = Arc::new(AtomicBool::new(false));
     hogs(&stop);
     let moved = Arc::new(AtomicU32::new(0));
-    let left = Arc::new(AtomicUsize::new(procs()));
-    for _ in 0..procs() {
+    let left = Arc::new(AtomicUsize::new(stats::gomaxprocs()));
+    for _ in 0..stats::gomaxprocs() {
         let (moved, left) = (Arc::clone(&moved), Arc::clone(&left));
         go(move || {
             lock_os_thread();
@@ -257,14 +245,14 @@ fn a_locked_goroutine_stays_on_its_cpu() -> Verdict {
 
 /// Go's `TestLockOSThreadExit`, as far as a CPU can end: others run on it afterwards.
 fn a_goroutine_may_end_locked() -> Verdict {
-    for _ in 0..2 * procs() {
+    for _ in 0..2 * stats::gomaxprocs() {
         go(|| {
             lock_os_thread();
             goexit();
         });
     }
     wait_until_alone();
-    equal("CPUs that run", &(gzero::roll_call() as usize), &procs())?;
+    equal("CPUs that run", &(gzero::roll_call() as usize), &stats::gomaxprocs())?;
     wait_until_alone();
     Ok(())
 }
@@ -362,7 +350,7 @@ fn descend(depth: u64, stop: &AtomicBool) -> u64 {
 
 fn a_deep_stack_is_preempted_too() {
     let stop = Arc::new(AtomicBool::new(false));
-    for _ in 0..2 * procs() {
+    for _ in 0..2 * stats::gomaxprocs() {
         let stop = Arc::clone(&stop);
         go(move || {
             black_box(descend(800, &stop));
@@ -378,7 +366,7 @@ fn the_edge_of_a_page_is_no_danger() {
     for _ in 0..10 {
         free_os_memory();
         let flag = Arc::new(AtomicU32::new(0));
-        for _ in 0..2 * procs() {
+        for _ in 0..2 * stats::gomaxprocs() {
             let flag = Arc::clone(&flag);
             go(move || patterns::wait_at_the_edge_of_a_page(&flag));
         }

@@ -10,8 +10,8 @@
 //! 5. the other Ps: half of a ring. [`STEAL_ROUNDS`] rounds over all Ps in a random order; a run-next slot
 //!    only in the last round.
 //!
-//! [`next_local`] is 1 to 4, [`inherit`] is 2, [`next_after_slice`] is 1 to 4 with 2 at the end: short enough for the stack of the goroutine that gives up its CPU. [`find_work`]
-//! is 4 and 5, for a P that spins. [`recheck`] only looks, for a P that has gone idle.
+//! [`next_local`] is 1 to 4, [`inherit`] is 2 alone, [`next_after_slice`] is 1 to 4 with another place for 2: all short
+//! enough for the stack of the goroutine that gives up its CPU. [`find_work`] is 4 and 5, for a P that spins. [`recheck`] only looks, for a P that has gone idle.
 //!
 //! # Time slices
 //!
