@@ -111,12 +111,14 @@ fn all_stand_still_while_they_sleep() -> Verdict {
     stand_still(&load, stops(1_000))
 }
 
+/// Each pair has a mailbox of its own: yielding in turn on one CPU, two that put into one could find it full for ever.
 fn all_stand_still_while_they_pass_values() -> Verdict {
-    let mailbox = Arc::new(Mailbox::new());
     let pairs = 2 * procs();
+    let mailboxes: Arc<Vec<Mailbox<usize>>> = Arc::new((0..pairs).map(|_| Mailbox::new()).collect());
     let load = {
-        let mailbox = Arc::clone(&mailbox);
+        let mailboxes = Arc::clone(&mailboxes);
         Load::start(2 * pairs, move |n| {
+            let mailbox = &mailboxes[n / 2];
             if n % 2 == 0 {
                 while mailbox.try_put(n).is_err() {
                     gosched();
@@ -130,7 +132,9 @@ fn all_stand_still_while_they_pass_values() -> Verdict {
     let verdict = stand_still(&load, stops(2_000));
     load.stop();
     while num_goroutine() > 1 {
-        black_box(mailbox.try_take());
+        for mailbox in mailboxes.iter() {
+            black_box(mailbox.try_take());
+        }
         gosched();
     }
     verdict
