@@ -3,7 +3,7 @@
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
-use crate::park::WaitReason;
+use crate::park::{Wait, WaitReason};
 use machine::address::{at, size};
 use machine::clock::Nanos;
 use machine::context::Context;
@@ -19,6 +19,8 @@ pub(crate) struct Body {
     /// `park`'s token: see `park.rs`.
     pub(crate) token: AtomicU32,
     wait_reason: AtomicU32,
+    /// Address of what it waits for; 0 if that is no one thing.
+    waits_on: AtomicU64,
     /// When the goroutine began to wait, in nanoseconds.
     wait_since: AtomicU64,
     name: AtomicU64,
@@ -41,6 +43,7 @@ impl Body {
             stack_born: AtomicBool::new(false),
             token: AtomicU32::new(0),
             wait_reason: AtomicU32::new(0),
+            waits_on: AtomicU64::new(0),
             wait_since: AtomicU64::new(0),
             name: AtomicU64::new(0),
             os_locks: AtomicU32::new(0),
@@ -89,10 +92,11 @@ impl Body {
     }
 
     /// Says what the goroutine is about to wait for, and since when it does.
-    pub(crate) fn set_wait(&self, reason: WaitReason, since: Nanos) {
+    pub(crate) fn set_wait(&self, wait: Wait) {
         // Relaxed: for reports.
-        self.wait_reason.store(reason as u32, Ordering::Relaxed);
-        self.wait_since.store(since.0, Ordering::Relaxed);
+        self.wait_reason.store(wait.reason as u32, Ordering::Relaxed);
+        self.waits_on.store(wait.on, Ordering::Relaxed);
+        self.wait_since.store(wait.since.0, Ordering::Relaxed);
     }
 
     pub(crate) fn wait_reason(&self) -> WaitReason {

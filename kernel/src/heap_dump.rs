@@ -30,7 +30,7 @@ use machine::{heap, paging, symbol};
 
 use crate::fd::{self, FdError};
 use crate::m::{self, M};
-use crate::park::WaitReason;
+use crate::park::{Wait, WaitReason};
 use crate::runtime::Runtime;
 use crate::stacks::{check_g_stack, on_m};
 use crate::trace::{self, GoroutineInfo, State};
@@ -70,7 +70,8 @@ pub fn write_heap_dump(fd: u32) -> Result<(), DumpError> {
     let pinned = Pinned::new();
     let m = m::current(&pinned);
     // This goroutine stands here for the dump, as the others do where they were stopped.
-    rt.slot(m::current_g(m)).body().set_wait(WaitReason::DumpingHeap, crate::sleep::now());
+    let wait = Wait { reason: WaitReason::DumpingHeap, on: 0, since: crate::sleep::now() };
+    rt.slot(m::current_g(m)).body().set_wait(wait);
     m.stand(Start::caller());
     let result = on_m(|| dump(rt, m, fd));
     m.go_on();

@@ -19,50 +19,78 @@ use crate::panic::{check, throw};
 use crate::perform::{self, After};
 use crate::stacks::check_g_stack;
 
-/// What a goroutine waits for, in reports.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u32)]
-pub enum WaitReason {
+/// The reasons, their numbers in a goroutine's slot, and their names in reports.
+macro_rules! wait_reasons {
+    ($($(#[$doc:meta])* $reason:ident = $name:literal,)*) => {
+        /// What a goroutine waits for, in reports.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[repr(u32)]
+        pub enum WaitReason {
+            $($(#[$doc])* $reason,)*
+        }
+
+        impl WaitReason {
+            /// All of them; each has its place as its number.
+            const ALL: &[Self] = &[$(Self::$reason),*];
+
+            /// The reason as reports give it.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$reason => $name,)*
+                }
+            }
+        }
+    };
+}
+
+wait_reasons! {
     /// It never waited.
-    None,
+    None = "none",
     /// [`park`].
-    Park,
+    Park = "park",
     /// A [`Mailbox`](crate::Mailbox), full or empty.
-    Mailbox,
+    Mailbox = "mailbox",
     /// An interrupt of a device: only the outside can end it, so it is no deadlock.
-    Device,
+    Device = "device",
     /// [`crate::sleep()`].
-    Sleep,
+    Sleep = "sleep",
     /// A semaphore.
-    Semacquire,
+    Semacquire = "semacquire",
     /// It dumps the heap, while the world is stopped.
-    DumpingHeap,
+    DumpingHeap = "dumping heap",
+    /// A channel without a value.
+    ChanReceive = "chan receive",
+    /// A channel without room.
+    ChanSend = "chan send",
+    /// Any of several channels.
+    Select = "select",
+    /// A channel that is not there: for ever.
+    NilChan = "nil chan",
+    /// A select without arms: for ever.
+    SelectNoCases = "select (no cases)",
+    /// A mutex that another goroutine holds.
+    Mutex = "mutex",
+    /// The right to read, while a writer has or wants the lock.
+    RwMutexRead = "rwmutex read",
+    /// The right to write, while others have the lock.
+    RwMutexWrite = "rwmutex write",
+    /// A condition variable.
+    Cond = "cond",
+    /// The goroutines of a wait group.
+    WaitGroup = "wait group",
+    /// The end of another goroutine.
+    Join = "join",
+    /// The goroutines of a scope.
+    Scope = "scope",
+    /// A value that another goroutine makes.
+    Once = "once",
+    /// The others at a barrier.
+    Barrier = "barrier",
 }
 
 impl WaitReason {
-    pub(crate) const fn from_number(number: u32) -> Self {
-        match number {
-            1 => Self::Park,
-            2 => Self::Mailbox,
-            3 => Self::Device,
-            4 => Self::Sleep,
-            5 => Self::Semacquire,
-            6 => Self::DumpingHeap,
-            _ => Self::None,
-        }
-    }
-
-    /// The reason as reports give it.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Park => "park",
-            Self::Mailbox => "mailbox",
-            Self::Device => "device",
-            Self::Sleep => "sleep",
-            Self::Semacquire => "semacquire",
-            Self::DumpingHeap => "dumping heap",
-        }
+    pub(crate) fn from_number(number: u32) -> Self {
+        Self::ALL.get(number as usize).copied().unwrap_or(Self::None)
     }
 }
 
@@ -84,19 +112,29 @@ impl fmt::Display for WaitReason {
 /// When not called on a goroutine's own stack, or from inside another `publish`; with a lock of the runtime held.
 #[track_caller]
 pub fn gopark(reason: WaitReason, publish: impl FnOnce(GoRef) -> bool) {
-    gopark_since(reason, clock::now(), publish);
+    gopark_on(Wait { reason, on: 0, since: clock::now() }, publish);
 }
 
-/// [`gopark`] as a part of a wait that began earlier.
+/// A wait, for reports.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wait {
+    pub(crate) reason: WaitReason,
+    /// Address of what it is for; 0 if it is for no one thing.
+    pub(crate) on: u64,
+    /// When it began: it may consist of several parks.
+    pub(crate) since: Nanos,
+}
+
+/// [`gopark`] with more for reports.
 #[track_caller]
-pub(crate) fn gopark_since(reason: WaitReason, since: Nanos, publish: impl FnOnce(GoRef) -> bool) {
+pub(crate) fn gopark_on(wait: Wait, publish: impl FnOnce(GoRef) -> bool) {
     check_g_stack("gopark");
     let pinned = Pinned::new();
     let m = m::current(&pinned);
     let rt = m::runtime();
     let me = m::current_g(m);
     let slot = rt.slot(me);
-    slot.body().set_wait(reason, since);
+    slot.body().set_wait(wait);
     check(slot.status().begin_park());
     let stays = !publish(rt.table.handle(me));
     if stays || slot.status().get().0 == Status::Woken {
@@ -124,7 +162,7 @@ pub fn mcall(function: fn(GoRef)) {
     let m = m::current(&pinned);
     let me = m::current_g(m);
     let slot = m::runtime().slot(me);
-    slot.body().set_wait(WaitReason::None, clock::now());
+    slot.body().set_wait(Wait { reason: WaitReason::None, on: 0, since: clock::now() });
     check(slot.status().begin_park());
     m.set_mcall(function);
     perform::leave(&pinned, m, me, After::Mcall(me), None);

@@ -18,11 +18,11 @@ use core::sync::atomic::AtomicU32;
 use machine::clock::{self, Nanos};
 use machine::percpu::Pinned;
 use sched::SudogIndex;
-use sched::sema::{self, Handoff, Order, Semaphore, Wait, Woken};
+use sched::sema::{self, Handoff, Order, Semaphore, Woken};
 
 use crate::go::goyield;
 use crate::m;
-use crate::park::{WaitReason, gopark_since, goready};
+use crate::park::{Wait, WaitReason, gopark_on, goready};
 use crate::runtime::{Runtime, SemaLock};
 use crate::stacks::{check_g_stack, is_free};
 use crate::sudog::{acquire_sudog, release_sudog};
@@ -97,20 +97,21 @@ fn wait(word: &AtomicU32, order: Order, reason: WaitReason) {
     let rt = m::runtime();
     let semaphore = semaphore(rt, word);
     let since = clock::now();
+    let on = core::ptr::from_ref(word).addr() as u64;
     let s = acquire_sudog(rt);
     rt.sudogs.get(s).prepare(crate::park::current(), since.0);
     loop {
-        let mut wait = Wait::Queued;
-        gopark_since(reason, since, |_| {
+        let mut wait = sema::Wait::Queued;
+        gopark_on(Wait { reason, on, since }, |_| {
             wait = semaphore.enqueue(s, order, random());
             match wait {
-                Wait::Queued => true,
-                Wait::Acquired => false,
+                sema::Wait::Queued => true,
+                sema::Wait::Acquired => false,
             }
         });
         match wait {
-            Wait::Acquired => break,
-            Wait::Queued => {}
+            sema::Wait::Acquired => break,
+            sema::Wait::Queued => {}
         }
         match semaphore.finish(s) {
             Woken::Acquired => break,

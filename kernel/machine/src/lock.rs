@@ -20,6 +20,10 @@ pub enum Rank {
     Table,
     /// The kernel's list of table slots to use again.
     Free,
+    /// What a timer is to do.
+    Timer,
+    /// A channel.
+    Chan,
     /// The times that sleepers of one CPU wait for.
     Timers,
     /// The kernel's queue for one CPU.
@@ -43,10 +47,12 @@ pub enum Rank {
 
 impl Rank {
     /// All of them, in their order.
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 14] = [
         Self::Stops,
         Self::Table,
         Self::Free,
+        Self::Timer,
+        Self::Chan,
         Self::Timers,
         Self::Wired,
         Self::Sema,
