@@ -2,6 +2,21 @@
 //!
 //! Nothing here stops the boot. What is wrong is told through the `warn` function that the caller gives, with the
 //! word as it was written, and the default is used.
+//!
+//! ```
+//! use alloc::vec::Vec;
+//! use gzero::args::{Args, Warn};
+//!
+//! let warn: Warn = |what| gzero::println!("warning: {what}");
+//! let args = Args::parse("workers=8 mode=fast names=a,b", warn);
+//! assert_eq!(args.get("mode"), Some("fast"));
+//! assert_eq!(args.number("workers", 1, 1..=64), 8);
+//! assert!(args.choice("mode", false, &[("fast", true), ("slow", false)]));
+//! assert_eq!(args.list("names").collect::<Vec<_>>(), ["a", "b"]);
+//! // Says that `names` is unknown.
+//! args.warn_unknown(&["workers", "mode"]);
+//! assert_eq!(Args::from_bytes(b"n=1\0\0", warn).get("n"), Some("1"));
+//! ```
 
 use core::fmt;
 use core::ops::RangeInclusive;

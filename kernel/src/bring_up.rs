@@ -1,4 +1,17 @@
 //! What bring-up found out, kept for whoever wants to tell.
+//!
+//! ```
+//! use gzero::bring_up::{self, BringUp, CpuLine, Firmware};
+//!
+//! let facts: &BringUp = bring_up::get();
+//! let how = match facts.firmware {
+//!     Firmware::Bios => "the old way",
+//!     Firmware::Uefi => "the new way",
+//! };
+//! let online = facts.cpus.iter().filter(|cpu: &&CpuLine| cpu.is_online()).count();
+//! gzero::println!("started {how}, {online} CPUs after {} us", facts.ready_at.0 / 1000);
+//! assert_eq!(online, gzero::num_cpu());
+//! ```
 
 use alloc::vec::Vec;
 use core::fmt;

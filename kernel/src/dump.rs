@@ -15,6 +15,11 @@ use crate::world::{StopReason, try_stop_the_world};
 /// The world is stopped meanwhile, so that all of it is of one moment. Where that cannot be done at once (another has it
 /// stopped or is about to; the caller holds a lock of the runtime, or does not stand on a goroutine's own stack) others run
 /// on: of those that run there are no frames, and what is printed of others may be out of date.
+///
+/// ```
+/// gzero::go(|| gzero::park_for_devices());
+/// gzero::dump();
+/// ```
 #[inline(never)]
 pub fn dump() {
     let start = Start::caller();

@@ -2,6 +2,17 @@
 //!
 //! 1 and 2 are the console, as everywhere; the others are opened by name. Bytes go out as they are, by polling and without a
 //! lock, in whatever state the machine is.
+//!
+//! ```
+//! use gzero::fd::{self, FdError};
+//!
+//! let null = fd::open("null")?;
+//! let before = fd::swallowed();
+//! fd::write(null, b"twelve bytes")?;
+//! assert!(fd::swallowed() >= before + 12);
+//! assert_eq!(fd::open("floppy"), Err(FdError::NoSuchDevice("floppy")));
+//! Ok::<(), FdError>(())
+//! ```
 
 use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};

@@ -1,4 +1,18 @@
 //! The global allocator: [`machine::heap`] behind Rust's interface, and its numbers.
+//!
+//! ```
+//! use alloc::boxed::Box;
+//! use gzero::heap::{block_of, for_each_live, stats};
+//!
+//! let block = Box::new([7_u8; 100]);
+//! let address = core::ptr::from_ref(&*block).addr() as u64;
+//! let (start, size) = block_of(address + 50).expect("it is handed out");
+//! assert!(start == address && size >= 100);
+//! assert!(stats().live >= size);
+//! let mut found = false;
+//! for_each_live(|start, _| found |= start == address);
+//! assert!(found);
+//! ```
 
 use core::alloc::{GlobalAlloc, Layout};
 

@@ -55,6 +55,14 @@ impl Sink for ToFd {
 ///
 /// Takes as long as the device does, and nothing else runs meanwhile.
 ///
+/// ```
+/// use gzero::{DumpError, fd, write_heap_dump};
+///
+/// write_heap_dump(fd::open("null")?)?;
+/// assert_eq!(write_heap_dump(77), Err(DumpError::BadFd(77)));
+/// Ok::<(), DumpError>(())
+/// ```
+///
 /// # Errors
 /// [`DumpError`] when there is no such descriptor; the world is not stopped then.
 ///

@@ -126,6 +126,12 @@ pub use world::{StopReason, StoppedWorld, start_the_world, stop_the_world};
 use args::Args;
 
 /// The boot arguments.
+///
+/// ```
+/// // `cargo run -- --args "rounds=5"`
+/// let rounds = gzero::boot_args().number("rounds", 3, 1..=1000);
+/// assert!(rounds >= 1);
+/// ```
 pub fn boot_args() -> &'static Args {
     &bring_up::get().args
 }
@@ -134,6 +140,10 @@ pub fn boot_args() -> &'static Args {
 ///
 /// Nobody has registered for the trap, so it is a throw with the registers, as it ends a Go program that no debugger
 /// runs. With `cargo run -- --gdb` set a breakpoint on this function's instruction instead.
+///
+/// ```no_run
+/// gzero::breakpoint();
+/// ```
 pub fn breakpoint() {
     machine::exception::breakpoint();
 }
@@ -141,6 +151,10 @@ pub fn breakpoint() {
 /// Ends the machine with an exit code, at once and on all CPUs.
 ///
 /// Under QEMU codes up to 110 reach the host; larger ones arrive as 110. On a board the machine halts.
+///
+/// ```no_run
+/// gzero::exit(3);
+/// ```
 pub fn exit(code: u8) -> ! {
     panic::exit(code)
 }

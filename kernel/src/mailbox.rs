@@ -14,6 +14,20 @@ use crate::stacks::check_g_stack;
 ///
 /// Waiters are woken in the order in which they came. One that comes between a wake and the woken goroutine's turn
 /// may be faster; the woken one then waits again.
+///
+/// ```
+/// use alloc::sync::Arc;
+/// use gzero::Mailbox;
+///
+/// let mailbox = Arc::new(Mailbox::new());
+/// let other = Arc::clone(&mailbox);
+/// gzero::go(move || other.put(7));
+/// assert_eq!(mailbox.take(), 7);
+/// assert!(mailbox.is_empty());
+/// assert_eq!(mailbox.try_put(8), Ok(()));
+/// assert_eq!(mailbox.try_put(9), Err(9));
+/// assert_eq!(mailbox.try_take(), Some(8));
+/// ```
 pub struct Mailbox<T> {
     inner: Lock<Inner<T>>,
 }

@@ -40,6 +40,16 @@ impl From<ClassStats> for BySize {
 /// `GCCPUFraction`, `EnableGC`, `DebugGC` (there is no collector), `MSpanInuse` (descriptions of spans are kept),
 /// `MCacheInuse`, `MCacheSys` (a CPU's cache is a block of the heap). Go's `NumGC` counts what stopped its world; that is
 /// `num_stops` here.
+///
+/// ```
+/// use gzero::{BySize, MemStats, read_mem_stats, size_class};
+///
+/// let mut stats = MemStats::default();
+/// read_mem_stats(&mut stats);
+/// let class = size_class(core::alloc::Layout::new::<[u64; 4]>()).expect("it is small");
+/// let small: &BySize = &stats.by_size[class];
+/// assert!(small.size >= 32 && small.mallocs >= small.frees);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemStats {
     /// Live blocks of the heap; the same as `heap_alloc`.
@@ -195,6 +205,12 @@ pub(crate) fn stack_bytes(rt: &Runtime) -> (u64, u64) {
 ///
 /// Returns how many bytes that were. One flush of all TLBs serves for all of it; CPUs that are stopped or asleep do
 /// theirs when they go on.
+///
+/// ```
+/// drop(alloc::vec![0_u8; 1 << 20]);
+/// let bytes = gzero::free_os_memory();
+/// gzero::println!("{bytes} bytes were given back");
+/// ```
 ///
 /// # Throws
 /// When not called on a goroutine's own stack; what [`stop_the_world`] throws.

@@ -120,6 +120,13 @@ fn report(code: u8, what: fmt::Arguments<'_>, start: Start) -> ! {
 /// A broken invariant of the kernel: prints `fatal error: …` and ends with exit code 3.
 ///
 /// May be called on any stack, with interrupts on or off.
+///
+/// ```no_run
+/// let (taken, given) = (3, 2);
+/// if taken > given {
+///     gzero::throw(format_args!("{taken} were taken of {given}"));
+/// }
+/// ```
 #[inline(never)]
 pub fn throw(what: fmt::Arguments<'_>) -> ! {
     report(EXIT_THROW, format_args!("fatal error: {what}"), Start::caller())
@@ -128,6 +135,10 @@ pub fn throw(what: fmt::Arguments<'_>) -> ! {
 /// A program that cannot go on: prints `fatal error: …` and ends with exit code 2.
 ///
 /// May be called on any stack, with interrupts on or off.
+///
+/// ```no_run
+/// gzero::fatal(format_args!("no disk: this program cannot work without one"));
+/// ```
 #[inline(never)]
 pub fn fatal(what: fmt::Arguments<'_>) -> ! {
     report(EXIT_PANIC, format_args!("fatal error: {what}"), Start::caller())

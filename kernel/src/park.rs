@@ -108,6 +108,17 @@ impl fmt::Display for WaitReason {
 ///
 /// Returns when somebody has readied the goroutine, perhaps on another CPU.
 ///
+/// ```
+/// use gzero::{GoRef, WaitReason, go, gopark, goready};
+///
+/// // A wait of one's own making: the handle goes to the one that ends it.
+/// gopark(WaitReason::Park, |me: GoRef| {
+///     go(move || goready(me));
+///     true
+/// });
+/// assert_eq!(WaitReason::Park.name(), "park");
+/// ```
+///
 /// # Throws
 /// When not called on a goroutine's own stack, or from inside another `publish`; with a lock of the runtime held.
 #[track_caller]
@@ -153,6 +164,11 @@ pub(crate) fn gopark_on(wait: Wait, publish: impl FnOnce(GoRef) -> bool) {
 /// It does not come back by return: the goroutine waits, and goes on when somebody [readies](goready) the handle that
 /// the function gets. The function runs on the scheduler loop's stack, pinned to the CPU, and must not block.
 ///
+/// ```
+/// // What `gosched` would do: the function runs on the kernel stack.
+/// gzero::mcall(gzero::goready);
+/// ```
+///
 /// # Throws
 /// When not called on a goroutine's own stack; with a lock of the runtime held.
 #[track_caller]
@@ -172,6 +188,14 @@ pub fn mcall(function: fn(GoRef)) {
 ///
 /// Exactly one `goready` belongs to each [`gopark`] whose `publish` returned `true`.
 ///
+/// ```
+/// // The example of `gopark` shows where the handle comes from.
+/// gzero::gopark(gzero::WaitReason::Park, |me| {
+///     gzero::goready(me);
+///     true
+/// });
+/// ```
+///
 /// # Throws
 /// When the goroutine does not wait, or has ended.
 pub fn goready(g: GoRef) {
@@ -186,6 +210,10 @@ pub fn goready(g: GoRef) {
 /// Parks for an interrupt of a device, which nobody has registered for yet: for ever.
 ///
 /// Other goroutines run on, and when there are none all CPUs sleep; that is no deadlock, because the outside may still wake the machine.
+///
+/// ```
+/// gzero::go(|| gzero::park_for_devices());
+/// ```
 pub fn park_for_devices() -> ! {
     loop {
         m::runtime().awake.begin_device_wait();
@@ -208,6 +236,21 @@ const PARKED: u32 = 2;
 ///
 /// What happens before `unpark` is visible after the `park` that it ends.
 ///
+/// ```
+/// use gzero::{current, go, park, unpark};
+/// use core::sync::atomic::{AtomicBool, Ordering};
+///
+/// static DONE: AtomicBool = AtomicBool::new(false);
+/// let me = current();
+/// go(move || {
+///     DONE.store(true, Ordering::Relaxed);
+///     unpark(me);
+/// });
+/// while !DONE.load(Ordering::Relaxed) {
+///     park();
+/// }
+/// ```
+///
 /// # Throws
 /// When not called on a goroutine's own stack.
 #[track_caller]
@@ -229,6 +272,12 @@ pub fn park() {
 /// Ends the current or the next [`park`] of a goroutine. Several calls before that count as one.
 ///
 /// Returns `false`, and does nothing, if the goroutine has ended.
+///
+/// ```
+/// // The token is kept until somebody takes it.
+/// assert!(gzero::unpark(gzero::current()));
+/// gzero::park();
+/// ```
 pub fn unpark(g: GoRef) -> bool {
     let rt = m::runtime();
     let Some(slot) = rt.table.get(g) else { return false };
@@ -250,6 +299,10 @@ pub fn unpark(g: GoRef) -> bool {
 
 /// The handle of the goroutine that calls.
 ///
+/// ```
+/// assert_eq!(gzero::current(), gzero::current());
+/// ```
+///
 /// # Throws
 /// When no goroutine calls.
 pub fn current() -> GoRef {
@@ -258,6 +311,10 @@ pub fn current() -> GoRef {
 }
 
 /// The number of the goroutine that calls: the one in reports. Unique, never used again.
+///
+/// ```
+/// gzero::println!("this is goroutine {}", gzero::goid());
+/// ```
 ///
 /// # Throws
 /// When no goroutine calls.

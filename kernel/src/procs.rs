@@ -1,4 +1,18 @@
 //! How many Ps there are, and goroutines that stay on one CPU: the calls of programs. [`crate::resize`] does the work.
+//!
+//! ```
+//! use gzero::{gomaxprocs, lock_os_thread, unlock_os_thread};
+//!
+//! let before = gomaxprocs(1);
+//! // One goroutine runs at a time.
+//! assert_eq!(gomaxprocs(0), 1);
+//! gomaxprocs(i32::try_from(before).expect("256 at most"));
+//!
+//! lock_os_thread();
+//! // Whatever comes, it runs on this CPU.
+//! gzero::gosched();
+//! unlock_os_thread();
+//! ```
 
 use machine::percpu::Pinned;
 use sched::MAX_PROCS;

@@ -16,6 +16,14 @@ pub struct Program {
 }
 
 /// What a main function may return.
+///
+/// ```
+/// use gzero::Termination;
+///
+/// assert_eq!(().code(), 0);
+/// assert_eq!(7_u8.code(), 7);
+/// assert_eq!(Err::<(), _>("out of paper").code(), 1);
+/// ```
 pub trait Termination {
     /// The exit code: 0 says that all went well, the largest one that reaches the host is 110.
     fn code(self) -> u8;

@@ -20,6 +20,10 @@ use crate::stats;
 /// keep all others waiting. A CPU that waits halts, so that many CPUs can do it on a host with few.
 ///
 /// No other goroutine may be runnable meanwhile: it could wait for a CPU that is kept.
+///
+/// ```
+/// assert_eq!(gzero::roll_call() as usize, gzero::stats::gomaxprocs());
+/// ```
 pub fn roll_call() -> u32 {
     let procs = u32::try_from(stats::gomaxprocs()).unwrap_or(u32::MAX);
     let present = Arc::new(AtomicU32::new(0));

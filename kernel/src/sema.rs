@@ -31,6 +31,15 @@ use crate::sudog::{acquire_sudog, release_sudog};
 ///
 /// What came before the [`semrelease`] whose unit this takes is visible after it.
 ///
+/// ```
+/// use core::sync::atomic::AtomicU32;
+///
+/// static UNITS: AtomicU32 = AtomicU32::new(0);
+/// gzero::go(|| gzero::semrelease(&UNITS));
+/// gzero::semacquire(&UNITS);
+/// assert!(!gzero::try_semacquire(&UNITS));
+/// ```
+///
 /// # Throws
 /// When not called on a goroutine's own stack, even if there is a unit.
 #[track_caller]
@@ -40,8 +49,22 @@ pub fn semacquire(word: &AtomicU32) {
 
 /// [`semacquire`] with a place in the queue and a reason for reports. Go's `semacquire1`.
 ///
+/// ```
+/// use core::sync::atomic::AtomicU32;
+/// use gzero::{Handoff, Order, WaitReason, semacquire1, semrelease1};
+///
+/// static UNITS: AtomicU32 = AtomicU32::new(0);
+/// // It has waited the shortest time and gets the next unit all the same.
+/// gzero::go(|| {
+///     semacquire1(&UNITS, Order::Lifo, WaitReason::Semacquire);
+///     semrelease1(&UNITS, Handoff::No);
+/// });
+/// semrelease1(&UNITS, Handoff::Yes);
+/// semacquire1(&UNITS, Order::Fifo, WaitReason::Semacquire);
+/// ```
+///
 /// # Throws
-/// As [`semacquire`].
+/// When not called on a goroutine's own stack, even if there is a unit.
 #[track_caller]
 pub fn semacquire1(word: &AtomicU32, order: Order, reason: WaitReason) {
     check_g_stack("semacquire");

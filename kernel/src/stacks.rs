@@ -8,6 +8,13 @@
 //! whatever may block is called there, and every blocking entry point says so with [`check_g_stack`], **before** its
 //! fast path: a wrong call fails every time, not only on the rare day on which it would have blocked. That is the rule
 //! that this project began with (golang/go#8749).
+//!
+//! ```
+//! use gzero::{StackKind, on_m, stack_kind};
+//!
+//! assert_eq!(stack_kind(), StackKind::Goroutine);
+//! assert_eq!(on_m(stack_kind), StackKind::Kernel);
+//! ```
 
 use core::fmt;
 use core::panic::Location;

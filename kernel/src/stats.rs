@@ -1,4 +1,18 @@
 //! Numbers about the machine and the scheduler.
+//!
+//! ```
+//! use gzero::{num_cpu, num_goroutine, stats};
+//!
+//! assert!(stats::gomaxprocs() >= 1 && num_cpu() >= 1 && num_goroutine() >= 1);
+//! let spawned: u64 = stats::per_cpu().map(|(_, counters)| counters.spawned).sum();
+//! gzero::println!("{spawned} goroutines have been started");
+//! for wait in stats::waiting() {
+//!     let stats::Waiting { reason, since, .. } = wait;
+//!     gzero::println!("one waits for {reason} since {} ms", since.0 / 1_000_000);
+//! }
+//! let memory: stats::MemoryInUse = stats::memory();
+//! assert!(memory.available() <= memory.total);
+//! ```
 
 use machine::clock::Nanos;
 use machine::frames;

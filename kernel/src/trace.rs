@@ -12,6 +12,20 @@
 //! printed: a goroutine may be woken and run on while its stack is walked. The walk cannot fault then
 //! (`machine::backtrace`) and at worst shows calls that were never there together. Of a goroutine that waits all
 //! the time, and of all of them while the world stands still, it shows what is.
+//!
+//! ```
+//! use gzero::trace::{Frame, GoroutineInfo, State, for_each_frame, for_each_goroutine};
+//!
+//! for_each_goroutine(&mut |goroutine: &GoroutineInfo| {
+//!     if let State::Waiting { reason, .. } = goroutine.state {
+//!         gzero::println!("goroutine {} waits: {reason}", goroutine.goid);
+//!     }
+//!     for_each_frame(goroutine, &mut |frame: Frame| {
+//!         let name = frame.function().unwrap_or("?");
+//!         gzero::println!("{:>3} {:#x} {name}, {} bytes", frame.depth(), frame.pc(), frame.stack().count());
+//!     });
+//! });
+//! ```
 
 use core::fmt;
 use core::ops::Range;

@@ -12,6 +12,24 @@
 //!
 //! Between 2 and 5 the stopper is pinned to its CPU. It may allocate: nobody was stopped inside of the allocator, because
 //! a CPU that holds a lock of the runtime does not stop.
+//!
+//! ```
+//! use gzero::{Nanos, StopReason, StoppedWorld, start_the_world, stop_the_world, world};
+//! use gzero::world::{CpuStop, Doing, ReasonStats, StopRecord, Times, WorldStats};
+//!
+//! world::set_limits(Nanos::from_millis(1_000), Nanos::from_millis(60_000));
+//! let world: StoppedWorld = stop_the_world(StopReason::Program);
+//! let record: StopRecord = world.record();
+//! // Nobody else runs here.
+//! let late = world::cpu_stops().filter(|stop: &CpuStop| stop.doing == Doing::HoldingLocks).count();
+//! start_the_world(world);
+//! gzero::println!("{} CPUs were asked, {late} held locks", record.interrupted);
+//!
+//! let stats: WorldStats = world::stats();
+//! let program: &ReasonStats = &stats.reasons[StopReason::Program as usize];
+//! let Times { p50, max, .. } = program.stopping;
+//! assert!(p50 <= max + max && program.count >= 1);
+//! ```
 
 use alloc::vec::Vec;
 use core::fmt;
