@@ -7,6 +7,7 @@ use crate::park::{Wait, WaitReason};
 use machine::address::{at, size};
 use machine::clock::Nanos;
 use machine::context::Context;
+use sched::claim::Claim;
 
 /// The kernel's part of a slot. Goroutine number i of the table runs on stack slot i.
 #[derive(Debug)]
@@ -18,6 +19,8 @@ pub(crate) struct Body {
     pub(crate) stack_born: AtomicBool,
     /// `park`'s token: see `park.rs`.
     pub(crate) token: AtomicU32,
+    /// Who ends a wait that several may end. It goes on counting from one goroutine in the slot to the next.
+    pub(crate) claim: Claim,
     wait_reason: AtomicU32,
     /// Address of what it waits for; 0 if that is no one thing.
     waits_on: AtomicU64,
@@ -42,6 +45,7 @@ impl Body {
             context: UnsafeCell::new(Context::NONE),
             stack_born: AtomicBool::new(false),
             token: AtomicU32::new(0),
+            claim: Claim::new(),
             wait_reason: AtomicU32::new(0),
             waits_on: AtomicU64::new(0),
             wait_since: AtomicU64::new(0),

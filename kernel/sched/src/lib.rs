@@ -133,6 +133,7 @@ pub mod list;
 pub mod global;
 pub mod runq;
 
+pub mod claim;
 pub mod sudog;
 
 pub mod counters;
