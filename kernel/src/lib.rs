@@ -67,6 +67,10 @@ mod sleep;
 mod sudog;
 
 mod sema;
+
+#[expect(unsafe_code, reason = "values go from one stack to another, by address")]
+pub mod chan;
+
 mod sysmon;
 
 #[expect(unsafe_code, reason = "makes an interrupted goroutine call a function")]
@@ -103,6 +107,7 @@ pub use machine::clock::Nanos;
 #[doc(hidden)]
 pub use machine::console::write_fmt as console_write;
 
+pub use chan::{Receiver, Sender, chan, try_chan};
 pub use dump::dump;
 pub use go::{GoError, go, go_named, goexit, gosched, try_go};
 pub use heap_dump::{DumpError, write_heap_dump};

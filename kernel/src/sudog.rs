@@ -27,6 +27,11 @@ pub(crate) fn acquire_sudog(rt: &'static Runtime) -> SudogIndex {
     }
 }
 
+/// A sudog that nobody uses, if this P keeps one: also for who holds a lock.
+pub(crate) fn take_sudog(rt: &'static Runtime, pinned: &Pinned) -> Option<SudogIndex> {
+    m::current(pinned).proc().owner().take_sudog(&rt.sudogs)
+}
+
 /// Gives a sudog back. It is in no queue any more.
 pub(crate) fn release_sudog(rt: &'static Runtime, s: SudogIndex) {
     let pinned = Pinned::new();

@@ -3,6 +3,9 @@
 //! Holding one pins the holder to its CPU (the lock count of the per-CPU block is raised). Locks are taken in
 //! rising order of [`Rank`] only; debug builds check it and name both locks. A lock is held for a few dozen
 //! instructions and never across a context switch.
+//!
+//! Several locks of one rank can only be taken all at once ([`Together`]), by rising address: two CPUs that want some of
+//! the same wait for each other in one direction.
 
 use core::fmt;
 use core::ops::{Deref, DerefMut};
@@ -119,6 +122,13 @@ fn set_held(pinned: &Pinned, rank: Rank) {
     }
 }
 
+fn set_free(pinned: &Pinned, rank: Rank) {
+    if cfg!(debug_assertions) {
+        let mask = &percpu::current(pinned).held_ranks;
+        mask.store(mask.load(Ordering::Relaxed) & !(1 << rank as u8), Ordering::Relaxed);
+    }
+}
+
 impl<T> fmt::Debug for Lock<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lock").field("rank", &self.rank).finish_non_exhaustive()
@@ -132,6 +142,13 @@ pub struct Guard<'l, T> {
     inner: spin::MutexGuard<'l, T>,
     rank: Rank,
     pinned: Pinned,
+}
+
+impl<T> Guard<'_, T> {
+    /// The pin that every lock is.
+    pub const fn pinned(&self) -> &Pinned {
+        &self.pinned
+    }
 }
 
 impl<T> fmt::Debug for Guard<'_, T> {
@@ -155,11 +172,65 @@ impl<T> DerefMut for Guard<'_, T> {
 
 impl<T> Drop for Guard<'_, T> {
     fn drop(&mut self) {
-        if cfg!(debug_assertions) {
-            let mask = &percpu::current(&self.pinned).held_ranks;
-            mask.store(mask.load(Ordering::Relaxed) & !(1 << self.rank as u8), Ordering::Relaxed);
+        set_free(&self.pinned, self.rank);
+    }
+}
+
+/// Several locks of one rank, held together; the drop releases them.
+///
+/// What they guard is kept elsewhere, by whoever uses them.
+#[derive(Debug)]
+#[must_use = "the locks are released when this is dropped"]
+pub struct Together<'s, 'l> {
+    /// By rising address, with those that are there twice side by side.
+    locks: &'s [Option<&'l Lock<()>>],
+    pinned: Pinned,
+}
+
+impl<'s, 'l> Together<'s, 'l> {
+    /// Takes all of these locks, each once, in an order of its own, which it leaves in the slice.
+    ///
+    /// # Panics
+    /// In debug builds, when their ranks differ, or when this CPU holds a lock of the same or a later rank.
+    pub fn lock(locks: &'s mut [Option<&'l Lock<()>>]) -> Self {
+        let pinned = Pinned::new();
+        locks.sort_unstable_by_key(|lock| address(*lock));
+        let together = Self { locks, pinned };
+        if let Some(first) = together.each().next() {
+            first.note_taken(&together.pinned);
+            debug_assert!(together.each().all(|lock| lock.rank == first.rank), "locks of several ranks");
+        }
+        for lock in together.each() {
+            // The drop below unlocks it.
+            let () = spin::MutexGuard::leak(lock.inner.lock());
+        }
+        together
+    }
+
+    /// Each lock once.
+    fn each(&self) -> impl Iterator<Item = &'l Lock<()>> + use<'s, 'l> {
+        let mut last = 0;
+        self.locks.iter().flatten().copied().filter(move |lock| {
+            let address = address(Some(lock));
+            core::mem::replace(&mut last, address) != address
+        })
+    }
+}
+
+impl Drop for Together<'_, '_> {
+    fn drop(&mut self) {
+        for lock in self.each() {
+            // SAFETY: `lock` has taken it, and has left its guard to this drop.
+            unsafe { lock.inner.force_unlock() };
+        }
+        if let Some(lock) = self.each().next() {
+            set_free(&self.pinned, lock.rank);
         }
     }
+}
+
+fn address(lock: Option<&Lock<()>>) -> usize {
+    lock.map_or(0, |lock| core::ptr::from_ref(lock).addr())
 }
 
 #[cfg(test)]

@@ -151,6 +151,8 @@ mod treap;
 
 pub mod sema;
 
+pub mod chan;
+
 pub mod histogram;
 pub mod timers;
 pub mod world;

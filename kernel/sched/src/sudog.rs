@@ -25,7 +25,7 @@ use crate::link::{Link, Linked};
 use crate::list::Chain;
 use crate::sync::{Plain32, Plain64};
 
-/// A goroutine that waits for something.
+/// A goroutine that waits for something. One line of the cache.
 #[derive(Debug)]
 #[repr(align(64))]
 pub struct Sudog {
@@ -35,6 +35,8 @@ pub struct Sudog {
     generation: Plain32,
     /// In a queue: whatever the queue needs to order its waiters. Outside: what its waker has given it.
     ticket: Plain32,
+    /// Where a channel finds the value that the goroutine sends, or puts the one that it receives.
+    element: Plain64,
     acquire_time: Plain64,
     release_time: Plain64,
     /// Links of a tree; `next` also of the free list.
@@ -47,6 +49,8 @@ pub struct Sudog {
     pub(crate) waittail: Link<SudogIndex>,
 }
 
+const _: () = assert!(size_of::<Sudog>() == 64, "a sudog is one line of the cache");
+
 impl Sudog {
     /// A sudog that nobody uses.
     fn new() -> Self {
@@ -55,6 +59,7 @@ impl Sudog {
             goroutine: Link::new(),
             generation: Plain32::new(0),
             ticket: Plain32::new(0),
+            element: Plain64::new(0),
             acquire_time: Plain64::new(0),
             release_time: Plain64::new(0),
             parent: Link::new(),
@@ -73,6 +78,11 @@ impl Sudog {
     /// What it waits for, or 0 when it is in no queue.
     pub fn address(&self) -> u64 {
         self.address.get()
+    }
+
+    /// Where a channel finds or puts the value: an address, which only the kernel uses.
+    pub(crate) fn element(&self) -> u64 {
+        self.element.get()
     }
 
     /// Outside of a queue: 0, or what the waker has given.
@@ -103,6 +113,10 @@ impl Sudog {
     /// Sets or, by 0, clears what it waits for.
     pub(crate) fn set_address(&self, address: u64) {
         self.address.set(address);
+    }
+
+    pub(crate) fn set_element(&self, element: u64) {
+        self.element.set(element);
     }
 
     pub(crate) fn set_ticket(&self, ticket: u32) {

@@ -1,0 +1,344 @@
+//! A channel without its type: the blocking face of `sched::chan`, which argues that no wake-up is lost.
+//!
+//! # Who may touch a value, and when
+//!
+//! A value is bytes here: it is moved, never cloned or dropped, so no code of its type runs under a lock. At any time
+//! one place owns it:
+//!
+//! 1. A sender's slot on its own stack, until a step under the channel's lock says where it goes.
+//! 2. A place of the ring, from the step that stores it to the step that takes it; both move it under the lock, which
+//!    orders the two.
+//! 3. A receiver's slot on its own stack. One that waits has told the slot's address under the lock, and does not look
+//!    at it before it was readied. Who hands the value over writes it under the lock, after the step that took
+//!    the receiver out of the queue, and readies the receiver after that: the ready's `Release` and the run's
+//!    `Acquire` hand the slot over.
+//!
+//! A sender that waits lends its slot in the same way. If its wait ends otherwise, nobody has taken the value, and it is the
+//! sender's again.
+//!
+//! A large value is moved with the lock held, as in Go; who sends kilobytes pays for it with the time of those who want
+//! the same channel.
+//!
+//! # Slots are mapped before they are published
+//!
+//! A goroutine's stack is mapped page by page as it touches it, and nobody else can do that for it. So a
+//! receiver touches each page of its slot ([`touch`]) before it tells the address. A sender's slot holds its value.
+
+use core::cell::UnsafeCell;
+use core::ptr;
+
+use machine::address::at;
+use machine::clock;
+use machine::lock::{Guard, Lock, Rank};
+use sched::chan::{self, Glance, Locked, Queue, RecvStep, SendStep, Side, Waiter, Woken};
+use sched::claim::Claim;
+use sched::sudog::Sudogs;
+use sched::{GoIndex, GoRef, SudogIndex};
+
+use crate::m;
+use crate::park::{Wait, WaitReason, gopark_on, goready};
+use crate::runtime::Runtime;
+use crate::sudog::{acquire_sudog, release_sudog, take_sudog};
+
+/// Bytes of a page of a stack.
+const PAGE: usize = 4096;
+
+/// What came of an operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use = "a value may have moved"]
+pub(crate) enum Outcome {
+    /// The value has moved.
+    Passed,
+    /// The channel is closed: nothing has moved.
+    Closed,
+    /// The operation would have to wait, and may not: nothing has moved.
+    WouldWait,
+}
+
+/// Whether an operation may wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Patience {
+    None,
+    Endless,
+}
+
+impl chan::Waiters for Runtime {
+    fn sudogs(&self) -> &Sudogs {
+        &self.sudogs
+    }
+
+    fn claim(&self, g: GoIndex) -> &Claim {
+        &self.slot(g).body().claim
+    }
+}
+
+/// A channel of values of some size.
+#[derive(Debug)]
+pub(crate) struct Core {
+    glance: Glance,
+    capacity: usize,
+    /// Bytes of a value.
+    size: usize,
+    /// The ring's places.
+    buffer: *mut u8,
+    /// Guards `queue`, the places of the ring, and the slots of those who wait.
+    lock: Lock<()>,
+    queue: UnsafeCell<Queue>,
+}
+
+/// A sudog that was taken for a wait which has not come.
+struct Spare(Option<SudogIndex>);
+
+impl Drop for Spare {
+    fn drop(&mut self) {
+        if let Some(s) = self.0.take() {
+            release_sudog(m::runtime(), s);
+        }
+    }
+}
+
+impl Core {
+    /// A channel whose values have `size` bytes and whose ring is at `buffer`.
+    pub(super) fn new(capacity: usize, size: usize, buffer: *mut u8) -> Self {
+        Self {
+            glance: Glance::new(),
+            capacity,
+            size,
+            buffer,
+            lock: Lock::new(Rank::Chan, ()),
+            queue: UnsafeCell::new(Queue::new(capacity)),
+        }
+    }
+
+    pub(super) fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    pub(super) fn glance(&self) -> &Glance {
+        &self.glance
+    }
+
+    /// The lock, for who takes several.
+    pub(crate) fn lock(&self) -> &Lock<()> {
+        &self.lock
+    }
+
+    /// By what reports name the channel.
+    pub(crate) fn address(&self) -> u64 {
+        ptr::from_ref(self).addr() as u64
+    }
+
+    /// The channel's steps.
+    ///
+    /// # Safety
+    /// The caller holds the lock, for as long as it uses what it gets, and has no other of the same channel.
+    pub(crate) unsafe fn locked(&self) -> Locked<'_, Runtime> {
+        // SAFETY: the caller's contract: nobody else has a reference.
+        let queue = unsafe { &mut *self.queue.get() };
+        Locked::new(queue, &self.glance, m::runtime())
+    }
+
+    /// Sends the value at `value`, which is gone from there if it was [`Outcome::Passed`].
+    ///
+    /// # Safety
+    /// 1. `value` is a value of the channel's type in memory that others may read, of `size` bytes, which is
+    ///    what the channel was made for.
+    /// 2. If `patience` is not `None`, the caller is on its goroutine's stack.
+    #[inline(always)]
+    #[track_caller]
+    pub(super) unsafe fn send(&self, value: *mut u8, size: usize, patience: Patience) -> Outcome {
+        let mut spare = Spare(None);
+        loop {
+            let guard = self.lock.lock();
+            // SAFETY: the guard above.
+            let step = unsafe { self.locked() }.send();
+            match step {
+                SendStep::Closed => return Outcome::Closed,
+                SendStep::Wait if patience == Patience::None => return Outcome::WouldWait,
+                SendStep::Wait => {
+                    if let Some(outcome) = self.wait(Side::Send, value, guard, &mut spare) {
+                        return outcome;
+                    }
+                }
+                SendStep::Hand(_) | SendStep::Store(_) => {
+                    // SAFETY: 1. The contract. 2. The guard above.
+                    let wake = unsafe { self.move_in(step, value, size) };
+                    drop(guard);
+                    ready(wake);
+                    return Outcome::Passed;
+                }
+            }
+        }
+    }
+
+    /// Receives a value into `slot`, which holds one if it was [`Outcome::Passed`].
+    ///
+    /// # Safety
+    /// 1. `slot` is memory for a value of the channel's type that others may write, of `size` bytes, which is what the
+    ///    channel was made for.
+    /// 2. If `patience` is not `None`, the caller is on its goroutine's stack.
+    #[inline(always)]
+    #[track_caller]
+    pub(super) unsafe fn recv(&self, slot: *mut u8, size: usize, patience: Patience) -> Outcome {
+        let mut spare = Spare(None);
+        loop {
+            let guard = self.lock.lock();
+            // SAFETY: the guard above.
+            let step = unsafe { self.locked() }.recv();
+            match step {
+                RecvStep::Closed => return Outcome::Closed,
+                RecvStep::Wait if patience == Patience::None => return Outcome::WouldWait,
+                RecvStep::Wait => {
+                    // SAFETY: the contract.
+                    unsafe { touch(slot, size) };
+                    if let Some(outcome) = self.wait(Side::Recv, slot, guard, &mut spare) {
+                        return outcome;
+                    }
+                }
+                RecvStep::Hand(_) | RecvStep::Take(_) | RecvStep::Rotate(_, _) => {
+                    // SAFETY: 1. The contract. 2. The guard above.
+                    let wake = unsafe { self.move_out(step, slot, size) };
+                    drop(guard);
+                    ready(wake);
+                    return Outcome::Passed;
+                }
+            }
+        }
+    }
+
+    /// Carries out a step of a send, and says who is to be readied.
+    ///
+    /// # Safety
+    /// 1. `value` is a value of `size` bytes, the channel's.
+    /// 2. The lock is held since the step was made.
+    #[inline(always)]
+    pub(crate) unsafe fn move_in(&self, step: SendStep, value: *const u8, size: usize) -> Option<GoRef> {
+        match step {
+            SendStep::Hand(Waiter { g, element }) => {
+                // SAFETY: a receiver's slot, mapped, which is ours until the ready.
+                unsafe { ptr::copy_nonoverlapping(value, at(element), size) };
+                Some(g)
+            }
+            SendStep::Store(place) => {
+                // SAFETY: the queue says that this place is free; the lock keeps it so.
+                unsafe { ptr::copy_nonoverlapping(value, self.place(place, size), size) };
+                None
+            }
+            SendStep::Wait | SendStep::Closed => None,
+        }
+    }
+
+    /// Carries out a step of a receive, and says who is to be readied.
+    ///
+    /// # Safety
+    /// 1. `slot` is memory for a value of `size` bytes, the channel's.
+    /// 2. The lock is held since the step was made.
+    #[inline(always)]
+    pub(crate) unsafe fn move_out(&self, step: RecvStep, slot: *mut u8, size: usize) -> Option<GoRef> {
+        match step {
+            RecvStep::Hand(Waiter { g, element }) => {
+                let value: *const u8 = at(element);
+                // SAFETY: a sender's slot, whose value is ours until the ready.
+                unsafe { ptr::copy_nonoverlapping(value, slot, size) };
+                Some(g)
+            }
+            RecvStep::Take(place) => {
+                // SAFETY: the queue says that this place holds a value; the lock keeps it so.
+                unsafe { ptr::copy_nonoverlapping(self.place(place, size), slot, size) };
+                None
+            }
+            RecvStep::Rotate(place, Waiter { g, element }) => {
+                // SAFETY: as for `Take`.
+                unsafe { ptr::copy_nonoverlapping(self.place(place, size), slot, size) };
+                let value: *const u8 = at(element);
+                // SAFETY: as for `Hand`; the place has just become free.
+                unsafe { ptr::copy_nonoverlapping(value, self.place(place, size), size) };
+                Some(g)
+            }
+            RecvStep::Wait | RecvStep::Closed => None,
+        }
+    }
+
+    /// A place of the ring.
+    #[inline(always)]
+    fn place(&self, place: usize, size: usize) -> *mut u8 {
+        self.buffer.wrapping_add(place * size)
+    }
+
+    /// Waits in the channel's queue. `None`: a sudog had to be got first, and the caller has to look again.
+    #[inline(never)]
+    #[track_caller]
+    fn wait(&self, side: Side, element: *mut u8, guard: Guard<'_, ()>, spare: &mut Spare) -> Option<Outcome> {
+        let rt = m::runtime();
+        let Some(s) = spare.0.take().or_else(|| take_sudog(rt, guard.pinned())) else {
+            drop(guard);
+            spare.0 = Some(acquire_sudog(rt));
+            return None;
+        };
+        let reason = match side {
+            Side::Send => WaitReason::ChanSend,
+            Side::Recv => WaitReason::ChanReceive,
+        };
+        let wait = Wait { reason, on: self.address(), since: clock::now() };
+        gopark_on(wait, |g| {
+            let element = element.expose_provenance() as u64;
+            let wait = chan::Wait { g, element, ticket: None, channel: self.address() };
+            // SAFETY: the guard, which goes next.
+            unsafe { self.locked() }.enqueue(side, s, &wait);
+            drop(guard);
+            true
+        });
+        let woken = chan::woken(&rt.sudogs, s);
+        release_sudog(rt, s);
+        match woken {
+            Woken::Passed => Some(Outcome::Passed),
+            Woken::Closed => Some(Outcome::Closed),
+            Woken::Otherwise => {
+                crate::throw(format_args!("a channel's waiter was readied by something else"))
+            }
+        }
+    }
+
+    /// Closes, and wakes all who wait. `false` if it was closed already.
+    pub(super) fn close(&self) -> bool {
+        let guard = self.lock.lock();
+        // SAFETY: the guard.
+        if !unsafe { self.locked() }.close() {
+            return false;
+        }
+        drop(guard);
+        loop {
+            let guard = self.lock.lock();
+            // SAFETY: the guard.
+            let waiter = unsafe { self.locked() }.wake_one();
+            drop(guard);
+            let Some(waiter) = waiter else { return true };
+            goready(waiter.g);
+        }
+    }
+}
+
+/// Readies whom a step has taken out of a queue, now that the lock has gone.
+#[inline(always)]
+pub(crate) fn ready(wake: Option<GoRef>) {
+    if let Some(g) = wake {
+        goready(g);
+    }
+}
+
+/// Makes sure that a slot on the caller's stack is mapped.
+///
+/// # Safety
+/// It is memory of the caller's, of this size, without a value.
+pub(crate) unsafe fn touch(slot: *mut u8, size: usize) {
+    let mut at = 0;
+    while at < size {
+        // SAFETY: within the slot, which holds no value.
+        unsafe { slot.add(at).write_volatile(0) };
+        at += PAGE;
+    }
+    if size > 0 {
+        // SAFETY: as above: its last byte.
+        unsafe { slot.add(size - 1).write_volatile(0) };
+    }
+}
