@@ -70,6 +70,8 @@ mod sema;
 
 #[expect(unsafe_code, reason = "values go from one stack to another, by address")]
 pub mod chan;
+#[expect(unsafe_code, reason = "as above")]
+pub mod select;
 
 mod sysmon;
 

@@ -207,6 +207,11 @@ impl<'s, 'l> Together<'s, 'l> {
         together
     }
 
+    /// The pin that every lock is.
+    pub const fn pinned(&self) -> &Pinned {
+        &self.pinned
+    }
+
     /// Each lock once.
     fn each(&self) -> impl Iterator<Item = &'l Lock<()>> + use<'s, 'l> {
         let mut last = 0;

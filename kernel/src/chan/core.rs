@@ -114,6 +114,11 @@ impl Core {
         self.capacity
     }
 
+    /// Bytes of a value.
+    pub(crate) fn size(&self) -> usize {
+        self.size
+    }
+
     pub(super) fn glance(&self) -> &Glance {
         &self.glance
     }

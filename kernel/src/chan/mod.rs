@@ -21,7 +21,7 @@
 //! channel locked, as in Go.
 
 mod channel;
-mod core;
+pub(crate) mod core;
 mod error;
 mod receiver;
 mod sender;

@@ -1,0 +1,225 @@
+//! What an arm of a `select!` is made of: the channel that it names, and the place of its value.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use core::fmt;
+use core::mem::{ManuallyDrop, MaybeUninit};
+
+use sched::chan::Side;
+
+use super::run::{Case, Chosen, Limit};
+use crate::chan::core::Outcome;
+use crate::chan::{Receiver, RecvError, SendError, Sender};
+
+/// What a `recv` arm may name: a [`Receiver`], a reference to one, or an `Option`, which is never chosen when it is
+/// `None`.
+///
+/// ```
+/// use gzero::{chan, select, select::Source};
+///
+/// let (tx, rx) = chan(1);
+/// tx.send(1).unwrap();
+/// let mut input = Some(rx);
+/// assert!(input.source().is_some());
+/// let first = select! { recv(input) -> v => v.unwrap() };
+/// input = None;
+/// let second = select! { recv(input) -> _v => 3, default => 2 };
+/// assert_eq!((first, second), (1, 2));
+/// ```
+pub trait Source {
+    /// The type of its values.
+    type Value;
+
+    /// The receiver, if there is one.
+    fn source(&self) -> Option<&Receiver<Self::Value>>;
+}
+
+/// What a `send` arm may name: a [`Sender`], a reference to one, or an `Option`, which is never chosen when it is `None`.
+///
+/// ```
+/// use gzero::{Sender, select, select::Sink};
+///
+/// let nowhere: Option<Sender<u8>> = None;
+/// assert!(nowhere.sink().is_none());
+/// select! { send(nowhere, 1) -> _r => unreachable!(), default => {} }
+/// ```
+pub trait Sink {
+    /// The type of its values.
+    type Value;
+
+    /// The sender, if there is one.
+    fn sink(&self) -> Option<&Sender<Self::Value>>;
+}
+
+impl<T> Source for Receiver<T> {
+    type Value = T;
+
+    fn source(&self) -> Option<&Self> {
+        Some(self)
+    }
+}
+
+impl<T> Sink for Sender<T> {
+    type Value = T;
+
+    fn sink(&self) -> Option<&Self> {
+        Some(self)
+    }
+}
+
+impl<S: Source> Source for Option<S> {
+    type Value = S::Value;
+
+    fn source(&self) -> Option<&Receiver<S::Value>> {
+        self.as_ref()?.source()
+    }
+}
+
+impl<S: Sink> Sink for Option<S> {
+    type Value = S::Value;
+
+    fn sink(&self) -> Option<&Sender<S::Value>> {
+        self.as_ref()?.sink()
+    }
+}
+
+/// What leads to a channel names it.
+macro_rules! through {
+    ($($pointer:ty),*) => {
+        $(
+            impl<S: Source + ?Sized> Source for $pointer {
+                type Value = S::Value;
+
+                fn source(&self) -> Option<&Receiver<S::Value>> {
+                    (**self).source()
+                }
+            }
+
+            impl<S: Sink + ?Sized> Sink for $pointer {
+                type Value = S::Value;
+
+                fn sink(&self) -> Option<&Sender<S::Value>> {
+                    (**self).sink()
+                }
+            }
+        )*
+    };
+}
+
+through!(&S, &mut S, Box<S>, Arc<S>);
+
+/// An arm that receives.
+#[doc(hidden)]
+pub struct RecvArm<'a, T> {
+    from: Option<&'a Receiver<T>>,
+    slot: MaybeUninit<T>,
+    outcome: Option<Outcome>,
+}
+
+impl<T> fmt::Debug for RecvArm<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RecvArm").field("outcome", &self.outcome).finish_non_exhaustive()
+    }
+}
+
+impl<'a, T> RecvArm<'a, T> {
+    pub fn new<S: Source<Value = T> + ?Sized>(source: &'a S) -> Self {
+        Self { from: source.source(), slot: MaybeUninit::uninit(), outcome: None }
+    }
+
+    pub fn case(&mut self) -> Case<'_> {
+        let core = self.from.map(Receiver::core);
+        // SAFETY: the slot is the arm's, which the case borrows; `finish` goes by the outcome.
+        unsafe { Case::new(core, Side::Recv, self.slot.as_mut_ptr().cast(), &mut self.outcome) }
+    }
+
+    pub(super) fn is_chosen(&self) -> bool {
+        self.outcome.is_some()
+    }
+
+    /// What it has received, if it was chosen.
+    pub fn finish(self, _: Chosen) -> Option<Result<T, RecvError>> {
+        match self.outcome? {
+            // SAFETY: a value was passed into the slot.
+            Outcome::Passed => Some(Ok(unsafe { self.slot.assume_init() })),
+            Outcome::Closed | Outcome::WouldWait => Some(Err(RecvError)),
+        }
+    }
+}
+
+/// An arm that sends.
+#[doc(hidden)]
+pub struct SendArm<'a, T> {
+    to: Option<&'a Sender<T>>,
+    /// Gone if the outcome is `Passed`.
+    value: ManuallyDrop<T>,
+    outcome: Option<Outcome>,
+}
+
+impl<T> fmt::Debug for SendArm<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SendArm").field("outcome", &self.outcome).finish_non_exhaustive()
+    }
+}
+
+impl<'a, T> SendArm<'a, T> {
+    pub fn new<S: Sink<Value = T> + ?Sized>(sink: &'a S, value: T) -> Self {
+        Self { to: sink.sink(), value: ManuallyDrop::new(value), outcome: None }
+    }
+
+    pub fn case(&mut self) -> Case<'_> {
+        let core = self.to.map(Sender::core);
+        let value: *mut T = &raw mut *self.value;
+        // SAFETY: the value is the arm's, which the case borrows; `finish` and the drop go by the outcome.
+        unsafe { Case::new(core, Side::Send, value.cast(), &mut self.outcome) }
+    }
+
+    pub(super) fn is_chosen(&self) -> bool {
+        self.outcome.is_some()
+    }
+
+    /// Whether it has sent, if it was chosen.
+    pub fn finish(mut self, _: Chosen) -> Option<Result<(), SendError<T>>> {
+        match self.outcome? {
+            Outcome::Passed => Some(Ok(())),
+            Outcome::Closed | Outcome::WouldWait => {
+                // The drop leaves it alone from here on.
+                self.outcome = Some(Outcome::Passed);
+                // SAFETY: it was not passed, and is taken once.
+                Some(Err(SendError(unsafe { ManuallyDrop::take(&mut self.value) })))
+            }
+        }
+    }
+}
+
+impl<T> Drop for SendArm<'_, T> {
+    fn drop(&mut self) {
+        if self.outcome != Some(Outcome::Passed) {
+            // SAFETY: it was not passed, and `finish` has not taken it.
+            unsafe { ManuallyDrop::drop(&mut self.value) };
+        }
+    }
+}
+
+/// The arm for the case that no other is ready.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct DefaultArm {
+    outcome: Option<Outcome>,
+}
+
+impl DefaultArm {
+    pub fn new(limit: &mut Limit) -> Self {
+        *limit = Limit::Default;
+        Self { outcome: None }
+    }
+
+    pub fn case(&mut self) -> Case<'_> {
+        // SAFETY: without a channel nobody uses the pointer.
+        unsafe { Case::new(None, Side::Recv, core::ptr::null_mut(), &mut self.outcome) }
+    }
+
+    pub fn finish(self, chosen: Chosen) -> Option<()> {
+        (chosen == Chosen::Default).then_some(())
+    }
+}

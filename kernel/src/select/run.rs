@@ -1,0 +1,265 @@
+//! A select: one pass over all channels, and if none is ready a wait in all of them.
+//!
+//! # One instant
+//!
+//! The locks of all channels are held during the pass, and still when the goroutine queues itself. So a select acts on the
+//! state of its channels at one instant: it never takes the default although at each instant one of them was ready, and
+//! no channel becomes ready unseen between the pass and the wait. Locks are taken by rising address
+//! ([`Together`]); a channel that is there twice is locked once.
+//!
+//! # The wait
+//!
+//! The goroutine has a sudog in each channel, and all have the ticket of one wait (`sched::claim`): whoever claims it moves
+//! the value of that case and of no other, tells so in that sudog, and readies the goroutine. That may be as soon as the
+//! first lock goes, while it still stands on its stack; it is `Parking`. Afterwards it takes the other sudogs out of their
+//! queues, each under the lock of its channel, before it gives them back and goes on: nobody finds it in a queue in which
+//! it does not wait, and nobody writes to its slots any more. A waker that comes to such a sudog meanwhile fails to claim
+//! it, and passes on to the next in the queue.
+//!
+//! # Order
+//!
+//! The pass goes in random order, so that of several cases that are always ready none is served more often.
+
+use core::marker::PhantomData;
+
+use machine::clock;
+use machine::lock::{Lock, Together};
+use machine::percpu::Pinned;
+use sched::chan::{self, RecvStep, SendStep, Side, Woken};
+use sched::{GoRef, SudogIndex};
+
+use crate::chan::core::{Core, Outcome, ready, touch};
+use crate::m;
+use crate::panic::throw;
+use crate::park::{Wait, WaitReason, gopark_on};
+use crate::runtime::Runtime;
+use crate::stacks::check_g_stack;
+use crate::sudog::{acquire_sudog, release_sudog, take_sudog};
+
+/// One thing that a select may do. It borrows the arm that it is made of.
+#[derive(Debug)]
+pub struct Case<'a> {
+    /// `None`: never chosen.
+    core: Option<&'a Core>,
+    side: Side,
+    element: *mut u8,
+    /// Where the arm learns that it was chosen.
+    outcome: &'a mut Option<Outcome>,
+    /// Which case is looked at when this one's number is up.
+    turn: usize,
+    /// While the goroutine waits.
+    sudog: Option<SudogIndex>,
+    arm: PhantomData<&'a mut ()>,
+}
+
+/// How long a select may wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    /// Until a case is ready.
+    Endless,
+    /// Not at all.
+    Default,
+}
+
+/// What a select has come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use = "one arm is to be carried out"]
+pub enum Chosen {
+    /// A case, whose arm knows.
+    Case,
+    /// No case was ready, and it may not wait.
+    Default,
+}
+
+impl<'a> Case<'a> {
+    /// A case of a channel, or of none.
+    ///
+    /// # Safety
+    /// For as long as the case exists:
+    /// 1. `element` points to the caller's memory for a value of the channel, for a send with a value in it.
+    /// 2. Nobody else uses it. Afterwards it holds a value if `outcome` says so: of a receive if it was passed, of
+    ///    a send if it was not.
+    pub(super) unsafe fn new(
+        core: Option<&'a Core>,
+        side: Side,
+        element: *mut u8,
+        outcome: &'a mut Option<Outcome>,
+    ) -> Self {
+        Self { core, side, element, outcome, turn: 0, sudog: None, arm: PhantomData }
+    }
+
+    /// Makes the case's step. `None`: it is not ready.
+    ///
+    /// # Safety
+    /// The channel's lock is held.
+    unsafe fn step(&mut self) -> Option<Option<GoRef>> {
+        let core = self.core?;
+        // SAFETY: the caller's contract.
+        let mut locked = unsafe { core.locked() };
+        let (outcome, wake) = match self.side {
+            Side::Send => match locked.send() {
+                SendStep::Wait => return None,
+                SendStep::Closed => (Outcome::Closed, None),
+                step @ (SendStep::Hand(_) | SendStep::Store(_)) => {
+                    // SAFETY: 1. The contract of `new`. 2. The caller's.
+                    (Outcome::Passed, unsafe { core.move_in(step, self.element, core.size()) })
+                }
+            },
+            Side::Recv => match locked.recv() {
+                RecvStep::Wait => return None,
+                RecvStep::Closed => (Outcome::Closed, None),
+                step @ (RecvStep::Hand(_) | RecvStep::Take(_) | RecvStep::Rotate(_, _)) => {
+                    // SAFETY: 1. The contract of `new`. 2. The caller's.
+                    (Outcome::Passed, unsafe { core.move_out(step, self.element, core.size()) })
+                }
+            },
+        };
+        *self.outcome = Some(outcome);
+        Some(wake)
+    }
+
+    /// Leaves the queue, unless somebody has taken it out, and says whether this case was chosen.
+    fn leave(&mut self, rt: &'static Runtime) -> bool {
+        let (Some(core), Some(s)) = (self.core, self.sudog.take()) else { return false };
+        let outcome = match chan::woken(&rt.sudogs, s) {
+            Woken::Passed => Some(Outcome::Passed),
+            Woken::Closed => Some(Outcome::Closed),
+            Woken::Otherwise => None,
+        };
+        if outcome.is_some() {
+            *self.outcome = outcome;
+        } else {
+            let guard = core.lock().lock();
+            // SAFETY: the guard.
+            unsafe { core.locked() }.dequeue(self.side, s);
+            drop(guard);
+        }
+        release_sudog(rt, s);
+        outcome.is_some()
+    }
+}
+
+/// Carries out one of the cases. Each arm learns whether it was it.
+///
+/// # Throws
+/// When not called on a goroutine's own stack.
+#[track_caller]
+pub fn run<const N: usize>(mut cases: [Case<'_>; N], limit: Limit) -> Chosen {
+    select(&mut cases, &mut [None; N], limit)
+}
+
+/// [`run`] of any number of cases, for which `locks` is room.
+#[track_caller]
+pub(super) fn select<'a>(cases: &mut [Case<'a>], locks: &mut [Option<&'a Lock<()>>], limit: Limit) -> Chosen {
+    check_g_stack("select");
+    let rt = m::runtime();
+    shuffle(cases);
+    loop {
+        for (lock, case) in locks.iter_mut().zip(&*cases) {
+            *lock = case.core.map(Core::lock);
+        }
+        let together = Together::lock(locks);
+        // SAFETY: all locks are held.
+        let found = unsafe { pass(cases) };
+        if found.is_none() && limit == Limit::Endless {
+            if !take_sudogs(rt, cases, together.pinned()) {
+                drop(together);
+                get_sudogs(rt, cases);
+                continue;
+            }
+            wait(rt, cases, together);
+            if cases.iter_mut().fold(false, |chosen, case| case.leave(rt) || chosen) {
+                return Chosen::Case;
+            }
+            throw(format_args!("a select was readied by none of its channels"));
+        }
+        drop(together);
+        give_sudogs_back(rt, cases);
+        return match found {
+            Some(wake) => {
+                ready(wake);
+                Chosen::Case
+            }
+            None => Chosen::Default,
+        };
+    }
+}
+
+/// The first case that is ready, in the order of turns, is carried out; says whom it wakes.
+///
+/// # Safety
+/// All locks are held.
+unsafe fn pass(cases: &mut [Case<'_>]) -> Option<Option<GoRef>> {
+    for n in 0..cases.len() {
+        let turn = cases[n].turn;
+        // SAFETY: the caller's contract.
+        let found = unsafe { cases[turn].step() };
+        if found.is_some() {
+            return found;
+        }
+    }
+    None
+}
+
+/// Puts the goroutine into all queues and parks it.
+#[track_caller]
+fn wait(rt: &'static Runtime, cases: &[Case<'_>], together: Together<'_, '_>) {
+    for case in cases {
+        if let Some(core) = case.core.filter(|_| case.side == Side::Recv) {
+            // SAFETY: the contract of `new`: a slot without a value.
+            unsafe { touch(case.element, core.size()) };
+        }
+    }
+    let absent = cases.iter().all(|case| case.core.is_none());
+    let reason = if absent { WaitReason::NilChan } else { WaitReason::Select };
+    gopark_on(Wait { reason, on: 0, since: clock::now() }, |g| {
+        let ticket = Some(rt.slot(g.index).body().claim.begin());
+        for case in cases {
+            let (Some(core), Some(s)) = (case.core, case.sudog) else { continue };
+            let element = case.element.expose_provenance() as u64;
+            let wait = chan::Wait { g, element, ticket, channel: core.address() };
+            // SAFETY: all locks are held.
+            unsafe { core.locked() }.enqueue(case.side, s, &wait);
+        }
+        drop(together);
+        true
+    });
+}
+
+/// Draws the order of the pass.
+fn shuffle(cases: &mut [Case<'_>]) {
+    let pinned = Pinned::new();
+    let owner = m::current(&pinned).proc().owner();
+    for n in 1..cases.len() {
+        let other = (u64::from(owner.random()) * (n as u64 + 1)) >> 32;
+        let other = usize::try_from(other).unwrap_or(0);
+        cases[n].turn = cases[other].turn;
+        cases[other].turn = n;
+    }
+}
+
+/// Gives each case a sudog, if this P keeps enough.
+fn take_sudogs(rt: &'static Runtime, cases: &mut [Case<'_>], pinned: &Pinned) -> bool {
+    for case in cases.iter_mut().filter(|case| case.core.is_some() && case.sudog.is_none()) {
+        case.sudog = take_sudog(rt, pinned);
+        if case.sudog.is_none() {
+            return false;
+        }
+    }
+    true
+}
+
+/// Gives each case a sudog, with no lock held.
+#[cold]
+fn get_sudogs(rt: &'static Runtime, cases: &mut [Case<'_>]) {
+    for case in cases.iter_mut().filter(|case| case.core.is_some() && case.sudog.is_none()) {
+        case.sudog = Some(acquire_sudog(rt));
+    }
+}
+
+/// Those that were taken for a wait which has not come.
+fn give_sudogs_back(rt: &'static Runtime, cases: &mut [Case<'_>]) {
+    for s in cases.iter_mut().filter_map(|case| case.sudog.take()) {
+        release_sudog(rt, s);
+    }
+}
