@@ -13,7 +13,7 @@
 
 use core::sync::atomic::Ordering;
 
-use machine::clock;
+use machine::clock::{self, Nanos};
 use machine::irq;
 use machine::percpu::Pinned;
 use sched::idle::{Left, Spin, Spinner};
@@ -25,6 +25,11 @@ use crate::m::{self, M};
 use crate::perform;
 use crate::preempt;
 use crate::runtime::Runtime;
+use crate::timers;
+
+/// A timer of another CPU that is late by this much is run by one that has nothing else to do. The CPU itself usually
+/// comes earlier.
+const LATE: Nanos = Nanos(50_000);
 
 /// Runs goroutines for ever.
 ///
@@ -71,6 +76,9 @@ fn find(rt: &'static Runtime, m: &'static M) -> Option<Picked> {
         {
             stop_spinning(rt, m, spin);
             return Some(picked);
+        }
+        if spin == Spin::Yes && timers::run_late(rt, m, LATE) {
+            continue;
         }
         spin = sleep(rt, m, spin);
     }

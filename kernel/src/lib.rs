@@ -35,6 +35,7 @@ pub mod heap;
 
 #[expect(unsafe_code, reason = "a goroutine's saved context has one owner by its status, not by its type")]
 mod goroutine;
+mod event;
 mod mark;
 mod stops;
 
@@ -60,6 +61,7 @@ mod perform;
 #[expect(unsafe_code, reason = "lays out the first frame of a goroutine on its stack")]
 mod go;
 mod park;
+mod timers;
 
 mod deadlock;
 mod mailbox;

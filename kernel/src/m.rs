@@ -20,6 +20,7 @@ use sched::note::Note;
 use sched::timers::{Earliest, Timers};
 use sched::{GoIndex, GoRef, Processor};
 
+use crate::event::Event;
 use crate::mark::{Doing, Mark};
 use crate::panic::throw;
 use crate::runtime::{self, Runtime};
@@ -69,8 +70,8 @@ pub(crate) struct M {
     pub(crate) slice_start: AtomicU64,
     /// The timer is armed for the end of the slice. Owner only.
     pub(crate) slice_armed: AtomicBool,
-    /// Goroutines that sleep, and when the first of them is due.
-    pub(crate) timers: Lock<Timers>,
+    /// What is to happen at a time, and when the first of it is due. It stays with the CPU when the P goes away.
+    pub(crate) timers: Lock<Timers<Event>>,
     pub(crate) earliest: Earliest,
     /// The last pick asked those first that are locked to this CPU. Owner only.
     wired_turn: Cell<bool>,

@@ -305,6 +305,13 @@ pub(crate) fn wake_one(rt: &'static Runtime, owner: &Owner<'_>) {
     }
 }
 
+/// The same for a handler, which counts nothing: it may have interrupted who counts.
+pub(crate) fn wake_helper(rt: &'static Runtime) {
+    if let Some(proc) = rt.idle.wake_one() {
+        wake(rt, proc);
+    }
+}
+
 /// Ends the sleep of a P's CPU. An interrupt is sent only if the CPU has halted or is about to.
 fn wake(rt: &'static Runtime, proc: ProcId) {
     wake_cpu(m::of_proc(rt, proc));

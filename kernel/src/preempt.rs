@@ -32,10 +32,10 @@ use crate::m::{self, M, ask};
 use crate::perform;
 use crate::runtime::Runtime;
 use crate::schedtrace;
-use crate::sleep;
 use crate::stacks::{self, HasRoom, StackKind, interrupted_goroutine, on_m};
 use crate::sysmon;
 use crate::tick;
+use crate::timers;
 
 /// Bytes of stack that an intrusion needs: its own, and those of a reschedule or of readying sleepers.
 const ROOM: u64 = intrude::STACK_USED + 4096;
@@ -165,8 +165,10 @@ fn answer(pinned: &Pinned) {
         schedtrace::print(rt);
     }
     if asked & ask::TIMERS != 0 {
-        sleep::run_due(rt, m);
-        sysmon::run_overdue(rt, m);
+        // What is left of it waits until the timer fires again, and is not asked for here: this is called by the guard
+        // that goes last, and that would be one inside this call.
+        timers::run_due(rt, m);
+        timers::run_late(rt, m, sysmon::OVERDUE);
     }
     set_timer_anew(m, asked);
     if !m.is_active() && perform::give_away(pinned) {
@@ -199,8 +201,10 @@ pub(crate) fn in_loop(rt: &'static Runtime, m: &'static M) {
         schedtrace::print(rt);
     }
     if asked & ask::TIMERS != 0 {
-        sleep::run_due(rt, m);
-        sysmon::run_overdue(rt, m);
+        while timers::run_due(rt, m) {
+            hold::hold(rt, m);
+        }
+        timers::run_late(rt, m, sysmon::OVERDUE);
     }
     set_timer_anew(m, asked);
 }

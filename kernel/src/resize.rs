@@ -5,8 +5,8 @@
 //!
 //! # A P that goes away
 //!
-//! It happens while the world is stopped. The queue and the sleepers of the P move: to the global queue, and to the P of
-//! the CPU that resizes. If its CPU was asleep, its bit leaves the idle mask, and the CPU is told by [`M::retired`] that it is
+//! It happens while the world is stopped. The queue of the P moves to the global one; its timers stay, because they are
+//! the CPU's ([`crate::timers`]). If its CPU was asleep, its bit leaves the idle mask, and the CPU is told by [`M::retired`] that it is
 //! counted nowhere. If it runs a goroutine, that gives way when the CPU goes on, and is queued for the others
 //! ([`crate::perform::give_away`]). From then on the CPU runs nothing but goroutines that are locked to it: an M
 //! cannot be made here, as Go would do, nor its place be changed. So while more CPUs have such goroutines than there are
@@ -18,7 +18,6 @@ use sched::MAX_PROCS;
 
 use crate::m::M;
 use crate::runtime::Runtime;
-use crate::tick;
 
 /// Gives so many CPUs the right to run goroutines. In a stopped world, on the kernel stack; Go's `procresize`.
 pub(crate) fn resize(rt: &'static Runtime, me: &M, procs: u32) {
@@ -26,7 +25,7 @@ pub(crate) fn resize(rt: &'static Runtime, me: &M, procs: u32) {
     let used = rt.ms.iter().filter(|m| m.proc.is_some()).count().min(procs as usize);
     for m in rt.ms.iter().filter(|m| m.proc.is_some()) {
         match (m.is_active(), m.index < used) {
-            (true, false) => take_away(rt, me, m),
+            (true, false) => take_away(rt, m),
             (false, true) => {
                 m.activate();
                 m.uncount_extra(rt);
@@ -34,13 +33,12 @@ pub(crate) fn resize(rt: &'static Runtime, me: &M, procs: u32) {
             (true, true) | (false, false) => {}
         }
     }
-    tick::rearm(me);
     rt.idle.resize(u32::try_from(used).unwrap_or(MAX_PROCS));
     rt.set_gomaxprocs(procs);
 }
 
 /// The P of this CPU goes away.
-fn take_away(rt: &'static Runtime, me: &M, m: &M) {
+fn take_away(rt: &'static Runtime, m: &M) {
     let proc = m.proc();
     m.deactivate();
     if rt.idle.retire(proc.id()) {
@@ -51,11 +49,4 @@ fn take_away(rt: &'static Runtime, me: &M, m: &M) {
         m.count_extra(rt);
     }
     sched::pick::drain(&proc.owner(), &rt.sources());
-    if m.index != me.index {
-        let sleepers = m.timers.lock().take_all();
-        let mut timers = me.timers.lock();
-        for timer in sleepers {
-            timers.add(timer.when, timer.g);
-        }
-    }
 }

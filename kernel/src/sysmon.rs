@@ -3,7 +3,7 @@
 //! | Go's sysmon | here |
 //! |---|---|
 //! | ends time slices | each CPU's own timer ([`crate::tick`]); here only for a CPU that does not know that somebody waits: the global queue is everybody's |
-//! | retakes the P of an M that does not come back | a CPU that does not take interrupts cannot give its P; thieves take what is queued on it, and others ready its overdue sleepers ([`run_overdue`]), if a timer fires on any of them |
+//! | retakes the P of an M that does not come back | a CPU that does not take interrupts cannot give its P; thieves take what is queued on it, and others run its timers ([`crate::timers`]) |
 //! | polls the network when nobody did | there is none yet |
 //! | forces a collection | there is no collector |
 //! | prints `schedtrace` | [`crate::schedtrace`], on the boot CPU |
@@ -23,13 +23,13 @@ use crate::m::{self, M, ask};
 use crate::perform;
 use crate::runtime::{self, Runtime};
 use crate::schedtrace;
-use crate::sleep;
 use crate::tick::{self, SLICE};
+use crate::timers;
 
 /// The duties are done once in this time at most.
 const PERIOD: Nanos = SLICE;
-/// A sleeper that is late by this much has been forgotten by its CPU, which does not take interrupts.
-const OVERDUE: Nanos = Nanos(2 * SLICE.0);
+/// A timer that is late by this much has been forgotten by its CPU, which does not take interrupts.
+pub(crate) const OVERDUE: Nanos = Nanos(2 * SLICE.0);
 
 /// When the duties were last done.
 static LAST: AtomicU64 = AtomicU64::new(0);
@@ -44,6 +44,10 @@ fn timer(_: &mut Frame) {
     let Some((rt, m)) = runtime::try_get().zip(m::of_this_cpu()) else { return };
     let now = clock::now();
     if m.earliest.get() <= now.0 {
+        if m.block.requests() & ask::TIMERS != 0 {
+            // It was asked for when the timer fired last, and not answered: somebody else shall do it.
+            perform::wake_helper(rt);
+        }
         ask_even_asleep(m, ask::TIMERS);
     }
     if schedtrace::is_due(m, now) {
@@ -78,7 +82,7 @@ fn do_duties(rt: &Runtime, m: &M, now: Nanos) {
     // Relaxed: it only keeps two CPUs from doing the same.
     if due && LAST.compare_exchange(last, now.0, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
         remind(rt, m);
-        if rt.ms.iter().any(|other| other.index != m.index && is_overdue(other, now)) {
+        if rt.ms.iter().any(|other| other.index != m.index && timers::is_late(other, now, OVERDUE)) {
             ask_even_asleep(m, ask::TIMERS);
         }
     }
@@ -95,17 +99,5 @@ fn remind(rt: &Runtime, m: &M) {
         if runs && tick::waits(rt, other) && tick::left_of_slice(other) == Nanos(0) {
             perform::send(other, Vector::RESCHEDULE);
         }
-    }
-}
-
-fn is_overdue(m: &M, now: Nanos) -> bool {
-    m.earliest.get().saturating_add(OVERDUE.0) <= now.0
-}
-
-/// Readies the sleepers of CPUs that have not done so for long. In a goroutine or the scheduler loop.
-pub(crate) fn run_overdue(rt: &Runtime, me: &M) {
-    let now = clock::now();
-    for m in rt.ms.iter().filter(|m| m.index != me.index && is_overdue(m, now)) {
-        sleep::run_due(rt, m);
     }
 }

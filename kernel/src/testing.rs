@@ -122,8 +122,8 @@ pub fn is_asked_to_give_way() -> bool {
     percpu::current(&Pinned::new()).requests() & ask::PREEMPT != 0
 }
 
-/// Goroutines that sleep, with their times kept on the CPU of the caller.
-pub fn sleepers_here() -> usize {
+/// Timers in the heap of the caller's CPU; a goroutine that sleeps has one.
+pub fn timers_here() -> usize {
     m::current(&Pinned::new()).timers.lock().len()
 }
 

@@ -1,7 +1,7 @@
 //! What each CPU's timer is set to, and what is done when it fires.
 //!
 //! A CPU takes timer interrupts only for a reason: the end of a time slice, while somebody waits for this P; the earliest
-//! of its sleeping goroutines; the next line of `schedtrace`; a request that could not be answered yet and is looked at
+//! of its timers; the next line of `schedtrace`; a request that could not be answered yet and is looked at
 //! again. An idle machine takes none.
 //!
 //! The slice's end is not set anew at every switch: that would cost a write to the timer each time. A switch only notes
@@ -13,10 +13,10 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use machine::apic::timer;
 use machine::clock::{self, Nanos, Ticks};
 use machine::irq::IrqGuard;
-use machine::percpu::{self, Pinned};
+use machine::percpu;
 use sched::timers::NEVER;
 
-use crate::m::{self, M, ask};
+use crate::m::{M, ask};
 use crate::runtime::Runtime;
 use crate::schedtrace;
 
@@ -95,9 +95,4 @@ fn retry() -> Nanos {
 /// Changes the length of all time slices. For tests: short ones cost much.
 pub(crate) fn set_slice(length: Nanos) {
     LENGTH.store(length.0, Ordering::Relaxed);
-}
-
-/// Sleeps on this CPU have a new earliest time.
-pub(crate) fn sleepers_changed(pinned: &Pinned) {
-    rearm(m::current(pinned));
 }

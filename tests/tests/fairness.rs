@@ -254,7 +254,7 @@ fn wakes_while_deaf() -> Option<bool> {
         gosched();
     }
     let result = testing::with_interrupts_off(|| {
-        if is_woken() || testing::sleepers_here() == 0 {
+        if is_woken() || testing::timers_here() == 0 {
             return None;
         }
         let deadline = deadline();

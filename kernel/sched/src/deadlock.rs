@@ -1,7 +1,10 @@
 //! Who may still make a goroutine runnable, and when nobody is left: the deadlock.
 //!
 //! The idle mask knows the CPUs whose P is active. [`Awake`] counts the others: CPUs without an active P that are awake
-//! all the same, goroutines that a timer will wake, and those that a device may.
+//! all the same, and goroutines that a device may wake.
+//!
+//! A heap of [timers](crate::timers) is a queue like any other here, whose entries come out at their time: with a timer
+//! in a heap somebody may still become runnable, and whoever takes one out is a CPU in an episode.
 //!
 //! # An episode
 //!
@@ -10,8 +13,8 @@
 //! 1. it is counted: its bit leaves the idle mask, by its own hand or by that of who has claimed it
 //!    ([`Idle::leave_idle`]), or it begins to be an extra ([`Awake::begin_extra`]);
 //! 2. it raises a number ([`Awake::woke`]);
-//! 3. it looks for work, runs it, queues what it makes runnable, and ends the sleeps that are due, each **after** its
-//!    goroutine is in a queue;
+//! 3. it takes work and timers that are due out of queues and heaps, runs them, and puts what it makes runnable, and the
+//!    timers that it sets, into queues and heaps;
 //! 4. it is counted no more: [`Idle::go_idle`], [`Awake::end_extra`].
 //!
 //! # The look
@@ -19,21 +22,24 @@
 //! Whoever has come to step 4 looks ([`Awake::nobody_is_left`]):
 //!
 //! a. it reads the number;
-//! b. nobody is counted, and no goroutine waits for a time or a device;
-//! c. all queues are empty;
+//! b. nobody is counted, and no goroutine waits for a device;
+//! c. all queues and heaps are empty;
 //! d. what b says still holds, and the number has not moved.
 //!
 //! # Why a look that passes is right
 //!
-//! Wrong it would be if at d a goroutine were in a queue, or in somebody's hands. Say that a CPU had it in an episode.
+//! Wrong it would be if at d a goroutine were in a queue, a timer in a heap, or either in somebody's hands. Say that a CPU
+//! had it in an episode.
 //!
 //! * The episode's step 2 came before a. Then b sees that the CPU was counted in step 1. As nobody is counted at b, it
-//!   has made step 4, and what it had queued is visible to c; c finds it, unless another episode has taken it out,
-//!   about which the same is to be asked.
+//!   has made step 4, and what it had queued or set is visible to c; c finds it, unless another episode has taken it
+//!   out, about which the same is to be asked.
 //! * Step 2 came after a. If c is empty because this episode took something out, then the fences of step 2 and
 //!   between c and d make the number visible to d. If c is empty for another reason, the episode has taken nothing from
-//!   a queue; so it got its goroutine from a timer or a device, but b says that nothing waits for these. A sleep that
-//!   ended before b is in a queue before b.
+//!   a queue or a heap; so it got its goroutine from a device, but b says that nothing waits for these.
+//!
+//! A timer that is stopped leaves its heap by the hand of a running goroutine, whose CPU is in an episode. Nobody has to
+//! count, and no line is written by all CPUs on each sleep.
 //!
 //! # Why the last one looks
 //!
@@ -50,8 +56,6 @@ pub struct Awake {
     wakeups: Padded<AtomicU64>,
     /// CPUs without an active P that are awake.
     extras: AtomicU32,
-    /// Goroutines that wait for a time.
-    sleepers: AtomicU32,
     /// Goroutines that wait for an interrupt of a device.
     device_waiters: AtomicU32,
 }
@@ -68,7 +72,6 @@ impl Awake {
         Self {
             wakeups: Padded(AtomicU64::new(0)),
             extras: AtomicU32::new(0),
-            sleepers: AtomicU32::new(0),
             device_waiters: AtomicU32::new(0),
         }
     }
@@ -92,19 +95,9 @@ impl Awake {
         lower(&self.extras);
     }
 
-    /// A goroutine will wait for a time. It calls this itself, before anybody can end the wait.
-    pub fn begin_sleep(&self) {
-        // Relaxed, here and below: step 4 of the CPU that it runs on releases it.
-        self.sleepers.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Its time has come, and it is in a queue.
-    pub fn end_sleep(&self) {
-        lower(&self.sleepers);
-    }
-
     /// A goroutine will wait for a device.
     pub fn begin_device_wait(&self) {
+        // Relaxed: step 4 of the CPU that it runs on releases it.
         self.device_waiters.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -113,7 +106,7 @@ impl Awake {
         lower(&self.device_waiters);
     }
 
-    /// The look, by a CPU that has made step 4. `work` says whether there is something in any queue.
+    /// The look, by a CPU that has made step 4. `work` says whether there is something in any queue or heap.
     ///
     /// True: all goroutines that there are wait, and nothing will ever end a wait.
     pub fn nobody_is_left(&self, idle: &Idle, work: impl FnOnce() -> bool) -> bool {
@@ -133,8 +126,7 @@ impl Awake {
     fn anybody(&self, idle: &Idle) -> bool {
         // Acquire pairs with the Release in `lower`: what was queued before is visible.
         let count = |word: &AtomicU32| word.load(Ordering::Acquire);
-        !idle.all_idle()
-            || [&self.extras, &self.sleepers, &self.device_waiters].into_iter().any(|word| count(word) > 0)
+        !idle.all_idle() || [&self.extras, &self.device_waiters].into_iter().any(|word| count(word) > 0)
     }
 }
 

@@ -154,6 +154,7 @@ pub mod sema;
 pub mod chan;
 
 pub mod histogram;
+mod slab;
 pub mod timers;
 pub mod world;
 

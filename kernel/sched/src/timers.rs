@@ -1,13 +1,21 @@
-//! Goroutines that wait for a time: one heap for each P.
+//! What is to happen at a time: one heap for each CPU.
 //!
 //! A plain structure, a heap with four children to a node; the kernel holds a lock around it. The earliest time is
 //! readable without the lock ([`Earliest`]): a CPU looks at it to set its timer.
+//!
+//! # Keys
+//!
+//! Who adds an event gets a [`Key`], by which it can be taken out again before its time. The key names a place in a
+//! slab, which knows where in the heap the event is, and a number that no other event of this heap ever gets. So a key
+//! whose event is gone finds nothing: its place is free, or has an event with another number.
+//!
+//! Nothing is moved when there are more: heap and slab grow by chunks, and give them back.
 
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 
-use crate::id::GoRef;
-use crate::sync::{AtomicU64, Ordering};
+use crate::chunks::NoRoom;
+use crate::slab::{Rows, Slab};
+use crate::sync::{AtomicU64, Ordering, Padded};
 
 /// Children of a node.
 const BRANCHES: usize = 4;
@@ -15,116 +23,176 @@ const BRANCHES: usize = 4;
 /// The time that stands for "never".
 pub const NEVER: u64 = u64::MAX;
 
-/// A goroutine and when it is to be readied, in nanoseconds.
+/// An event in a heap, or one that was there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timer {
-    /// When it is due.
-    pub when: u64,
-    /// Who waits.
-    pub g: GoRef,
-    /// Of equal times the lower number is first.
-    order: u64,
+pub struct Key {
+    /// Its place in the slab.
+    place: u32,
+    /// Its number in the order in which events were added.
+    number: u64,
 }
 
-impl Timer {
-    /// What the heap is ordered by.
-    const fn key(&self) -> (u64, u64) {
-        (self.when, self.order)
+/// A node of the heap.
+#[derive(Clone, Copy, Debug)]
+struct Node {
+    when: u64,
+    key: Key,
+}
+
+impl Node {
+    /// What the heap is ordered by: of equal times who came first is first.
+    const fn order(&self) -> (u64, u64) {
+        (self.when, self.key.number)
     }
+}
+
+/// What the slab keeps.
+#[derive(Debug)]
+struct Held<E> {
+    /// The place of its node in the heap.
+    position: usize,
+    event: E,
+}
+
+/// An event whose time has come.
+#[derive(Debug)]
+#[must_use = "an event that was taken out must happen"]
+pub struct Due<E> {
+    /// When it was due.
+    pub when: u64,
+    /// The key that it had.
+    pub key: Key,
+    /// What is to happen.
+    pub event: E,
 }
 
 /// The earliest time of a heap, readable without the heap's lock; [`NEVER`] when it is empty.
 #[derive(Clone, Debug)]
-pub struct Earliest(Arc<AtomicU64>);
+pub struct Earliest(Arc<Padded<AtomicU64>>);
 
 impl Earliest {
     /// That time, at this moment or a little earlier.
     pub fn get(&self) -> u64 {
-        // Relaxed: who acts on it takes the lock and looks again; the owner sees its own stores.
+        // Relaxed: who acts on it takes the lock and looks again; the owner sees its own stores. The look for a
+        // deadlock takes it for the length of a queue, and argues with fences of its own.
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// The timers of one P.
+/// The events of one CPU.
 #[derive(Debug)]
-pub struct Timers {
-    heap: Vec<Timer>,
-    /// Timers ever added.
+pub struct Timers<E> {
+    heap: Rows<Node>,
+    slab: Slab<Held<E>>,
+    /// Events ever added.
     count: u64,
     earliest: Earliest,
 }
 
-impl Timers {
-    /// No timers, and the handle to the earliest time.
+impl<E> Timers<E> {
+    /// No events, and the handle to the earliest time.
     pub fn new() -> (Self, Earliest) {
-        let earliest = Earliest(Arc::new(AtomicU64::new(NEVER)));
-        (Self { heap: Vec::new(), count: 0, earliest: earliest.clone() }, earliest)
+        let earliest = Earliest(Arc::new(Padded(AtomicU64::new(NEVER))));
+        (Self { heap: Rows::new(), slab: Slab::new(), count: 0, earliest: earliest.clone() }, earliest)
     }
 
     /// How many there are.
-    pub fn len(&self) -> usize {
+    pub const fn len(&self) -> usize {
         self.heap.len()
     }
 
     /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.heap.is_empty()
+    pub const fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
-    /// Adds a timer. Allocates when the heap has no room left.
-    pub fn add(&mut self, when: u64, g: GoRef) {
+    /// Adds an event. Now and then it allocates.
+    ///
+    /// # Errors
+    ///
+    /// [`NoRoom::NoMemory`]. The heap is as it was, and the event is dropped.
+    pub fn add(&mut self, when: u64, event: E) -> Result<Key, NoRoom> {
+        self.heap.reserve()?;
+        self.slab.reserve()?;
         self.count += 1;
-        self.heap.push(Timer { when, g, order: self.count });
-        self.rise(self.heap.len() - 1);
+        let position = self.heap.len();
+        let place = self.slab.insert(Held { position, event });
+        let node = Node { when, key: Key { place, number: self.count } };
+        self.heap.push(node);
+        self.rise(position, node);
         self.publish();
+        Ok(node.key)
     }
 
-    /// Takes out the earliest timer if its time has come.
-    #[must_use = "the goroutine of a timer that was taken out must be readied"]
-    pub fn take_due(&mut self, now: u64) -> Option<GoRef> {
-        self.heap.first().filter(|timer| timer.when <= now)?;
-        let due = self.heap.swap_remove(0);
-        self.sink(0);
-        self.publish();
-        Some(due.g)
+    /// Takes out an event before its time. `None`: it has been taken out.
+    pub fn remove(&mut self, key: Key) -> Option<E> {
+        let position = self.slab.get(key.place)?.position;
+        if self.heap.get(position)?.key != key {
+            return None;
+        }
+        Some(self.take(position).event)
     }
 
-    /// Takes out all timers, in no order, for another heap.
-    #[must_use = "the goroutines of timers that were taken out must be readied"]
-    pub fn take_all(&mut self) -> Vec<Timer> {
-        let all = core::mem::take(&mut self.heap);
+    /// Takes out the earliest event if its time has come.
+    pub fn take_due(&mut self, now: u64) -> Option<Due<E>> {
+        self.heap.get(0).filter(|node| node.when <= now)?;
+        Some(self.take(0))
+    }
+
+    /// Takes out the event whose node is at `i`.
+    fn take(&mut self, i: usize) -> Due<E> {
+        let node = self.heap.at(i);
+        let last = self.heap.pop().expect("there is the node at `i`");
+        if i < self.heap.len() {
+            self.rise(i, last);
+            self.sink(self.slab.get(last.key.place).expect("its node is in the heap").position, last);
+        }
         self.publish();
-        all
+        let held = self.slab.remove(node.key.place).expect("its node was in the heap");
+        Due { when: node.when, key: node.key, event: held.event }
     }
 
     fn publish(&self) {
-        // Relaxed: as in `Earliest::get`.
-        self.earliest.0.store(self.heap.first().map_or(NEVER, |timer| timer.when), Ordering::Relaxed);
+        let earliest = self.heap.get(0).map_or(NEVER, |node| node.when);
+        // Relaxed, both: as in `Earliest::get`. It is written when it changes, as other CPUs read it.
+        if self.earliest.get() != earliest {
+            self.earliest.0.store(earliest, Ordering::Relaxed);
+        }
     }
 
-    /// Moves the timer at `i` up to its place.
-    fn rise(&mut self, mut i: usize) {
+    /// Puts a node at `i`.
+    fn place(&mut self, i: usize, node: Node) {
+        self.heap.set(i, node);
+        self.slab.get_mut(node.key.place).expect("an event for each node").position = i;
+    }
+
+    /// Puts a node at `i` or above, where it belongs.
+    fn rise(&mut self, mut i: usize, node: Node) {
         while i > 0 {
             let parent = (i - 1) / BRANCHES;
-            if self.heap[parent].key() <= self.heap[i].key() {
-                return;
+            let above = self.heap.at(parent);
+            if above.order() <= node.order() {
+                break;
             }
-            self.heap.swap(parent, i);
+            self.place(i, above);
             i = parent;
         }
+        self.place(i, node);
     }
 
-    /// Moves the timer at `i` down to its place.
-    fn sink(&mut self, mut i: usize) {
+    /// Puts a node at `i` or below, where it belongs.
+    fn sink(&mut self, mut i: usize, node: Node) {
         loop {
             let children = i * BRANCHES + 1..(i * BRANCHES + 1 + BRANCHES).min(self.heap.len());
-            let Some(least) = children.min_by_key(|&child| self.heap[child].key()) else { return };
-            if self.heap[i].key() <= self.heap[least].key() {
-                return;
+            let Some(least) = children.min_by_key(|&child| self.heap.at(child).order()) else { break };
+            let below = self.heap.at(least);
+            if node.order() <= below.order() {
+                break;
             }
-            self.heap.swap(least, i);
+            self.place(i, below);
             i = least;
         }
+        self.place(i, node);
     }
 }
 

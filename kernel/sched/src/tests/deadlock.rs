@@ -38,7 +38,6 @@ fn whoever_may_wake_another_is_somebody() {
         assert!(awake.nobody_is_left(&idle, || false));
     };
     check(Awake::begin_extra, Awake::end_extra);
-    check(Awake::begin_sleep, Awake::end_sleep);
     check(Awake::begin_device_wait, Awake::end_device_wait);
 }
 
@@ -58,5 +57,5 @@ fn a_cpu_that_wakes_during_the_look_is_noticed() {
 #[test]
 #[should_panic(expected = "nobody has begun")]
 fn what_was_not_begun_cannot_end() {
-    Awake::new().end_sleep();
+    Awake::new().end_extra();
 }

@@ -1,26 +1,24 @@
-//! Tests of [`super`]: order, and what is seen without the lock.
+//! Tests of [`super`]: order, keys, and what is seen without the lock.
 
 use alloc::collections::BTreeMap;
-use alloc::collections::btree_map::OccupiedEntry;
 use alloc::vec::Vec;
 
-use super::{NEVER, Timers};
-use crate::id::{GoIndex, GoRef};
+use super::{Key, NEVER, Timers};
 
-fn g(n: u32) -> GoRef {
-    GoRef { index: GoIndex::new(n).expect("a test's index"), generation: 0 }
+fn drain(timers: &mut Timers<u32>, now: u64) -> Vec<u32> {
+    core::iter::from_fn(|| timers.take_due(now)).map(|due| due.event).collect()
 }
 
-fn drain(timers: &mut Timers, now: u64) -> Vec<u32> {
-    core::iter::from_fn(|| timers.take_due(now)).map(|g| g.index.get()).collect()
+fn add(timers: &mut Timers<u32>, when: u64, event: u32) -> Key {
+    timers.add(when, event).expect("memory")
 }
 
 #[test]
-fn due_timers_come_in_their_order_and_others_stay() {
+fn due_events_come_in_their_order_and_others_stay() {
     let (mut timers, earliest) = Timers::new();
     assert_eq!(earliest.get(), NEVER);
     for (when, n) in [(30, 3), (10, 1), (20, 2), (40, 4)] {
-        timers.add(when, g(n));
+        add(&mut timers, when, n);
     }
     assert_eq!(earliest.get(), 10);
     assert_eq!(drain(&mut timers, 9), []);
@@ -31,41 +29,88 @@ fn due_timers_come_in_their_order_and_others_stay() {
 #[test]
 fn equal_times_come_first_in_first_out() {
     let (mut timers, _) = Timers::new();
-    (0..100).for_each(|n| timers.add(7, g(n)));
+    for n in 0..100 {
+        add(&mut timers, 7, n);
+    }
     assert_eq!(drain(&mut timers, 7), (0..100).collect::<Vec<_>>());
     assert!(timers.is_empty());
 }
 
 #[test]
-fn all_timers_can_move_to_another_heap() {
-    let ((mut one, _), (mut two, second)) = (Timers::new(), Timers::new());
-    one.add(5, g(5));
-    (0..10).for_each(|n| two.add(u64::from(n), g(n)));
-    two.take_all().into_iter().for_each(|timer| one.add(timer.when, timer.g));
-    assert_eq!((two.len(), second.get(), one.len()), (0, NEVER, 11));
-    assert_eq!(drain(&mut one, NEVER), [0, 1, 2, 3, 4, 5, 5, 6, 7, 8, 9]);
+fn a_key_takes_out_its_own_event_and_no_later_one() {
+    let (mut timers, earliest) = Timers::new();
+    let (first, second) = (add(&mut timers, 5, 1), add(&mut timers, 6, 2));
+    assert_eq!((timers.remove(first), timers.remove(first)), (Some(1), None));
+    assert_eq!(earliest.get(), 6);
+    // It has the place of the first one now.
+    let third = add(&mut timers, 5, 3);
+    assert_eq!(third.place, first.place);
+    assert_eq!(timers.remove(first), None);
+    assert_eq!(drain(&mut timers, 6), [3, 2]);
+    assert_eq!((timers.remove(second), timers.remove(third), earliest.get()), (None, None, NEVER));
+}
+
+/// Random additions, removals and expiries: what comes is what an ordered map says, by event and by key.
+#[test]
+fn random_operations_agree_with_a_sorted_map() {
+    for seed in 1..20_u64 {
+        let mut state = seed;
+        let mut random = |limit: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) % limit
+        };
+        let (mut timers, earliest) = Timers::new();
+        let mut model: BTreeMap<(u64, u32), Key> = BTreeMap::new();
+        let mut keys: Vec<(u64, u32, Key)> = Vec::new();
+        // First it grows, then it shrinks.
+        for n in 0..6_000 {
+            match random(if n < 3_000 { 4 } else { 8 }) {
+                0..=1 => {
+                    let when = random(1_000);
+                    let key = add(&mut timers, when, n);
+                    model.insert((when, n), key);
+                    keys.push((when, n, key));
+                }
+                2 | 4 | 6 if !keys.is_empty() => {
+                    let chosen = usize::try_from(random(keys.len() as u64)).expect("an index");
+                    let (when, event, key) = keys[chosen];
+                    let expected = model.remove(&(when, event)).map(|_| event);
+                    assert_eq!(timers.remove(key), expected, "seed {seed}");
+                }
+                _ => {
+                    let now = random(1_000);
+                    let due = timers.take_due(now).map(|due| (due.when, due.event, due.key));
+                    let first = model.first_key_value().filter(|((when, _), _)| *when <= now);
+                    let expected = first.map(|((when, event), key)| (*when, *event, *key));
+                    assert_eq!(due, expected, "seed {seed}");
+                    if let Some((when, event, _)) = expected {
+                        model.remove(&(when, event));
+                    }
+                }
+            }
+            assert_eq!(timers.len(), model.len(), "seed {seed}");
+            let first = model.first_key_value().map_or(NEVER, |((when, _), _)| *when);
+            assert_eq!(earliest.get(), first, "seed {seed}");
+        }
+    }
 }
 
 #[test]
-fn random_operations_agree_with_a_sorted_map() {
-    let mut state = 1_u64;
-    let mut random = |limit: u64| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 33) % limit
-    };
-    let (mut timers, earliest) = Timers::new();
-    let mut model: BTreeMap<(u64, u32), u32> = BTreeMap::new();
-    for n in 0..20_000 {
-        if random(2) == 0 {
-            let when = random(1_000);
-            timers.add(when, g(n));
-            model.insert((when, n), n);
-        } else {
-            let now = random(1_000);
-            let expected = model.first_entry().filter(|e| e.key().0 <= now).map(OccupiedEntry::remove);
-            assert_eq!(timers.take_due(now).map(|g| g.index.get()), expected);
+fn memory_of_those_that_went_is_used_again_or_given_back() {
+    let (mut timers, _) = Timers::new();
+    let mut keys: Vec<Key> = (0..10_000).map(|n| add(&mut timers, u64::from(n), n)).collect();
+    let most = (timers.heap.capacity(), timers.slab.capacity());
+    for round in 0..5 {
+        for key in keys.drain(..) {
+            assert!(timers.remove(key).is_some(), "round {round}");
         }
-        assert_eq!(timers.len(), model.len());
-        assert_eq!(earliest.get(), model.first_key_value().map_or(NEVER, |((when, _), _)| *when));
+        keys.extend((0..10_000).map(|n| add(&mut timers, u64::from(n), n)));
+        assert_eq!((timers.heap.capacity(), timers.slab.capacity()), most, "round {round}");
     }
+    let last = keys.pop().expect("many");
+    for key in keys {
+        timers.remove(key);
+    }
+    assert!(timers.heap.capacity() < 1_000 && timers.slab.capacity() < 1_000);
+    assert_eq!(timers.remove(last), Some(9_999));
 }

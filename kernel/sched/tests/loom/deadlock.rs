@@ -3,7 +3,7 @@
 //! CPU 0 has the one P and falls asleep. The other CPUs have none: they come out of sleep with something, or hand over what
 //! they had, while CPU 0 takes its look.
 
-use loom::sync::Arc;
+use loom::sync::{Arc, Mutex};
 use loom::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use loom::thread;
 
@@ -11,6 +11,7 @@ use sched::ProcId;
 use sched::deadlock::Awake;
 use sched::idle::{Idle, Left, Spin};
 use sched::runq::{RunQueue, StealNext};
+use sched::timers::{Earliest, NEVER, Timers};
 
 use crate::{g, model};
 
@@ -29,6 +30,10 @@ struct Machine {
     wired: [AtomicU32; 2],
     /// CPU 2 has got its own.
     taken: AtomicBool,
+    /// A heap of timers, and its earliest time; and that of another heap.
+    timers: Mutex<Timers<()>>,
+    earliest: [Earliest; 2],
+    others: Mutex<Timers<()>>,
 }
 
 impl Machine {
@@ -37,7 +42,11 @@ impl Machine {
     }
 
     fn with_procs(procs: u32) -> Arc<Self> {
+        let ((timers, first), (others, second)) = (Timers::new(), Timers::new());
         Arc::new(Self {
+            timers: Mutex::new(timers),
+            others: Mutex::new(others),
+            earliest: [second, first],
             awake: Awake::new(),
             idle: Idle::new(procs),
             shared: RunQueue::new(),
@@ -52,7 +61,21 @@ impl Machine {
 
     fn look(&self) -> bool {
         let wired = || self.wired.iter().any(|len| len.load(Ordering::Relaxed) > 0);
-        self.awake.nobody_is_left(&self.idle, || !self.shared.is_empty() || wired())
+        let timers = || self.earliest.iter().any(|earliest| earliest.get() != NEVER);
+        self.awake.nobody_is_left(&self.idle, || !self.shared.is_empty() || wired() || timers())
+    }
+
+    fn set_timer(&self, when: u64) {
+        self.timers.lock().expect("nobody panics").add(when, ()).expect("memory");
+    }
+
+    fn set_other_timer(&self) {
+        self.others.lock().expect("nobody panics").add(7, ()).expect("memory");
+    }
+
+    fn take_due(&self, now: u64) {
+        let due = self.timers.lock().expect("nobody panics").take_due(now);
+        assert!(due.is_some(), "nobody else takes it");
     }
 
     /// Queues a goroutine for CPU 0, and wakes it if it is asleep.
@@ -92,19 +115,41 @@ fn a_hand_over_is_no_deadlock() {
 fn a_sleeper_is_no_deadlock() {
     model(4, || {
         let machine = Machine::new();
-        machine.awake.begin_sleep();
+        machine.set_timer(5);
         let other = {
             let machine = Arc::clone(&machine);
             thread::spawn(move || {
                 machine.awake.begin_extra();
                 machine.awake.woke();
+                machine.take_due(5);
                 machine.hand_over();
-                machine.awake.end_sleep();
                 machine.awake.end_extra();
             })
         };
         machine.go_idle();
         assert!(!machine.look(), "the goroutine sleeps or is in the queue");
+        other.join().expect("it ends");
+    });
+}
+
+/// The same, and what the timer wakes sets another one and sleeps again: all of it between two steps of a look.
+#[test]
+fn a_timer_that_sets_another_is_no_deadlock() {
+    model(4, || {
+        let machine = Machine::new();
+        machine.set_timer(5);
+        let other = {
+            let machine = Arc::clone(&machine);
+            thread::spawn(move || {
+                machine.awake.begin_extra();
+                machine.awake.woke();
+                machine.take_due(5);
+                machine.set_other_timer();
+                machine.awake.end_extra();
+            })
+        };
+        machine.go_idle();
+        assert!(!machine.look(), "one of two timers is set");
         other.join().expect("it ends");
     });
 }
