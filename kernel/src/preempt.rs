@@ -22,7 +22,7 @@ use machine::backtrace::Start;
 use machine::entry::Frame;
 use machine::idt::{self, Return};
 use machine::intrude;
-use machine::irq;
+use machine::irq::{self, IrqGuard};
 use machine::percpu::{self, Pinned};
 use machine::stack;
 use machine::vector::Vector;
@@ -164,13 +164,13 @@ fn answer(pinned: &Pinned) {
     if asked & ask::TRACE != 0 {
         schedtrace::print(rt);
     }
-    if asked & ask::TIMERS != 0 {
-        // What is left of it waits until the timer fires again, and is not asked for here: this is called by the guard
-        // that goes last, and that would be one inside this call.
-        timers::run_due(rt, m);
-        timers::run_late(rt, m, sysmon::OVERDUE);
+    let more = asked & ask::TIMERS != 0 && run_timers(rt, m);
+    if more {
+        // Not at once: the interrupt would find this call's own guard, whose end would answer it inside this call.
+        tick::look_again(m);
+    } else {
+        set_timer_anew(m, asked);
     }
-    set_timer_anew(m, asked);
     if !m.is_active() && perform::give_away(pinned) {
         return;
     }
@@ -200,11 +200,17 @@ pub(crate) fn in_loop(rt: &'static Runtime, m: &'static M) {
     if asked & ask::TRACE != 0 {
         schedtrace::print(rt);
     }
-    if asked & ask::TIMERS != 0 {
-        while timers::run_due(rt, m) {
-            hold::hold(rt, m);
-        }
-        timers::run_late(rt, m, sysmon::OVERDUE);
+    if asked & ask::TIMERS != 0 && run_timers(rt, m) {
+        // After what was readied so far.
+        let _off = IrqGuard::new();
+        percpu::request(ask::TIMERS);
     }
     set_timer_anew(m, asked);
+}
+
+/// Runs a portion of this CPU's timers, and what others have forgotten. Whether something is left here.
+fn run_timers(rt: &'static Runtime, m: &M) -> bool {
+    let more = timers::run_due(rt, m);
+    timers::run_late(rt, m, sysmon::OVERDUE);
+    more
 }

@@ -66,9 +66,21 @@ pub(crate) fn rearm(m: &M) {
     set(m, clock::now());
 }
 
+/// The same, but what is due already is looked at a little later. The caller is pinned.
+pub(crate) fn look_again(m: &M) {
+    let _off = IrqGuard::new();
+    let now = clock::now();
+    set_from(m, now, now + retry());
+}
+
 /// Sets the timer to the earliest reason. Interrupts are off.
 pub(crate) fn set(m: &M, now: Nanos) {
-    let mut next = m.earliest.get().min(schedtrace::next(m));
+    set_from(m, now, Nanos(0));
+}
+
+/// Sets it to the earliest reason, for timers not before `from`.
+fn set_from(m: &M, now: Nanos, from: Nanos) {
+    let mut next = m.earliest.get().min(schedtrace::next(m)).max(from.0);
     if m.block.requests() & (ask::TIMERS | ask::PREEMPT) != 0 {
         // It is asked for already, and not taken yet: it stands in locks, or has no stack left. Look again.
         next = next.max(now.0 + retry().0);

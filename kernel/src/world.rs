@@ -288,7 +288,7 @@ fn start(rt: &'static Runtime, newprocs: Option<u32>, mut record: StopRecord) {
     let me = m::of_this_cpu().expect("a goroutine's CPU has an M");
     let before = rt.procs().len();
     if let Some(procs) = newprocs {
-        resize::resize(rt, me, procs);
+        resize::resize(rt, procs);
     }
     let released = clock::now();
     hold::release(rt);
