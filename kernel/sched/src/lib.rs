@@ -155,6 +155,7 @@ pub mod chan;
 
 pub mod histogram;
 mod slab;
+pub mod timer;
 pub mod timers;
 pub mod world;
 

@@ -15,6 +15,7 @@ mod idle;
 mod park;
 mod queue;
 mod sema;
+mod timer;
 mod world;
 
 /// Runs `f` under the model checker. A thread that could go on is left for another one `preemptions` times
