@@ -49,7 +49,6 @@ pub(crate) struct Expired {
 pub(crate) trait Expire: Send + Sync {
     /// Its time has come; or it was stopped or set anew since, which shows by the key.
     ///
-    /// Called with interrupts on and no lock held, on a goroutine's stack that may have little room, or on the kernel
-    /// stack: it must not block.
+    /// Called on the kernel stack with interrupts on and no lock held, by a CPU that stays pinned: it must not block.
     fn expire(self: Arc<Self>, expired: Expired);
 }

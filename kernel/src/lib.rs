@@ -65,7 +65,6 @@ mod timers;
 
 mod deadlock;
 mod mailbox;
-mod sleep;
 mod sudog;
 
 mod sema;
@@ -74,6 +73,8 @@ mod sema;
 pub mod chan;
 #[expect(unsafe_code, reason = "as above")]
 pub mod select;
+
+pub mod time;
 
 mod sysmon;
 
@@ -127,7 +128,7 @@ pub use roll_call::roll_call;
 pub use sched::sema::{Handoff, Order};
 pub use sched::{GoRef, Goid};
 pub use sema::{semacquire, semacquire1, semrelease, semrelease1, try_semacquire};
-pub use sleep::{now, sleep};
+pub use time::{now, sleep};
 pub use stacks::{StackKind, on_m, stack_kind};
 pub use stats::{num_cpu, num_goroutine};
 pub use world::{StopReason, StoppedWorld, start_the_world, stop_the_world};

@@ -209,8 +209,12 @@ pub(crate) fn in_loop(rt: &'static Runtime, m: &'static M) {
 }
 
 /// Runs a portion of this CPU's timers, and what others have forgotten. Whether something is left here.
+///
+/// On the kernel stack: a timer may start a goroutine, and the interrupted one need not have stack for that.
 fn run_timers(rt: &'static Runtime, m: &M) -> bool {
-    let more = timers::run_due(rt, m);
-    timers::run_late(rt, m, sysmon::OVERDUE);
-    more
+    on_m(|| {
+        let more = timers::run_due(rt, m);
+        timers::run_late(rt, m, sysmon::OVERDUE);
+        more
+    })
 }

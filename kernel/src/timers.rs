@@ -94,7 +94,7 @@ pub(crate) fn remove_timeout(key: TimerKey) -> bool {
 
 /// Runs what is due in the heap of a CPU, but not more than a portion. Whether something is left.
 ///
-/// On a goroutine's stack or the kernel stack, with interrupts on.
+/// On the kernel stack, with interrupts on.
 pub(crate) fn run_due(rt: &Runtime, of: &M) -> bool {
     for _ in 0..PORTION {
         let now = clock::now().0;

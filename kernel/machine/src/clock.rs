@@ -7,6 +7,7 @@ use core::arch::asm;
 use core::fmt;
 use core::hint;
 use core::ops::{Add, Sub};
+use core::time::Duration;
 
 use spin::Once;
 
@@ -37,6 +38,19 @@ impl Nanos {
     /// This many milliseconds.
     pub const fn from_millis(millis: u64) -> Self {
         Self(millis.saturating_mul(1_000_000))
+    }
+}
+
+impl From<Duration> for Nanos {
+    /// Stops at the greatest number, some 584 years.
+    fn from(length: Duration) -> Self {
+        Self(u64::try_from(length.as_nanos()).unwrap_or(u64::MAX))
+    }
+}
+
+impl From<Nanos> for Duration {
+    fn from(length: Nanos) -> Self {
+        Self::from_nanos(length.0)
     }
 }
 
