@@ -33,9 +33,9 @@ pub mod bring_up;
 #[expect(unsafe_code, reason = "the global allocator hands out raw memory")]
 pub mod heap;
 
+mod event;
 #[expect(unsafe_code, reason = "a goroutine's saved context has one owner by its status, not by its type")]
 mod goroutine;
-mod event;
 mod mark;
 mod stops;
 
@@ -128,9 +128,9 @@ pub use roll_call::roll_call;
 pub use sched::sema::{Handoff, Order};
 pub use sched::{GoRef, Goid};
 pub use sema::{semacquire, semacquire1, semrelease, semrelease1, try_semacquire};
-pub use time::{now, sleep};
 pub use stacks::{StackKind, on_m, stack_kind};
 pub use stats::{num_cpu, num_goroutine};
+pub use time::{now, sleep};
 pub use world::{StopReason, StoppedWorld, start_the_world, stop_the_world};
 
 use args::Args;

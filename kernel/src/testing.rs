@@ -6,6 +6,7 @@ pub use machine::paging::{Audit, audit, translate};
 pub use machine::patterns;
 pub use machine::power::triple_fault;
 
+use alloc::sync::Arc;
 use core::mem::ManuallyDrop;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
@@ -20,13 +21,16 @@ use machine::paging;
 use machine::percpu::{self, CpuId, Pinned};
 use machine::stack;
 use machine::vector::Vector;
+use sched::timer::Expiry;
 
+use crate::event::{Expire, Expired};
 use crate::go::gosched;
 use crate::m::{self, ask};
 use crate::perform;
 use crate::sema;
 use crate::stacks::on_m;
 use crate::tick;
+use crate::time::{Does, Inner};
 use crate::tlb;
 use crate::world::StoppedWorld;
 
@@ -243,4 +247,63 @@ pub fn interrupt_self(vector: u8) -> u32 {
     let handled = percpu::current(&pinned).interrupts() > before;
     idt::register(Vector(vector), old.unwrap_or(|_| {}));
     if handled { SEEN[1].load(Ordering::Acquire) } else { 0 }
+}
+
+/// An expiry of a [`TimerInPlace`].
+#[derive(Debug, Clone, Copy)]
+pub struct Fired {
+    /// What the timer was made with.
+    pub argument: u64,
+    /// The time that it was set to.
+    pub when: Nanos,
+    /// When it came.
+    pub at: Nanos,
+    /// The CPU in whose heap it was.
+    pub heap: usize,
+}
+
+/// A timer that calls a function where it expires: on the kernel stack, pinned, under the timer's lock. So the order of a
+/// heap can be seen, and nothing is needed for each but the timer itself.
+#[derive(Debug)]
+pub struct TimerInPlace(Arc<Inner<InPlace>>);
+
+#[derive(Debug)]
+struct InPlace {
+    function: fn(Fired),
+    argument: u64,
+}
+
+impl Does for InPlace {}
+
+impl TimerInPlace {
+    /// Calls `function` at a time.
+    pub fn at(when: Nanos, function: fn(Fired), argument: u64) -> Self {
+        let inner = Inner::new(InPlace { function, argument });
+        inner.set(when, Nanos(0));
+        Self(inner)
+    }
+
+    /// Stops it. Whether it was still to expire.
+    pub fn stop(&self) -> bool {
+        self.0.stop()
+    }
+
+    /// Bytes of heap that an armed one takes, besides its entry in the heap of timers.
+    pub const fn bytes() -> usize {
+        size_of::<Inner<InPlace>>() + 2 * size_of::<usize>()
+    }
+}
+
+impl Expire for Inner<InPlace> {
+    fn expire(self: Arc<Self>, expired: Expired) {
+        let mut setting = self.lock();
+        let at = now();
+        match setting.expire(&expired.key, expired.when.0, at.0) {
+            Expiry::Stale => {}
+            Expiry::Once | Expiry::Again(_) => {
+                let InPlace { function, argument } = self.does;
+                function(Fired { argument, when: expired.when, at, heap: expired.key.cpu });
+            }
+        }
+    }
 }

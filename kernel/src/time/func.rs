@@ -48,7 +48,6 @@ pub fn after_func<F: FnMut() + Send + 'static>(length: Duration, function: F) ->
 /// let timer = after_func(Duration::from_secs(3_600), || unreachable!("an hour has passed"));
 /// assert!(timer.stop());
 /// ```
-#[must_use = "it is good for stopping the call; `drop` it if the call shall come in any case"]
 pub struct FuncTimer {
     inner: Arc<dyn Control>,
 }
@@ -173,15 +172,11 @@ impl<F> Function<F> {
     /// Puts the function back, or returns it for another call.
     fn put_back(&self, function: F) -> Option<F> {
         let mut calls = self.0.lock();
-        match calls.owed.checked_sub(1) {
-            Some(left) => {
-                calls.owed = left;
-                Some(function)
-            }
-            None => {
-                calls.idle = Some(function);
-                None
-            }
+        if let Some(left) = calls.owed.checked_sub(1) {
+            calls.owed = left;
+            return Some(function);
         }
+        calls.idle = Some(function);
+        None
     }
 }

@@ -28,14 +28,14 @@ mod func;
 mod instant;
 mod set;
 mod sleep;
-//mod ticker;
-//mod timer;
+mod ticker;
+mod timer;
 
 pub use core::time::Duration;
 
 pub use func::{FuncTimer, after_func};
 pub use instant::Instant;
-pub(crate) use set::Inner;
+pub(crate) use set::{Does, Inner};
 pub use sleep::{now, sleep, sleep_until};
-//pub use ticker::{Ticker, tick};
-//pub use timer::{Timer, after};
+pub use ticker::{Ticker, tick};
+pub use timer::{Timer, after};

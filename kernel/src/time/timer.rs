@@ -9,7 +9,7 @@ use sched::timer::Expiry;
 
 use super::Instant;
 use super::set::{Does, Inner, time_after};
-use crate::chan::{Receiver, Sender, chan};
+use crate::chan::{Receiver, Sender, TrySendError, chan};
 use crate::event::{Expire, Expired};
 use crate::stacks::check_g_stack;
 
@@ -175,7 +175,7 @@ impl Delivers {
     /// The next instant.
     #[track_caller]
     pub(super) fn recv(&self) -> Instant {
-        self.receiver().recv().expect("a timer's channel is open while there is the timer")
+        self.receiver().recv().expect("somebody has closed the channel of a timer")
     }
 }
 
@@ -209,8 +209,10 @@ impl Expire for Inner<Channel> {
                 setting.renew(&expired.key, || self.add(Nanos(next)));
             }
         }
-        // Under the lock: a stop that comes next finds it. If there is no room, the receiver is slow.
-        drop(self.does.sender.try_send(now.into()));
-        drop(setting);
+        // Under the lock: a stop that comes next finds it.
+        match self.does.sender.try_send(now.into()) {
+            // Without room the receiver is slow. The channel is not closed by us, and may be by a receiver.
+            Ok(()) | Err(TrySendError::Full(_) | TrySendError::Closed(_)) => {}
+        }
     }
 }

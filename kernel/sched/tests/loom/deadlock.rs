@@ -3,8 +3,8 @@
 //! CPU 0 has the one P and falls asleep. The other CPUs have none: they come out of sleep with something, or hand over what
 //! they had, while CPU 0 takes its look.
 
-use loom::sync::{Arc, Mutex};
 use loom::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use loom::sync::{Arc, Mutex};
 use loom::thread;
 
 use sched::ProcId;
