@@ -23,7 +23,8 @@ use crate::m::M;
 use crate::program::Program;
 use crate::runtime::{self, Limits};
 use crate::{
-    console as log_console, go, hold, idle, mem_stats, panic, preempt, schedtrace, sysmon, tick, tlb, world,
+    console as log_console, hold, idle, join, mem_stats, panic, preempt, schedtrace, stacks, sysmon, tick,
+    tlb, world,
 };
 
 /// The boot CPU's block. Those of the others are made when they are started.
@@ -158,6 +159,7 @@ fn interrupts(tables: &Tables) -> apic::Mode {
     hold::init();
     sysmon::init();
     preempt::init();
+    stacks::init();
     idt::register(Vector::APIC_ERROR, |_| log::warn!("local APIC error, status {:#x}", apic::take_errors()));
     irq::enable();
     mode
@@ -279,7 +281,7 @@ fn start_scheduler(online: &[&'static PerCpu], gomaxprocs: u32, program: Program
     let m: &'static M = &rt.ms[0];
     m.install();
     tick::rearm(m);
-    go::go_named("main", move || panic::exit((program.main)()));
+    join::go_named("main", move || panic::exit((program.main)()));
     smp::send_to_others(apic::icr::Ipi::Fixed(Vector::WAKE));
     idle::scheduler(m)
 }

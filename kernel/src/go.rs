@@ -2,95 +2,122 @@
 //!
 //! A new goroutine's closure lies at the top of its own stack, so a spawn allocates nothing: it takes a dead
 //! goroutine of this P, with its stack, writes the closure and a first context there, and puts it on the local
-//! queue. Only when the P has no dead one left, a batch comes from the shared list, or the table grows.
+//! queue. Only when the P has no dead one left, a batch comes from the shared list, or the table grows. The value
+//! that the closure returns lies in the same place, until it is claimed ([`crate::join`]).
 //!
 //! ```text
 //!   top      ┌──────────────┐
-//!            │ closure      │  moved out by the goroutine's first function
+//!            │ closure,     │  moved out by the goroutine's first function
+//!            │ later value  │  moved in by it (`crate::shelf`)
 //!            ├──────────────┤  a multiple of 16
 //!            │ first context│  see `machine::context`
 //!            └──────────────┘  rsp
 //! ```
+//!
+//! # The end, step by step
+//!
+//! 1. The closure returns, and its value is moved to the shelf. Local values are dropped.
+//! 2. [`sched::join`] decides whose the value is. A joiner is readied: it may take the value at once, on another CPU, while the
+//!    goroutine still stands on its stack; the slot stays in use until it does not. Without a handle the goroutine drops the value itself,
+//!    which may run any code of the program, and then the local values that this has made.
+//! 3. If it belongs to a scope, it is counted there as ended: its closure, its value or the handle's claim on that, and its
+//!    local values are dealt with. It touches nothing of the scope any more.
+//! 4. It leaves its stack. The side that goes on makes the slot dead, and free, unless the handle is still there
+//!    (`perform::arrive`).
 
-use alloc::boxed::Box;
-use core::fmt;
+use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
 
-use machine::address::at;
 use machine::context;
+use machine::frames::{FRAME_SIZE, Unmapped};
 use machine::percpu::Pinned;
 use machine::stack;
+use sched::join::{Ended, Outcome};
+use sched::latch::Latch;
 use sched::list::Chain;
 use sched::pick::Place;
-use sched::table::GrowError;
 use sched::{GoIndex, GoRef};
 
+use crate::builder::{Builder, GoError};
 use crate::goroutine::Body;
+use crate::local;
 use crate::m::{self, M};
 use crate::panic::{check, throw};
+use crate::park::goready;
 use crate::perform::{self, After};
 use crate::runtime::Runtime;
+use crate::shelf;
 use crate::stacks::{check_g_stack, is_free};
+use crate::tlb;
 
-/// Largest closure that is put on the stack's first page; larger ones are boxed.
-const MAX_ON_STACK: usize = 2048;
-
-/// Why a goroutine could not be started.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum GoError {
-    /// The table of goroutines cannot grow.
-    Table(GrowError),
-    /// No page is left for its stack.
-    NoStackMemory,
-}
-
-impl fmt::Display for GoError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Table(error) => write!(f, "cannot start a goroutine: {error}"),
-            Self::NoStackMemory => f.write_str("cannot start a goroutine: no memory for its stack"),
-        }
-    }
-}
-
-impl core::error::Error for GoError {}
-
-/// Starts a goroutine. Go's `go` statement.
-///
-/// It runs soon, on this CPU or another. Its stack has 252 KiB, mapped as they are touched.
-///
-/// # Panics
-/// When there is no memory for it; [`try_go`] returns the error instead.
-pub fn go<F: FnOnce() + Send + 'static>(f: F) -> GoRef {
-    go_named("", f)
-}
-
-/// Starts a goroutine with a name for reports.
-///
-/// # Panics
-/// As [`go`].
-pub fn go_named<F: FnOnce() + Send + 'static>(name: &'static str, f: F) -> GoRef {
-    match try_go(name, f) {
-        Ok(g) => g,
-        Err(error) => panic!("{error}"),
-    }
-}
-
-/// Starts a goroutine with a name (which may be empty), or says why not; the closure is then dropped.
+/// Starts a goroutine, or says why not; the closure is then dropped.
 ///
 /// When no page is left for its stack, memory that nobody uses is taken back first, as by [`crate::free_os_memory`]; that
 /// stops the world. A caller that holds a lock of the runtime, or is no goroutine, gets the error at once.
 ///
 /// # Errors
 /// [`GoError`].
-pub fn try_go<F: FnOnce() + Send + 'static>(name: &'static str, f: F) -> Result<GoRef, GoError> {
-    if size_of::<F>() > MAX_ON_STACK || align_of::<F>() > MAX_ON_STACK {
-        return spawn(name, Box::new(f));
+///
+/// # Safety
+/// 1. What `f` borrows lives until the goroutine has ended, and what its value borrows until the value is gone. Where they borrow
+///    something that is not `'static`, `scope` is a latch whose owner waits for its goroutines before that ends.
+/// 2. `scope` has counted the goroutine, and lives until it is told of the end.
+/// 3. The caller makes exactly one handle of what it gets, by which the value is claimed.
+pub(crate) unsafe fn spawn<F, T>(builder: &Builder, scope: Option<&Latch>, f: F) -> Result<GoRef, GoError>
+where
+    F: FnOnce() -> T + Send,
+    T: Send,
+{
+    if shelf::fits::<T>() {
+        // SAFETY: the caller's contract.
+        return unsafe { spawn_for_shelf(builder, scope, f) };
     }
-    spawn(name, f)
+    let mut room = room_for_one()?;
+    let into_room = move || {
+        room.push(f());
+        room
+    };
+    // SAFETY: the caller's contract; the value lies in a vector, as `shelf` has it.
+    unsafe { spawn_for_shelf(builder, scope, into_room) }
 }
 
-fn spawn<F: FnOnce() + Send + 'static>(name: &'static str, f: F) -> Result<GoRef, GoError> {
+/// [`spawn`] for values that lie on the shelf.
+///
+/// # Safety
+/// As [`spawn`].
+unsafe fn spawn_for_shelf<F, S>(builder: &Builder, scope: Option<&Latch>, f: F) -> Result<GoRef, GoError>
+where
+    F: FnOnce() -> S + Send,
+    S: Send,
+{
+    if shelf::fits::<F>() {
+        // SAFETY: the caller's contract; both fit.
+        return unsafe { launch(builder, scope, f) };
+    }
+    let mut boxed = room_for_one()?;
+    boxed.push(f);
+    let unboxed = move || (boxed.pop().expect("the closure lies in a vector of one"))();
+    // SAFETY: the caller's contract; both fit.
+    unsafe { launch(builder, scope, unboxed) }
+}
+
+/// A vector that has room for one.
+fn room_for_one<T>() -> Result<Vec<T>, GoError> {
+    let mut room = Vec::new();
+    room.try_reserve_exact(1).map_err(|_| GoError::NoHeapMemory { bytes: size_of::<T>() })?;
+    Ok(room)
+}
+
+/// Starts a goroutine whose closure and value both fit on the shelf.
+///
+/// # Safety
+/// As [`spawn`]; and both fit.
+unsafe fn launch<F, S>(builder: &Builder, scope: Option<&Latch>, f: F) -> Result<GoRef, GoError>
+where
+    F: FnOnce() -> S + Send,
+    S: Send,
+{
+    let pages = builder.pages()?;
     let mut pinned = Pinned::new();
     let rt = m::runtime();
     let mut dead = take_dead(rt, m::current(&pinned));
@@ -105,13 +132,19 @@ fn spawn<F: FnOnce() + Send + 'static>(name: &'static str, f: F) -> Result<GoRef
     let owner = m.proc().owner();
     let slot = rt.slot(g);
     let body = slot.body();
+    limit_stack(body, g, pages);
     // SAFETY: the goroutine is dead and taken from its list, so its stack is ours; its first page is mapped.
-    let context = unsafe { lay_out(g, f) };
+    unsafe { shelf::place::<F>(g).write(f) };
+    let base = shelf::below::<F, S>(g);
+    // SAFETY: as above; `base` is a multiple of 16, and the words below it are on the same page.
+    let context = unsafe { context::prepare(base, first::<F, S>, g.get().into()) };
     // SAFETY: as above, and nobody else reads the context of a dead goroutine.
     unsafe { body.context().write(context) };
-    // Relaxed, here and in `set_name`: `spawn` below releases all of it.
+    // Relaxed, here and in the next ones: `spawn` below releases all of it.
     body.token.store(0, Ordering::Relaxed);
-    body.set_name(name);
+    body.set_name(builder.get_name());
+    body.set_scope(scope);
+    body.join.begin();
     slot.set_goid(owner.next_goid(&rt.goids));
     owner.counters().spawned.add(1);
     let generation = check(slot.status().spawn());
@@ -119,46 +152,120 @@ fn spawn<F: FnOnce() + Send + 'static>(name: &'static str, f: F) -> Result<GoRef
     Ok(GoRef { index: g, generation })
 }
 
-/// Writes the closure and the first context on the stack of a dead goroutine.
-///
-/// # Safety
-/// The stack is unused and its first page is mapped.
-unsafe fn lay_out<F: FnOnce() + Send + 'static>(g: GoIndex, f: F) -> context::Context {
-    let align = align_of::<F>().max(16) as u64;
-    let place = (stack::top(g.get()) - size_of::<F>() as u64) & !(align - 1);
-    let closure: *mut F = at(place);
-    // SAFETY: the caller's contract; a closure of at most half a page fits on the first page.
-    unsafe { closure.write(f) };
-    // The context must start at a multiple of 16, which `place` is.
-    // SAFETY: as above; the words below the closure are on the same page.
-    unsafe { context::prepare(place, first::<F>, place) }
+/// Sets the limit of a dead goroutine's stack; what is mapped beyond it goes.
+fn limit_stack(body: &Body, g: GoIndex, pages: Option<u64>) {
+    let bytes = pages.map_or(0, |pages| pages * FRAME_SIZE);
+    body.set_stack_limit(u32::try_from(bytes).unwrap_or(0));
+    if let Some(pages) = pages
+        && stack::reaches_beyond(g.get(), pages)
+    {
+        let mut unmapped = Unmapped::new();
+        stack::unmap_beyond(g.get(), pages, &mut unmapped);
+        tlb::shootdown();
+        // SAFETY: all CPUs have flushed, or will before they touch anything that can be unmapped.
+        unsafe { unmapped.free() };
+    }
 }
 
 /// The first function of a goroutine.
-extern "C" fn first<F: FnOnce() + Send + 'static>(word: u64, closure: u64) -> ! {
+extern "C" fn first<F: FnOnce() -> S, S>(word: u64, slot: u64) -> ! {
     let pinned = Pinned::adopt();
     perform::arrive(word, &pinned);
     drop(pinned);
-    let closure: *mut F = at(closure);
-    // SAFETY: `lay_out` wrote it there, and it is read once.
-    let f = unsafe { closure.read() };
-    f();
-    goexit()
+    let Some(g) = u32::try_from(slot).ok().and_then(GoIndex::new) else {
+        throw(format_args!("a goroutine was started in slot {slot:#x}"));
+    };
+    // SAFETY: `launch` wrote it there, and it is read once.
+    let f = unsafe { shelf::place::<F>(g).read() };
+    let value = f();
+    // SAFETY: the closure has moved out, and nobody reads the place before the end is published.
+    unsafe { shelf::place::<S>(g).write(value) };
+    end(g, Left::Value(if core::mem::needs_drop::<S>() { Some(shelf::discard::<S>) } else { None }))
 }
 
-/// Ends the goroutine that calls. Go's `Goexit`: its stack is not unwound, so values on it are not dropped.
+/// What a goroutine leaves on its shelf.
+#[derive(Debug, Clone, Copy)]
+enum Left {
+    /// A value, and what drops it there.
+    Value(Option<unsafe fn(GoIndex)>),
+    /// Nothing.
+    Nothing,
+}
+
+/// Ends the goroutine that calls, on its own stack: see the head of this file.
+fn end(g: GoIndex, left: Left) -> ! {
+    let rt = m::runtime();
+    let body = rt.slot(g).body();
+    local::drop_all(body);
+    let outcome = match left {
+        Left::Value(_) => Outcome::Value,
+        Left::Nothing => Outcome::Nothing,
+    };
+    let mut pinned = Pinned::new();
+    match body.join.end(outcome) {
+        Ended::Kept => {}
+        // Pinned, so that this CPU goes on with the joiner.
+        Ended::Wake(joiner) => goready(joiner),
+        Ended::Detached => {
+            if let Left::Value(Some(discard)) = left {
+                drop(pinned);
+                // SAFETY: the value is on the shelf, and there is no handle.
+                unsafe { discard(g) };
+                local::drop_all(body);
+                pinned = Pinned::new();
+            }
+        }
+    }
+    leave_scope(body);
+    let m = m::current(&pinned);
+    let next = perform::next_local(rt, m);
+    perform::leave(&pinned, m, g, After::Exited(g), next);
+    throw(format_args!("a goroutine that has ended was continued"))
+}
+
+/// Counts the goroutine as ended in its scope.
+fn leave_scope(body: &Body) {
+    let Some(latch) = body.take_scope() else { return };
+    // SAFETY: condition 2 of `spawn`.
+    if let Some(owner) = unsafe { Latch::end(&*latch) } {
+        goready(owner);
+    }
+}
+
+/// Ends the goroutine that calls, without a value: its stack is not unwound. Go's `Goexit`, but that Go runs deferred calls.
+///
+/// What lies on the goroutine's stack is **not dropped**: guards stay locked, memory stays allocated. Local values
+/// ([`goroutine_local!`](crate::goroutine_local)) are dropped, a scope that the goroutine belongs to counts it as ended, and whoever joins it is told
+/// ([`JoinHandle::join`](crate::JoinHandle::join) panics, [`JoinHandle::join_result`](crate::JoinHandle::join_result) has an error for it). The main goroutine may
+/// do so too; the machine then runs on until it is ended otherwise, or deadlocked.
+///
+/// A return from the closure ends a goroutine as well, and drops everything; there are few reasons to call this.
+///
+/// # Safety
+/// The stack is used again for something else, so nobody may rely on what lies there, and nothing there may rely on being dropped:
+/// 1. No call of [`scope`](crate::scope()) is in progress on it: goroutines of the scope could borrow from the stack.
+/// 2. No pinned value lies on it whose destructor must run before its memory is used again.
+/// 3. No reference or pointer to anything on it is used by anybody afterwards.
+/// 4. It is not called by a destructor of a local value, or of the value that the goroutine has returned.
 ///
 /// # Throws
 /// When not called on a goroutine's own stack.
+///
+/// # Examples
+/// ```ignore
+/// let handle = gzero::go(|| -> u32 {
+///     // SAFETY: nothing on this stack is borrowed or pinned.
+///     unsafe { gzero::goexit() }
+/// });
+/// assert!(handle.join_result().is_err());
+/// ```
 #[track_caller]
-pub fn goexit() -> ! {
+pub unsafe fn goexit() -> ! {
     check_g_stack("goexit");
     let pinned = Pinned::new();
-    let m = m::current(&pinned);
-    let me = m::current_g(m);
-    let next = perform::next_local(m::runtime(), m);
-    perform::leave(&pinned, m, me, After::Exited(me), next);
-    throw(format_args!("a goroutine that has ended was continued"))
+    let me = m::current_g(m::current(&pinned));
+    drop(pinned);
+    end(me, Left::Nothing)
 }
 
 /// Lets others run: the goroutine goes to the end of this P's queue. Go's `Gosched`.

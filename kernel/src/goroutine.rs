@@ -8,6 +8,10 @@ use machine::address::{at, size};
 use machine::clock::Nanos;
 use machine::context::Context;
 use sched::claim::Claim;
+use sched::Status;
+use sched::join::JoinWord;
+use sched::latch::Latch;
+use sched::table::Slot;
 
 /// The kernel's part of a slot. Goroutine number i of the table runs on stack slot i.
 #[derive(Debug)]
@@ -27,14 +31,31 @@ pub(crate) struct Body {
     /// When the goroutine began to wait, in nanoseconds.
     wait_since: AtomicU64,
     name: AtomicU64,
+    /// Between the goroutine and its handle.
+    pub(crate) join: JoinWord,
+    /// Address of the latch of the scope that it belongs to; 0 for none. Written before the goroutine starts, and by itself.
+    scope: AtomicU64,
+    /// The first of its local values; see `local.rs`. For the goroutine itself.
+    locals: UnsafeCell<*mut Local>,
+    /// Bytes of stack that it may use; 0 for all of the slot. Changed only while the slot is dead, by its owner.
+    stack_limit: AtomicU32,
     /// Calls of `lock_os_thread` that are not undone.
     os_locks: AtomicU32,
     /// The CPU that it is locked to, plus one; 0 for none.
     wired: AtomicU32,
 }
 
+/// A value that belongs to one goroutine, and the one that was made before it. The value follows in memory.
+#[derive(Debug)]
+pub(crate) struct Local {
+    pub(crate) key: usize,
+    pub(crate) next: *mut Self,
+    /// Drops the value and frees both.
+    pub(crate) drop: unsafe fn(*mut Self),
+}
+
 // SAFETY: `context` has one user at a time, by the status machine: who moves a goroutine from runnable to running
-// owns it until the goroutine has left that CPU again.
+// owns it until the goroutine has left that CPU again. `locals` is used by the goroutine alone.
 unsafe impl Sync for Body {}
 // SAFETY: nothing in it belongs to a thread.
 unsafe impl Send for Body {}
@@ -50,6 +71,10 @@ impl Body {
             waits_on: AtomicU64::new(0),
             wait_since: AtomicU64::new(0),
             name: AtomicU64::new(0),
+            join: JoinWord::new(),
+            scope: AtomicU64::new(0),
+            locals: UnsafeCell::new(core::ptr::null_mut()),
+            stack_limit: AtomicU32::new(0),
             os_locks: AtomicU32::new(0),
             wired: AtomicU32::new(0),
         }
@@ -112,6 +137,43 @@ impl Body {
         Nanos(self.wait_since.load(Ordering::Relaxed))
     }
 
+    /// The place of its local values, for the goroutine itself.
+    pub(crate) fn locals(&self) -> *mut *mut Local {
+        self.locals.get()
+    }
+
+    /// Sets the scope whose latch counts the goroutine, for who prepares a dead slot.
+    pub(crate) fn set_scope(&self, latch: Option<&Latch>) {
+        // Relaxed: the status word hands it to the goroutine.
+        self.scope.store(
+            latch.map_or(0, |latch| core::ptr::from_ref(latch).expose_provenance() as u64),
+            Ordering::Relaxed,
+        );
+    }
+
+    /// Takes the latch that counts the goroutine, for the goroutine itself.
+    pub(crate) fn take_scope(&self) -> Option<*const Latch> {
+        // Relaxed, twice: the goroutine's own.
+        match self.scope.load(Ordering::Relaxed) {
+            0 => None,
+            address => {
+                self.scope.store(0, Ordering::Relaxed);
+                Some(at::<Latch>(address).cast_const())
+            }
+        }
+    }
+
+    /// Bytes of stack that the goroutine may use; 0 for all of the slot.
+    pub(crate) fn stack_limit(&self) -> u32 {
+        // Relaxed: the status word hands it to the CPU that runs the goroutine, whose page faults ask.
+        self.stack_limit.load(Ordering::Relaxed)
+    }
+
+    /// Sets it, for who prepares a dead slot.
+    pub(crate) fn set_stack_limit(&self, bytes: u32) {
+        self.stack_limit.store(bytes, Ordering::Relaxed);
+    }
+
     /// Sets the name, shortened to 65,535 bytes.
     pub(crate) fn set_name(&self, name: &'static str) {
         // Relaxed: one word, so a report on another CPU sees one name or the other.
@@ -143,4 +205,9 @@ fn unpack(word: u64) -> &'static str {
     let bytes = unsafe { core::slice::from_raw_parts(start, length) };
     // SAFETY: the string was cut at a character boundary.
     unsafe { str::from_utf8_unchecked(bytes) }
+}
+
+/// Whether a slot holds no goroutine, and no value that a handle has not claimed yet.
+pub(crate) fn is_unused(slot: &Slot<Body>) -> bool {
+    slot.status().get().0 == Status::Dead && slot.body().join.is_free()
 }

@@ -9,13 +9,14 @@
 //!
 //! gzero::entry!(main);
 //!
+//! use gzero::prelude::*;
+//!
 //! fn main() {
-//!     let me = gzero::current();
-//!     gzero::go(move || {
-//!         gzero::println!("hello from a goroutine");
-//!         gzero::unpark(me);
+//!     let worker = go(|| {
+//!         println!("hello from a goroutine");
+//!         6 * 7
 //!     });
-//!     gzero::park();
+//!     println!("it says {}", worker.join());
 //! }
 //! ```
 //!
@@ -24,7 +25,8 @@
 #![no_std]
 #![deny(unsafe_code)]
 
-extern crate alloc;
+/// Rust's own `alloc`: collections, strings, boxes; so that a program need not say `extern crate alloc`.
+pub extern crate alloc;
 
 pub mod args;
 mod console;
@@ -58,9 +60,20 @@ mod tick;
 #[expect(unsafe_code, reason = "switches contexts")]
 mod perform;
 
+mod builder;
+mod park;
+
+#[expect(unsafe_code, reason = "a goroutine's local values are found by a list of untyped nodes")]
+mod local;
+#[expect(unsafe_code, reason = "finds closures and values at the tops of stacks")]
+mod shelf;
+
 #[expect(unsafe_code, reason = "lays out the first frame of a goroutine on its stack")]
 mod go;
-mod park;
+#[expect(unsafe_code, reason = "takes a goroutine's value from its stack")]
+mod join;
+#[expect(unsafe_code, reason = "starts goroutines that borrow from a stack")]
+mod scope;
 mod timers;
 
 mod deadlock;
@@ -103,6 +116,8 @@ pub mod testing;
 
 mod program;
 
+pub mod prelude;
+
 #[expect(unsafe_code, reason = "reads what the boot loader left in memory")]
 mod boot;
 
@@ -113,9 +128,12 @@ pub use machine::clock::Nanos;
 pub use machine::console::write_fmt as console_write;
 
 pub use chan::{Receiver, Sender, chan, try_chan};
+pub use builder::{Builder, GoError};
 pub use dump::dump;
-pub use go::{GoError, go, go_named, goexit, gosched, try_go};
+pub use go::{goexit, gosched};
 pub use heap_dump::{DumpError, write_heap_dump};
+pub use join::{EndedByGoexit, JoinHandle, go, go_named, go_with, try_go};
+pub use local::LocalKey;
 pub use mailbox::Mailbox;
 pub use mem_stats::{BySize, MemStats, free_os_memory, read_mem_stats, size_class};
 pub use panic::{fatal, throw};
@@ -127,6 +145,7 @@ pub use program::{Program, Termination};
 pub use roll_call::roll_call;
 pub use sched::sema::{Handoff, Order};
 pub use sched::{GoRef, Goid};
+pub use scope::{Scope, ScopedJoinHandle, scope};
 pub use sema::{semacquire, semacquire1, semrelease, semrelease1, try_semacquire};
 pub use stacks::{StackKind, on_m, stack_kind};
 pub use stats::{num_cpu, num_goroutine};

@@ -5,8 +5,8 @@ use alloc::vec::Vec;
 use machine::frames::FRAME_SIZE;
 use machine::heap::class::{CLASSES, Class};
 use machine::{heap, paging, stack};
-use sched::Status;
 
+use crate::goroutine::is_unused;
 use crate::heap::ClassStats;
 use crate::m;
 use crate::runtime::Runtime;
@@ -74,7 +74,7 @@ pub struct MemStats {
     pub heap_released: u64,
     /// Live blocks: a number.
     pub heap_objects: u64,
-    /// Stacks of living goroutines.
+    /// Stacks of living goroutines, and of those whose values nobody has claimed.
     pub stack_inuse: u64,
     /// Stacks of all goroutines, those kept for the next ones too.
     pub stack_sys: u64,
@@ -187,13 +187,13 @@ pub(crate) fn other_bytes() -> u64 {
     paging::tables() * FRAME_SIZE + stack::whole_bytes()
 }
 
-/// Pages of the living goroutines' stacks, and of all.
+/// Pages of the stacks in use, and of all.
 pub(crate) fn stack_bytes(rt: &Runtime) -> (u64, u64) {
     let (mut living, mut all) = (0, 0);
     for (g, slot) in rt.table.iter() {
         let bytes = stack::mapped_pages(g.get()) * FRAME_SIZE;
         all += bytes;
-        if slot.status().get().0 != Status::Dead {
+        if !is_unused(slot) {
             living += bytes;
         }
     }

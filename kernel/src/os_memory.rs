@@ -4,8 +4,8 @@ use core::sync::atomic::Ordering;
 
 use machine::frames::FRAME_SIZE;
 use machine::{heap, stack};
-use sched::Status;
 
+use crate::goroutine::is_unused;
 use crate::runtime::Runtime;
 use crate::tlb;
 
@@ -15,7 +15,7 @@ use crate::tlb;
 /// In a stopped world, on the kernel stack: nobody takes a dead goroutine or a page of the heap meanwhile.
 pub(crate) fn free(rt: &Runtime) -> u64 {
     let mut unmapped = heap::unmap_idle();
-    for (g, slot) in rt.table.iter().filter(|(_, slot)| slot.status().get().0 == Status::Dead) {
+    for (g, slot) in rt.table.iter().filter(|(_, slot)| is_unused(slot)) {
         // Relaxed: the stop orders it.
         if slot.body().stack_born.swap(false, Ordering::Relaxed) {
             stack::unmap(g.get(), &mut unmapped);

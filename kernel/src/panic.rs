@@ -173,7 +173,7 @@ fn exception_report(what: &Fatal<'_>) -> ! {
             format_args!(
                 "fatal error: stack overflow: {} has used up its {} KiB\n{frame}",
                 Named(*slot),
-                (machine::stack::top(*slot) - machine::stack::bottom(*slot)) / 1024
+                (machine::stack::top(*slot) - machine::stack::lowest(*slot)) / 1024
             ),
             start,
         ),

@@ -19,6 +19,7 @@ use machine::irq;
 use machine::percpu::Pinned;
 use machine::smp;
 use machine::vector::Vector;
+use sched::join::Slot;
 use sched::list::Chain;
 use sched::note::WakeAction;
 use sched::pick::{Picked, Place, Source};
@@ -40,7 +41,7 @@ pub(crate) enum After {
     Preempted(GoIndex),
     /// It waits, unless somebody has woken it already.
     Parked(GoIndex),
-    /// Its slot and stack are free.
+    /// It has ended. Its slot and stack are free once its handle is gone too.
     Exited(GoIndex),
     /// It waits, and the function in `M::mcall` is called on the kernel stack.
     Mcall(GoIndex),
@@ -157,10 +158,11 @@ pub(crate) fn arrive(word: u64, pinned: &Pinned) {
         }
         After::Exited(g) => {
             let owner = m::current(pinned).proc().owner();
-            rt.slot(g).body().unwire();
-            check(rt.slot(g).status().exit());
+            let slot = rt.slot(g);
+            slot.body().unwire();
+            check(slot.status().exit());
             owner.counters().exited.add(1);
-            keep_dead(rt, owner.put_free(&rt.table, g));
+            settle(rt, &owner, g, slot.body().join.leave());
         }
     }
 }
@@ -288,6 +290,14 @@ pub(crate) fn send_to_others(rt: &Runtime, me: &M, vector: Vector, count: u32, w
         return;
     }
     rt.ms.iter().filter(|m| m.index != me.index && wanted(m)).for_each(|m| send(m, vector));
+}
+
+/// Frees the slot of a dead goroutine, if that falls to the caller.
+pub(crate) fn settle(rt: &'static Runtime, owner: &Owner<'_>, g: GoIndex, whose: Slot) {
+    match whose {
+        Slot::Free => keep_dead(rt, owner.put_free(&rt.table, g)),
+        Slot::Kept => {}
+    }
 }
 
 /// Puts spilled dead goroutines on the shared list.

@@ -9,7 +9,7 @@ use machine::percpu::Pinned;
 use machine::smp;
 use machine::vector::Vector;
 
-use crate::go::go_named;
+use crate::join::go_named;
 use crate::m;
 use crate::park::{current, park, unpark};
 use crate::stats;

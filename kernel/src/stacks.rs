@@ -23,9 +23,11 @@ use machine::context;
 use machine::irq;
 use machine::percpu::{self, PerCpu, Pinned};
 use machine::stack::{self, Region};
+use sched::GoIndex;
 
 use crate::m::{self, M};
 use crate::panic::throw;
+use crate::runtime;
 
 /// A stack by what it is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +48,16 @@ impl fmt::Display for StackKind {
             Self::Interrupt => "an interrupt stack",
         })
     }
+}
+
+pub(crate) fn init() {
+    stack::on_limit(limit);
+}
+
+/// Bytes that the goroutine in a slot may use of its stack; 0 for all. For the page-fault handler too.
+fn limit(slot: u32) -> u64 {
+    let Some(rt) = runtime::try_get().filter(|rt| slot < rt.table.len()) else { return 0 };
+    GoIndex::new(slot).map_or(0, |g| rt.slot(g).body().stack_limit().into())
 }
 
 /// The stack that the caller stands on.
@@ -158,7 +170,7 @@ pub(crate) fn interrupted_goroutine(m: &M, rsp: u64, room: u64) -> Option<HasRoo
     if m.block.borrows_kernel_stack() || stack::slot_of(rsp.wrapping_sub(8)) != Some(slot) {
         return None;
     }
-    Some(if rsp >= stack::bottom(slot) + room { HasRoom::Yes } else { HasRoom::No })
+    Some(if rsp >= stack::lowest(slot) + room { HasRoom::Yes } else { HasRoom::No })
 }
 
 /// Whether there is room on a goroutine's stack for a call that it has not asked for.

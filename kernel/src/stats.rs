@@ -24,7 +24,7 @@ use sched::counters::Snapshot;
 use sched::GoRef;
 use sched::table::Slot;
 
-use crate::goroutine::Body;
+use crate::goroutine::{Body, is_unused};
 use crate::heap;
 use crate::m;
 use crate::park::WaitReason;
@@ -40,6 +40,9 @@ pub fn gomaxprocs() -> usize {
 }
 
 /// Goroutines that exist, the main one included. Exact when nobody starts or ends one meanwhile.
+///
+/// One that has ended does not count, although its value may not have been claimed. Its end may be seen a moment before it is counted:
+/// whoever has just joined it may still find it here.
 pub fn num_goroutine() -> u64 {
     let counters = || m::runtime().all_procs().iter().map(sched::Processor::counters);
     // Ends are read first: one that is counted as ended was counted as started.
@@ -87,7 +90,7 @@ pub struct MemoryInUse {
     pub heap_used: u64,
     /// The heap's own tables.
     pub heap_metadata: u64,
-    /// Stack pages of living goroutines.
+    /// Stack pages of living goroutines, and of those whose values nobody has claimed.
     pub stacks: u64,
     /// Stack pages of dead goroutines, kept for the next ones.
     pub idle_stacks: u64,
@@ -113,7 +116,7 @@ pub fn memory() -> MemoryInUse {
     let (mut stacks, mut idle_stacks) = (0, 0);
     for (g, slot) in table.iter() {
         let bytes = stack::mapped_pages(g.get()) * frames::FRAME_SIZE;
-        if slot.status().get().0 == sched::Status::Dead {
+        if is_unused(slot) {
             idle_stacks += bytes;
         } else {
             stacks += bytes;

@@ -112,7 +112,7 @@ pub fn under_lock<R>(function: impl FnOnce() -> R) -> R {
 /// Bytes of stack that the goroutine that calls has left.
 pub fn stack_left() -> u64 {
     let pinned = Pinned::new();
-    stack::pointer() - stack::bottom(m::current_g(m::current(&pinned)).get())
+    stack::pointer() - stack::lowest(m::current_g(m::current(&pinned)).get())
 }
 
 /// Whether the goroutine that calls is locked to a CPU.

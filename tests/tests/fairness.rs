@@ -246,7 +246,8 @@ fn wakes_while_deaf() -> Option<bool> {
     let sleeper = go(move || {
         sleep(Nanos::from_millis(100));
         flag.store(true, Ordering::Release);
-    });
+    })
+    .id();
     let is_woken = || woken.load(Ordering::Acquire);
     let sleeps =
         || stats::waiting().any(|waiting| waiting.g == sleeper && waiting.reason == WaitReason::Sleep);

@@ -138,7 +138,8 @@ fn what_goexit_leaves_is_not_dropped() -> Verdict {
         let _left = CountsDrops;
         drop(flag);
         unpark(me);
-        goexit();
+        // SAFETY: nothing relies on what lies on this stack.
+        unsafe { goexit() }
     });
     park();
     wait_until_alone();
@@ -158,11 +159,11 @@ fn stacks_are_used_again_and_nothing_leaks() -> Verdict {
 }
 
 fn handles_of_the_dead_are_stale() -> Verdict {
-    let dead = go(|| {});
+    let dead = go(|| {}).id();
     wait_until_alone();
     equal("unpark of a dead goroutine", &unpark(dead), &false)?;
     // The slot lives on in another goroutine, and the old handle does not reach it.
-    let waits = go(park);
+    let waits = go(park).id();
     let (fresh, old) = (waits, dead);
     for _ in 0..100 {
         gosched();
@@ -256,6 +257,7 @@ fn a_busy_pair_does_not_starve_others() -> Verdict {
                 }
                 unpark(other);
             })
+            .id()
         };
         let stop = Arc::clone(stop);
         let second = go_named("hog", move || {
@@ -265,7 +267,7 @@ fn a_busy_pair_does_not_starve_others() -> Verdict {
             }
             unpark(first);
         });
-        partner.put(second);
+        partner.put(second.id());
     };
     for _ in 0..stats::gomaxprocs() {
         pair(&stop);
@@ -298,7 +300,7 @@ fn numbers_are_unique() -> Verdict {
     ids.dedup();
     equal("different numbers", &ids.len(), &500)?;
     // Starting one fallibly gives a handle as well.
-    let error = try_go("one more", || {}).err();
+    let error = try_go(|| {}).err();
     wait_until_alone();
     equal("error", &error.map(|e| alloc::format!("{e}").into_boxed_str()), &None::<Box<str>>)
 }

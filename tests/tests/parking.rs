@@ -138,7 +138,7 @@ fn turns_are_taken() -> Verdict {
     let turn = Arc::new(AtomicU64::new(0));
     let (shared, main) = (Arc::clone(&turn), current());
     let pong = go_named("pong", move || take_turns(&shared, 1, main));
-    take_turns(&turn, 0, pong);
+    take_turns(&turn, 0, pong.id());
     wait_until_alone();
     equal("turns", &turn.load(Ordering::Relaxed), &TURNS)
 }
@@ -177,6 +177,7 @@ fn one_wakes_many() -> Verdict {
                     park();
                 }
             })
+            .id()
         })
         .collect();
     for round in 1..=20 {

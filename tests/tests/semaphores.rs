@@ -344,7 +344,7 @@ fn waits_are_reported() -> Verdict {
     let waits = || stats::per_cpu().map(|(_, counters)| counters.sema_waits).sum::<u64>();
     let times = || stats::per_cpu().map(|(_, counters)| counters.sema_wait_nanos).sum::<u64>();
     let (old_waits, old_times) = (waits(), times());
-    let sleeper = go(move || semacquire(&theirs));
+    let sleeper = go(move || semacquire(&theirs)).id();
     wait_for_waiters(&word, 1);
     // It is counted as a waiter a little before it has left its CPU.
     let found = loop {

@@ -206,7 +206,7 @@ fn every_state_is_told() -> Verdict {
     equal("of who asks", &matches!(me.state, State::Running(Some(_))), &true)?;
     let parked = go_named("sleeper", park);
     let waits = wait_until_it_waits("sleeper").to_string();
-    unpark(parked);
+    unpark(parked.id());
     equal("of who waits", &waits.ends_with(" [sleeper] [park]"), &true)?;
     if stats::gomaxprocs() > 1 {
         STOP.store(false, Ordering::Release);

@@ -12,13 +12,14 @@
 //! ```
 //!
 //! The handler maps a page only if the faulting address and the interrupted stack pointer lie in the same slot:
-//! a stray pointer into another stack stays an error. A slot's page table is made by `birth`, so the handler
+//! a stray pointer into another stack stays an error. The crate above may set a slot a nearer limit ([`on_limit`]): from there
+//! on down all is guard. A slot's page table is made by `birth`, so the handler
 //! writes one entry that no other CPU writes, and takes no lock but the frame pool's (see `frames.rs` for why
 //! that cannot wait for itself).
 
 use core::arch::asm;
 use core::ops::Range;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::address::size;
 use crate::frames::{self, FRAME_SIZE, Unmapped};
@@ -28,6 +29,10 @@ use crate::percpu::{self, PerCpu};
 
 /// Address space of one demand-mapped stack, guard page included.
 pub const SLOT_SIZE: u64 = 256 * 1024;
+/// Bytes that can be used of each.
+pub const USABLE: u64 = SLOT_SIZE - FRAME_SIZE;
+/// Pages that can be used of each.
+const PAGES: u64 = USABLE / FRAME_SIZE;
 /// Slots in the region.
 pub const MAX_SLOTS: u64 = (KERNEL_STACKS - DEMAND_STACKS) / SLOT_SIZE;
 /// Bytes of a CPU's kernel stack (Go's g0).
@@ -59,6 +64,30 @@ pub const fn slot_of(address: u64) -> Option<u32> {
     Some(((address - DEMAND_STACKS) / SLOT_SIZE) as u32)
 }
 
+/// How many bytes of a slot may be used, counted from its top: a multiple of the page size. 0: all of it.
+///
+/// Called in the page-fault handler: it takes no lock and touches nothing that may be unmapped.
+pub type Limit = fn(u32) -> u64;
+
+static LIMIT: AtomicUsize = AtomicUsize::new(0);
+
+/// Sets what is asked for the limits of slots. Until then they have none but their guard pages.
+pub fn on_limit(limit: Limit) {
+    // Release: pairs with the Acquire in `lowest`; what the function relies on is set up before.
+    LIMIT.store(limit as usize, Ordering::Release);
+}
+
+/// The lowest address that may be used of a slot: [`bottom`], or what its limit says.
+pub fn lowest(slot: u32) -> u64 {
+    let limit = LIMIT.load(Ordering::Acquire);
+    // SAFETY: 0 is `None`; anything else was stored by `on_limit`.
+    let limit = unsafe { core::mem::transmute::<usize, Option<Limit>>(limit) };
+    match limit.map_or(0, |limit| limit(slot)) {
+        0 => bottom(slot),
+        bytes => bottom(slot).max(top(slot).saturating_sub(bytes)),
+    }
+}
+
 /// Prepares a slot for its first use: makes its page table and maps its topmost page.
 ///
 /// # Errors
@@ -74,9 +103,18 @@ pub fn birth(slot: u32) -> Result<(), MapError> {
 
 /// Unmaps all pages of a slot on whose stack nobody stands; it is as before its first [`birth`], but for its page table.
 pub fn unmap(slot: u32, unmapped: &mut Unmapped) {
-    let pages = SLOT_SIZE / FRAME_SIZE - 1;
-    let mapped = (1..=pages).map_while(|n| paging::unmap(top(slot) - n * FRAME_SIZE));
+    unmap_beyond(slot, 0, unmapped);
+}
+
+/// Unmaps the pages of a slot but for the topmost `pages`. Nobody stands on its stack.
+pub fn unmap_beyond(slot: u32, pages: u64, unmapped: &mut Unmapped) {
+    let mapped = (pages + 1..=PAGES).map_while(|n| paging::unmap(top(slot) - n * FRAME_SIZE));
     mapped.for_each(|frame| unmapped.add(frame));
+}
+
+/// Whether a slot has a page that lies beyond the topmost `pages`.
+pub fn reaches_beyond(slot: u32, pages: u64) -> bool {
+    pages < PAGES && paging::translate(top(slot) - (pages + 1) * FRAME_SIZE).is_some()
 }
 
 /// The usable part of a slot.
@@ -111,8 +149,7 @@ pub fn around(rsp: u64) -> Option<Range<u64>> {
 
 /// Pages of a slot that are mapped.
 pub fn mapped_pages(slot: u32) -> u64 {
-    let pages = (SLOT_SIZE / FRAME_SIZE) - 1;
-    (1..=pages).take_while(|n| paging::translate(top(slot) - n * FRAME_SIZE).is_some()).count() as u64
+    (1..=PAGES).take_while(|n| paging::translate(top(slot) - n * FRAME_SIZE).is_some()).count() as u64
 }
 
 /// A stack that is mapped whole.
@@ -246,7 +283,7 @@ pub(crate) fn handle_fault(address: u64, rsp: u64) -> Fault {
     let (Some(slot), true) = (slot_of(address), slot_of(address) == slot_of(rsp.wrapping_sub(8))) else {
         return Fault::NotAStack;
     };
-    if address < bottom(slot) {
+    if address < lowest(slot) {
         return Fault::Overflow(slot);
     }
     if frames::held_here() {

@@ -134,6 +134,9 @@ pub mod global;
 pub mod runq;
 
 pub mod claim;
+pub mod join;
+pub mod latch;
+
 pub mod sudog;
 
 pub mod counters;

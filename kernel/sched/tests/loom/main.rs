@@ -12,6 +12,7 @@
 
 mod deadlock;
 mod idle;
+mod join;
 mod park;
 mod queue;
 mod sema;

@@ -15,7 +15,7 @@ pub(crate) fn run(members: u64, laps: u64) -> u64 {
     for member in (1..members).rev() {
         let passes = Arc::clone(&passes);
         let neighbour = next;
-        next = go_named("ring", move || take_part(&passes, member, members, laps, neighbour));
+        next = go_named("ring", move || take_part(&passes, member, members, laps, neighbour)).id();
     }
     take_part(&passes, 0, members, laps, next);
     wait_for(&passes, members * laps);

@@ -1,0 +1,40 @@
+//! What most programs use, by one line: `use gzero::prelude::*;`.
+//!
+//! It has the names that `std`'s prelude gives a hosted program beyond those of `core`, the macros `format!`, `vec!`, `print!` and
+//! `println!`, and what it takes to start goroutines and to wait. All else is in the crate itself, and the collections are in
+//! [`gzero::alloc`](crate::alloc).
+//!
+//! # Examples
+//! ```ignore
+//! #![no_std]
+//! #![no_main]
+//!
+//! use gzero::prelude::*;
+//!
+//! gzero::entry!(main);
+//!
+//! fn main() {
+//!     let words = vec!["one", "two"].iter().map(|word| word.to_string()).collect::<Vec<String>>();
+//!     let length = go(move || words.concat().len()).join();
+//!     println!("{length} letters");
+//! }
+//! ```
+
+pub use alloc::borrow::ToOwned;
+pub use alloc::boxed::Box;
+pub use alloc::rc::Rc;
+pub use alloc::string::{String, ToString};
+pub use alloc::sync::Arc;
+pub use alloc::vec::Vec;
+pub use alloc::{format, vec};
+
+pub use crate::{goroutine_local, print, println};
+
+// Goroutines.
+pub use crate::join::{JoinHandle, go, go_named, go_with, try_go};
+pub use crate::scope::{Scope, ScopedJoinHandle, scope};
+pub use crate::{builder::Builder, go::gosched};
+
+// Time.
+pub use crate::sleep::{now, sleep};
+pub use machine::clock::Nanos;
