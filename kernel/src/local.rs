@@ -175,9 +175,9 @@ pub(crate) fn drop_all(body: &Body) {
 fn links(body: &Body) -> impl Iterator<Item = *mut Local> {
     // SAFETY: the list is the calling goroutine's.
     let first = unsafe { *body.locals() };
-    // SAFETY: a link on the list is a node, or null.
-    core::iter::successors(Some(first), |link| Some(unsafe { (**link).next }))
-        .take_while(|link| !link.is_null())
+    let unless_last = |link: *mut Local| (!link.is_null()).then_some(link);
+    // SAFETY: a link on the list is a node.
+    core::iter::successors(unless_last(first), move |link| unless_last(unsafe { (**link).next }))
 }
 
 /// Declares values of which each goroutine has its own, as `std::thread_local!` does for threads.
