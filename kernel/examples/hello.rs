@@ -1,19 +1,17 @@
-//! A goroutine that says hello, and one that waits for it.
+//! A goroutine that says hello and returns a value, and one that waits for it.
 //!
 //! `cargo run --example hello`
 #![no_std]
 #![no_main]
 
-use gzero::{current, go, park, println, unpark};
+use gzero::prelude::*;
 
 gzero::entry!(main);
 
 fn main() {
-    let main = current();
-    go(move || {
+    let worker = go(|| {
         println!("hello from a goroutine on bare metal");
-        unpark(main);
+        6 * 7
     });
-    park();
-    println!("bye from main, one of {} CPUs", gzero::num_cpu());
+    println!("it returned {}; bye from main, one of {} CPUs", worker.join(), gzero::num_cpu());
 }
