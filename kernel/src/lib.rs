@@ -127,8 +127,8 @@ pub use machine::clock::Nanos;
 #[doc(hidden)]
 pub use machine::console::write_fmt as console_write;
 
-pub use chan::{Receiver, Sender, chan, try_chan};
 pub use builder::{Builder, GoError};
+pub use chan::{Receiver, Sender, chan, try_chan};
 pub use dump::dump;
 pub use go::{goexit, gosched};
 pub use heap_dump::{DumpError, write_heap_dump};

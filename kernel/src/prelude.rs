@@ -35,6 +35,9 @@ pub use crate::join::{JoinHandle, go, go_named, go_with, try_go};
 pub use crate::scope::{Scope, ScopedJoinHandle, scope};
 pub use crate::{builder::Builder, go::gosched};
 
+// Channels.
+pub use crate::chan::{Receiver, Sender, chan};
+pub use crate::select;
+
 // Time.
-pub use crate::sleep::{now, sleep};
-pub use machine::clock::Nanos;
+pub use crate::time::{self, Duration, Instant, sleep};

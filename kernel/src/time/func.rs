@@ -10,7 +10,8 @@ use sched::timer::Expiry;
 
 use super::set::{Does, Inner, time_after};
 use crate::event::{Expire, Expired};
-use crate::go::try_go;
+use crate::builder::Builder;
+use crate::join::go_with;
 
 /// When there is no memory for a goroutine, another attempt is made after this time.
 const RETRY: Nanos = Nanos::from_millis(10);
@@ -133,7 +134,7 @@ impl<F: FnMut() + Send + 'static> Expire for Inner<Function<F>> {
     /// nothing is decided if there is no goroutine.
     fn expire(self: Arc<Self>, expired: Expired) {
         let timer = Arc::clone(&self);
-        if try_go("after_func", move || timer.call(expired)).is_err() {
+        if go_with(Builder::new().name("after_func"), move || timer.call(expired)).is_err() {
             let mut setting = self.lock();
             // `false`: stopped or set anew meanwhile.
             setting.renew(&expired.key, || self.add(clock::now() + RETRY));
