@@ -3,8 +3,8 @@
 //! The crate runs on a bare machine only, so rustdoc cannot run them, and a boot for each would take minutes. All of
 //! them become functions of one test image, `doc_examples`.
 //!
-//! A block of code without a tag is run; one that is tagged `no_run` is compiled, because it ends the machine. Other tags
-//! leave it out: `ignore` is for whole programs, which are in `kernel/examples` too.
+//! A block of code without a tag is run: statements, or a whole program with its main function. One that is tagged
+//! `no_run` is compiled, because it ends the machine. Other tags leave it out.
 
 use core::fmt::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -140,6 +140,17 @@ fn image(examples: &[Example]) -> String {
     line(format_args!("    ],\n}}"));
     for Example { name, code, runs } in examples {
         let unused = if *runs { "" } else { "#[expect(dead_code, reason = \"it ends the machine\")]\n" };
+        // A whole program has a main function, and lines that only the root of a crate may have.
+        if code.contains("gzero::entry!(") {
+            let rooted = |line: &&str| !line.starts_with("#![") && !line.starts_with("gzero::entry!(");
+            let body: Vec<&str> = code.lines().filter(rooted).collect();
+            let body = body.join("\n");
+            line(format_args!(
+                "\nmod program_{name} {{\n{body}\npub(super) fn code() -> u8 {{ gzero::Termination::code(main()) }}\n}}"
+            ));
+            line(format_args!("\n{unused}fn {name}() {{\nassert_eq!(program_{name}::code(), 0);\n}}"));
+            continue;
+        }
         // An example with a question mark ends in `Ok`, as rustdoc has it.
         if code.lines().any(|line| line.starts_with("Ok::<")) {
             line(format_args!("\n{unused}fn {name}() {{\n(|| {{\n{code}}})().expect(\"no error\");\n}}"));

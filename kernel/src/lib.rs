@@ -3,7 +3,7 @@
 //! A program is a function that runs as the main goroutine ([`entry!`]); it starts others with [`go()`]. All CPUs of
 //! the machine run them.
 //!
-//! ```ignore
+//! ```
 //! #![no_std]
 //! #![no_main]
 //!

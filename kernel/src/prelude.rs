@@ -5,7 +5,7 @@
 //! [`gzero::alloc`](crate::alloc).
 //!
 //! # Examples
-//! ```ignore
+//! ```
 //! #![no_std]
 //! #![no_main]
 //!

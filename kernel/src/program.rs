@@ -79,7 +79,7 @@ pub fn start(info: &'static mut BootInfo, program: Program) -> ! {
 /// The function runs as the main goroutine, on any CPU. It returns [`Termination`]: nothing, an exit code, or a
 /// `Result`. When it returns, the machine ends, whatever other goroutines do.
 ///
-/// ```ignore
+/// ```
 /// #![no_std]
 /// #![no_main]
 ///

@@ -9,8 +9,8 @@ use machine::lock::{Lock, Rank};
 use sched::timer::Expiry;
 
 use super::set::{Does, Inner, time_after};
-use crate::event::{Expire, Expired};
 use crate::builder::Builder;
+use crate::event::{Expire, Expired};
 use crate::join::go_with;
 
 /// When there is no memory for a goroutine, another attempt is made after this time.
