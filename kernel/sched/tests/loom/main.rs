@@ -10,6 +10,7 @@
 //! race that is argued in the sources needs fewer than the bound.
 #![cfg(loom)]
 
+mod chan;
 mod deadlock;
 mod idle;
 mod join;

@@ -1,0 +1,359 @@
+//! Random programs of channels and selects, step by step against a naive model.
+//!
+//! The driver plays the kernel: it has the values, readies goroutines, and lets one make a step at a time. Two things it
+//! delays at will: a woken goroutine takes its other sudogs out of their queues only when it is let go on, so that others find
+//! them there; and a time-out may come for a wait that is long over.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use chanmodel::{Arm, Completion, Model, Op, Outcome, Program, Random, value};
+use sched::chan::{Glance, Locked, Queue, RecvStep, SendStep, Side, Wait, Waiter, Waiters, Woken, woken};
+use sched::claim::{Claim, Claimed, Ticket};
+use sched::sudog::Sudogs;
+use sched::{GoIndex, GoRef, SudogIndex};
+
+const PROGRAMS: u64 = 10_000;
+
+/// Sudogs that each goroutine has.
+const SUDOGS: usize = 6;
+
+struct World {
+    sudogs: Sudogs,
+    claims: Vec<Claim>,
+}
+
+impl Waiters for World {
+    fn sudogs(&self) -> &Sudogs {
+        &self.sudogs
+    }
+
+    fn claim(&self, g: GoIndex) -> &Claim {
+        &self.claims[g.get() as usize]
+    }
+}
+
+struct Channel {
+    capacity: usize,
+    queue: Queue,
+    glance: Glance,
+    ring: Vec<Option<u64>>,
+}
+
+/// A goroutine that waits or is not yet let go on.
+struct Waiting {
+    arms: Vec<Arm>,
+    is_select: bool,
+    may_time_out: bool,
+    ticket: Ticket,
+    readied: bool,
+    timed_out: bool,
+}
+
+/// What the kernel and its memory are.
+struct Machine {
+    world: World,
+    channels: Vec<Channel>,
+    /// The slots of goroutine g's arm a are number g * SUDOGS + a, as are its sudogs.
+    slots: Vec<Option<u64>>,
+    waiting: Vec<Option<Waiting>>,
+    /// Tickets of waits that are over.
+    old: Vec<(usize, Ticket)>,
+}
+
+fn s(n: usize) -> SudogIndex {
+    SudogIndex::new(u32::try_from(n).expect("small")).expect("small")
+}
+
+fn g(n: usize) -> GoRef {
+    let index = GoIndex::new(u32::try_from(n).expect("small")).expect("small");
+    GoRef { index, generation: 0 }
+}
+
+impl Machine {
+    fn new(program: &Program) -> Self {
+        let goroutines = program.goroutines.len();
+        let sudogs = Sudogs::new(256).expect("memory");
+        let mut rest = sudogs.grow().ok();
+        while let Some(chain) = rest {
+            rest = chain.split_first(&sudogs).1;
+        }
+        let channel = |capacity: &usize| Channel {
+            capacity: *capacity,
+            queue: Queue::new(*capacity),
+            glance: Glance::new(),
+            ring: vec![None; *capacity],
+        };
+        Self {
+            world: World { sudogs, claims: (0..goroutines).map(|_| Claim::new()).collect() },
+            channels: program.channels.iter().map(channel).collect(),
+            slots: vec![None; goroutines * SUDOGS],
+            waiting: (0..goroutines).map(|_| None).collect(),
+            old: Vec::new(),
+        }
+    }
+
+    fn locked(&mut self, channel: usize) -> Locked<'_, World> {
+        let channel = &mut self.channels[channel];
+        Locked::new(&mut channel.queue, &channel.glance, &self.world)
+    }
+
+    fn ready(&mut self, waiter: Waiter) {
+        let waiting = self.waiting[waiter.g.index.get() as usize].as_mut().expect("it waits");
+        assert!(!waiting.readied, "a goroutine is readied twice");
+        waiting.readied = true;
+    }
+
+    fn slot(&mut self, waiter: Waiter) -> &mut Option<u64> {
+        &mut self.slots[usize::try_from(waiter.element).expect("small")]
+    }
+
+    /// Tries an arm. `None`: it would have to wait.
+    fn try_arm(&mut self, arm: Arm, value: u64) -> Option<Outcome> {
+        match arm {
+            Arm::Send(None) | Arm::Recv(None) => None,
+            Arm::Send(Some(c)) => match self.locked(c).send() {
+                SendStep::Wait => None,
+                SendStep::Closed => Some(Outcome::ChannelClosed),
+                SendStep::Store(place) => {
+                    assert_eq!(self.channels[c].ring[place].replace(value), None, "the place is free");
+                    Some(Outcome::Sent)
+                }
+                SendStep::Hand(waiter) => {
+                    *self.slot(waiter) = Some(value);
+                    self.ready(waiter);
+                    Some(Outcome::Sent)
+                }
+            },
+            Arm::Recv(Some(c)) => {
+                let step = self.locked(c).recv();
+                match step {
+                    RecvStep::Wait => None,
+                    RecvStep::Closed => Some(Outcome::ChannelClosed),
+                    RecvStep::Take(place) => self.channels[c].ring[place].take().map(Outcome::Received),
+                    RecvStep::Rotate(place, waiter) => {
+                        let new = self.slot(waiter).take();
+                        self.ready(waiter);
+                        std::mem::replace(&mut self.channels[c].ring[place], new).map(Outcome::Received)
+                    }
+                    RecvStep::Hand(waiter) => {
+                        let value = self.slot(waiter).take();
+                        self.ready(waiter);
+                        value.map(Outcome::Received)
+                    }
+                }
+            }
+        }
+    }
+
+    /// One step of goroutine `me`: over, or it waits.
+    fn step(&mut self, me: usize, number: usize, op: &Op, random: &mut Random) -> Option<Completion> {
+        let over = |arm, outcome| Some(Completion { goroutine: me, arm, outcome });
+        let (arms, may_wait, is_select, may_time_out) = match op {
+            Op::Close(c) => {
+                let first = self.locked(*c).close();
+                while let Some(waiter) = self.locked(*c).wake_one() {
+                    self.ready(waiter);
+                }
+                return over(None, Outcome::Close(first));
+            }
+            Op::Send(c) => (vec![Arm::Send(Some(*c))], true, false, false),
+            Op::TrySend(c) => (vec![Arm::Send(Some(*c))], false, false, false),
+            Op::Recv(c) => (vec![Arm::Recv(Some(*c))], true, false, false),
+            Op::TryRecv(c) => (vec![Arm::Recv(Some(*c))], false, false, false),
+            Op::Select { arms, default, timeout } => (arms.clone(), !default, true, *timeout),
+        };
+        let first = random.below(arms.len());
+        for turn in 0..arms.len() {
+            let arm = (first + turn) % arms.len();
+            if let Some(outcome) = self.try_arm(arms[arm], value(me, number, arm)) {
+                return over(is_select.then_some(arm), outcome);
+            }
+        }
+        if !may_wait {
+            return over(None, Outcome::WouldWait);
+        }
+        self.wait(
+            me,
+            number,
+            Waiting {
+                arms,
+                is_select,
+                may_time_out,
+                ticket: self.world.claims[me].begin(),
+                readied: false,
+                timed_out: false,
+            },
+        );
+        None
+    }
+
+    fn wait(&mut self, me: usize, number: usize, waiting: Waiting) {
+        for (a, arm) in waiting.arms.iter().enumerate() {
+            let (side, channel, slot) = match arm {
+                Arm::Send(Some(c)) => (Side::Send, *c, Some(value(me, number, a))),
+                Arm::Recv(Some(c)) => (Side::Recv, *c, None),
+                Arm::Send(None) | Arm::Recv(None) => continue,
+            };
+            let element = me * SUDOGS + a;
+            self.slots[element] = slot;
+            // One that waits for nothing else needs no claim.
+            let alone = !waiting.is_select;
+            let ticket = (!alone).then_some(waiting.ticket);
+            let wait = Wait { g: g(me), element: element as u64, ticket, channel: channel as u64 + 1 };
+            self.locked(channel).enqueue(side, s(element), &wait);
+        }
+        self.waiting[me] = Some(waiting);
+    }
+
+    /// Lets a goroutine go on that was readied.
+    fn go_on(&mut self, me: usize) -> Completion {
+        let waiting = self.waiting[me].take().expect("it was readied");
+        let mut over = None;
+        for (a, arm) in waiting.arms.iter().enumerate() {
+            let (side, channel) = match arm {
+                Arm::Send(Some(c)) => (Side::Send, *c),
+                Arm::Recv(Some(c)) => (Side::Recv, *c),
+                Arm::Send(None) | Arm::Recv(None) => continue,
+            };
+            let element = me * SUDOGS + a;
+            let outcome = match (woken(&self.world.sudogs, s(element)), side) {
+                (Woken::Otherwise, _) => {
+                    self.locked(channel).dequeue(side, s(element));
+                    continue;
+                }
+                (Woken::Closed, _) => Outcome::ChannelClosed,
+                (Woken::Passed, Side::Send) => {
+                    assert_eq!(self.slots[element], None, "the value was taken");
+                    Outcome::Sent
+                }
+                (Woken::Passed, Side::Recv) => {
+                    Outcome::Received(self.slots[element].take().expect("a value was put there"))
+                }
+            };
+            assert!(over.is_none(), "two arms were chosen");
+            over = Some(Completion { goroutine: me, arm: waiting.is_select.then_some(a), outcome });
+        }
+        if !waiting.is_select {
+            // Nobody claims who waits for one thing; the next wait has another number all the same.
+            assert_eq!(self.world.claims[me].claim(waiting.ticket), Claimed::Yes);
+        }
+        self.old.push((me, waiting.ticket));
+        if waiting.timed_out {
+            assert!(over.is_none(), "an arm was chosen although the time-out was first");
+            return Completion { goroutine: me, arm: None, outcome: Outcome::TimedOut };
+        }
+        over.expect("it was readied by one of its arms")
+    }
+
+    /// The time of a wait has come. Whether that ends it.
+    fn time_out(&mut self, me: usize) -> bool {
+        let waiting = self.waiting[me].as_mut().expect("it waits");
+        match self.world.claims[me].claim(waiting.ticket) {
+            Claimed::No => false,
+            Claimed::Yes => {
+                assert!(!waiting.readied, "a readied goroutine can still be claimed");
+                (waiting.readied, waiting.timed_out) = (true, true);
+                true
+            }
+        }
+    }
+}
+
+/// Runs a program to its end.
+fn run(seed: u64) {
+    let program = Program::new(seed, true);
+    let (mut machine, mut model) = (Machine::new(&program), Model::new(&program));
+    let mut random = Random(seed);
+    let count = program.goroutines.len();
+    // What the model says a woken goroutine will find.
+    let mut expected: Vec<Option<Completion>> = vec![None; count];
+    loop {
+        if let Some((me, ticket)) = machine.old.pop() {
+            assert_eq!(machine.world.claims[me].claim(ticket), Claimed::No, "a time-out of an older wait");
+            if random.one_in(2) {
+                machine.old.insert(0, (me, ticket));
+            }
+        }
+        let can = |me: &usize| machine.waiting[*me].is_some() || model.next(*me).is_some();
+        let useful = |me: &usize| {
+            can(me)
+                && machine.waiting[*me].as_ref().is_none_or(|waiting| waiting.readied || waiting.may_time_out)
+        };
+        let candidates: Vec<usize> = (0..count).filter(useful).collect();
+        if candidates.is_empty() {
+            break;
+        }
+        let me = candidates[random.below(candidates.len())];
+        match &machine.waiting[me] {
+            Some(waiting) if waiting.readied => {
+                let found = machine.go_on(me);
+                assert_eq!(Some(found), expected[me].take(), "what goroutine {me} finds");
+            }
+            Some(_) => {
+                assert!(machine.time_out(me), "nobody has ended the wait before");
+                model.time_out(me);
+                expected[me] = Some(Completion { goroutine: me, arm: None, outcome: Outcome::TimedOut });
+            }
+            None => {
+                let (number, op) = model.next(me).expect("it can make a step");
+                let op = op.clone();
+                let found = machine.step(me, number, &op, &mut random);
+                let mut over = model.step(me, found.and_then(|found| found.arm));
+                let own = (!over.is_empty()).then(|| over.remove(0));
+                assert_eq!(found, own, "step {number} of goroutine {me}: {op:?}");
+                for woken in over {
+                    assert_eq!(expected[woken.goroutine].replace(woken), None, "woken twice");
+                }
+            }
+        }
+        compare(&machine, &model, &expected);
+    }
+    for (c, channel) in machine.channels.iter_mut().enumerate() {
+        let mut left = Vec::new();
+        let mut locked = Locked::new(&mut channel.queue, &channel.glance, &machine.world);
+        while left.len() < model.channel(c).0 {
+            match locked.recv() {
+                RecvStep::Take(place) | RecvStep::Rotate(place, _) => left.extend(channel.ring[place].take()),
+                RecvStep::Hand(_) | RecvStep::Wait | RecvStep::Closed => break,
+            }
+        }
+        assert!(model.values(c).eq(left), "what is left in channel {c}");
+    }
+}
+
+/// What can be seen from outside.
+fn compare(machine: &Machine, model: &Model, expected: &[Option<Completion>]) {
+    for (c, channel) in machine.channels.iter().enumerate() {
+        let (len, closed) = model.channel(c);
+        assert_eq!((channel.glance.len(), channel.glance.is_closed()), (len, closed), "channel {c}");
+        // Without the lock a step may fail only if it would with it.
+        match channel.glance.try_send(channel.capacity) {
+            Some(SendStep::Closed) => assert!(closed),
+            Some(SendStep::Wait) => assert!(!closed && len == channel.capacity),
+            Some(SendStep::Hand(_) | SendStep::Store(_)) => panic!("a glance moves nothing"),
+            None => assert!(!closed),
+        }
+        match channel.glance.try_recv() {
+            Some(RecvStep::Closed) => assert!(closed && len == 0),
+            Some(RecvStep::Wait) => assert!(!closed && len == 0),
+            Some(_) => panic!("a glance moves nothing"),
+            None => {}
+        }
+    }
+    for (me, waiting) in machine.waiting.iter().enumerate() {
+        let waits = waiting.as_ref().is_some_and(|waiting| !waiting.readied);
+        assert_eq!(waits, model.waits(me), "whether goroutine {me} waits");
+        let readied = waiting.as_ref().is_some_and(|waiting| waiting.readied);
+        assert_eq!(readied, expected[me].is_some(), "whether goroutine {me} is woken");
+    }
+}
+
+#[test]
+fn random_programs_do_as_the_model() {
+    for seed in 1..=PROGRAMS {
+        if let Err(error) = catch_unwind(AssertUnwindSafe(|| run(seed))) {
+            eprintln!("seed {seed}: {:#?}", Program::new(seed, true));
+            std::panic::resume_unwind(error);
+        }
+    }
+}
