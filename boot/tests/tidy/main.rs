@@ -4,6 +4,7 @@
 //! Next to each rule stands a made-up checkout that breaks it: a rule that finds nothing there finds nothing at all.
 #![expect(unreachable_pub, reason = "the modules are private to this test")]
 
+mod docs;
 mod lines;
 mod modules;
 mod rules;
@@ -130,4 +131,20 @@ fn references_lead_somewhere() {
     holds(rules::dead_references, &broken);
     let good = [("a.md", "[b](b/) [c](https://c.d) [e](#f)"), ("b/c.md", "[a](../a.md)")];
     assert_eq!(rules::dead_references(&Tree::of(&good)), [""; 0]);
+}
+
+#[test]
+fn public_items_have_examples() {
+    let broken = [
+        ("kernel/src/a.rs", "/// ```\n/// b();\n/// ```\npub fn b() {}\n\npub struct A;", 6),
+        ("kernel/src/b/c.rs", "/// ```text\n/// f();\n/// ```\npub const fn f() {}", 4),
+        ("kernel/src/d.rs", "// d\nimpl D {\n    pub fn make() {}\n}", 3),
+    ];
+    holds(docs::without_example, &broken);
+}
+
+#[test]
+fn who_may_wait_says_on_which_stack() {
+    let broken = [("kernel/src/a.rs", "/// Waits.\npub fn a() {\n    check_g_stack(\"a\");\n}", 2)];
+    holds(docs::silent_about_the_stack, &broken);
 }
