@@ -73,6 +73,8 @@ pub(crate) struct M {
     /// What is to happen at a time, and when the first of it is due. It stays with the CPU when the P goes away.
     pub(crate) timers: Lock<Timers<Event>>,
     pub(crate) earliest: Earliest,
+    /// Somebody runs what is due of it.
+    pub(crate) timers_run: AtomicBool,
     /// The last pick asked those first that are locked to this CPU. Owner only.
     wired_turn: Cell<bool>,
     /// Runnable goroutines that are locked to this CPU.
@@ -110,6 +112,7 @@ impl M {
             slice_armed: AtomicBool::new(false),
             timers: Lock::new(Rank::Timers, timers),
             earliest,
+            timers_run: AtomicBool::new(false),
             wired_turn: Cell::new(false),
             wired: Lock::new(Rank::Wired, wired),
             wired_len,

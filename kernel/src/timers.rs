@@ -22,7 +22,11 @@
 //!   ([`crate::sysmon`]);
 //! * a CPU whose own timer fires, at most once in 10 ms for all of them.
 //!
-//! # How much at a time
+//! # In which order, and how much at a time
+//!
+//! One CPU at a time runs what is due in a heap (`M::timers_run`), so events happen in the order of their times, and those of
+//! equal times in the order in which they were added: not only leave the heap so. Who comes while another is at it
+//! does not wait, and looks again later.
 //!
 //! Whoever runs what is due is pinned, and a stop of the world waits for it. So it is done in portions of [`PORTION`]; what
 //! is left is asked for again.
@@ -31,6 +35,8 @@
 //!
 //! An event in a heap is what [`sched::deadlock`] takes for an entry in a queue. So an event is in its heap before the
 //! goroutine that it is for has parked, and what it wakes is queued by the CPU that has taken it out.
+
+use core::sync::atomic::Ordering;
 
 use machine::clock::{self, Nanos};
 use machine::percpu::Pinned;
@@ -96,6 +102,19 @@ pub(crate) fn remove_timeout(key: TimerKey) -> bool {
 ///
 /// On the kernel stack, with interrupts on.
 pub(crate) fn run_due(rt: &Runtime, of: &M) -> bool {
+    if of.earliest.get() > clock::now().0 {
+        return false;
+    }
+    // Acquire: pairs with the Release below; what the last one has run happened before.
+    if of.timers_run.swap(true, Ordering::Acquire) {
+        return true;
+    }
+    let more = run_portion(rt, of);
+    of.timers_run.store(false, Ordering::Release);
+    more
+}
+
+fn run_portion(rt: &Runtime, of: &M) -> bool {
     for _ in 0..PORTION {
         let now = clock::now().0;
         if of.earliest.get() > now {
@@ -125,8 +144,11 @@ pub(crate) fn run_late(rt: &Runtime, me: &M, by: Nanos) -> bool {
     let now = clock::now();
     let mut any = false;
     for m in rt.ms.iter().filter(|m| m.index != me.index && is_late(m, now, by)) {
-        any = true;
-        run_due(rt, m);
+        // Relaxed: a glance, so that nobody stays awake for what another does.
+        if !m.timers_run.load(Ordering::Relaxed) {
+            any = true;
+            run_due(rt, m);
+        }
     }
     any
 }

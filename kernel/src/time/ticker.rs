@@ -8,6 +8,7 @@ use super::Instant;
 use super::set::time_after;
 use super::timer::Delivers;
 use crate::chan::Receiver;
+use crate::select::Source;
 use crate::stacks::check_g_stack;
 
 /// Delivers instants on a channel at intervals; Go's `time.Ticker`, with the guarantees of Go 1.23.
@@ -118,6 +119,15 @@ impl Ticker {
     #[track_caller]
     pub fn reset(&self, interval: Duration) {
         self.delivers.inner.set(time_after(interval), period(interval));
+    }
+}
+
+impl Source for Ticker {
+    type Value = Instant;
+
+    /// A `recv` arm of a [`select!`](crate::select!) may name the ticker itself.
+    fn source(&self) -> Option<&Receiver<Instant>> {
+        Some(self.receiver())
     }
 }
 

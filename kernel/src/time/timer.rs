@@ -11,6 +11,7 @@ use super::Instant;
 use super::set::{Does, Inner, time_after};
 use crate::chan::{Receiver, Sender, TrySendError, chan};
 use crate::event::{Expire, Expired};
+use crate::select::Source;
 use crate::stacks::check_g_stack;
 
 /// Delivers one instant on a channel when its time has come; Go's `time.Timer`, with the guarantees of Go 1.23.
@@ -130,6 +131,27 @@ impl Timer {
     /// ```
     pub fn reset(&self, length: Duration) -> bool {
         self.delivers.inner.set(time_after(length), Nanos(0))
+    }
+}
+
+impl Source for Timer {
+    type Value = Instant;
+
+    /// A `recv` arm of a [`select!`](crate::select!) may name the timer itself.
+    ///
+    /// ```
+    /// use gzero::select;
+    /// use gzero::time::{Duration, after};
+    ///
+    /// let (_tx, rx) = gzero::chan::<u8>(0);
+    /// let came = select! {
+    ///     recv(rx) -> v => v.ok(),
+    ///     recv(after(Duration::from_millis(1))) => None,
+    /// };
+    /// assert_eq!(came, None);
+    /// ```
+    fn source(&self) -> Option<&Receiver<Instant>> {
+        Some(self.receiver())
     }
 }
 
