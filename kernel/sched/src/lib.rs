@@ -139,6 +139,11 @@ pub mod latch;
 
 pub mod sudog;
 
+pub mod waiters;
+
+pub mod notify;
+pub mod weighted;
+
 pub mod counters;
 pub mod free;
 pub mod processor;
@@ -155,6 +160,13 @@ mod treap;
 pub mod sema;
 
 pub mod chan;
+
+pub mod mutex;
+pub mod once;
+pub mod rwmutex;
+pub mod waitgroup;
+
+pub mod blocked;
 
 pub mod histogram;
 mod slab;

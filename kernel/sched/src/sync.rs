@@ -42,6 +42,20 @@ pub const SEMA_ROOTS: usize = 251;
 #[cfg(loom)]
 pub const SEMA_ROOTS: usize = 1;
 
+/// Makes a function `const`, which the model checker's words do not allow.
+#[cfg(not(loom))]
+macro_rules! const_unless_modelled {
+    ($(#[$meta:meta])* $vis:vis fn $($rest:tt)*) => { $(#[$meta])* $vis const fn $($rest)* };
+}
+
+/// Makes a function `const`, which the model checker's words do not allow.
+#[cfg(loom)]
+macro_rules! const_unless_modelled {
+    ($(#[$meta:meta])* $vis:vis fn $($rest:tt)*) => { $(#[$meta])* $vis fn $($rest)* };
+}
+
+pub(crate) use const_unless_modelled;
+
 /// Stands between two `SeqCst` accesses whose order an argument needs.
 ///
 /// The memory model orders them without it. The model checker takes `SeqCst` accesses for weaker ones, and only

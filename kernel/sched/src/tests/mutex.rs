@@ -1,0 +1,120 @@
+//! The steps of a mutex, one by one; the model checker has their races.
+
+use super::{Awake, Contender, MutexWord, PATIENCE, Step};
+use crate::sema::{Handoff, Order};
+
+fn never() -> bool {
+    false
+}
+
+/// A step that does not spin, at this time.
+fn step(mutex: &MutexWord, me: &mut Contender, now: u64) -> Step {
+    mutex.step(me, never, || now)
+}
+
+#[test]
+fn a_free_mutex_is_taken_and_given_back() {
+    let mutex = MutexWord::new();
+    assert!(mutex.lock_free());
+    assert!(!mutex.lock_free(), "it is taken");
+    assert!(!mutex.try_lock());
+    assert!(mutex.is_locked());
+    assert_eq!(mutex.unlock(), None, "nobody waits");
+    assert!(mutex.try_lock());
+}
+
+#[test]
+fn a_waiter_is_woken_and_competes() {
+    let mutex = MutexWord::new();
+    assert!(mutex.lock_free());
+    let mut waiter = Contender::default();
+    assert_eq!(step(&mutex, &mut waiter, 0), Step::Sleep(Order::Fifo));
+    assert_eq!(mutex.waiters(), 1);
+    assert_eq!(mutex.unlock(), Some(Handoff::No));
+    assert_eq!(mutex.waiters(), 0, "who is woken is not counted any more");
+    assert!(mutex.try_lock(), "somebody comes by");
+    assert_eq!(mutex.woken(&mut waiter, 10), Awake::Again);
+    assert_eq!(step(&mutex, &mut waiter, 10), Step::Sleep(Order::Lifo), "it was there before");
+    assert_eq!(mutex.unlock(), Some(Handoff::No));
+    assert_eq!(mutex.woken(&mut waiter, 20), Awake::Again);
+    assert_eq!(step(&mutex, &mut waiter, 20), Step::Locked);
+    assert_eq!(mutex.unlock(), None);
+}
+
+#[test]
+fn one_waiter_is_woken_at_a_time() {
+    let mutex = MutexWord::new();
+    assert!(mutex.lock_free());
+    let (mut one, mut two) = (Contender::default(), Contender::default());
+    assert_eq!(step(&mutex, &mut one, 0), Step::Sleep(Order::Fifo));
+    assert_eq!(step(&mutex, &mut two, 0), Step::Sleep(Order::Fifo));
+    assert_eq!(mutex.unlock(), Some(Handoff::No));
+    assert!(mutex.try_lock());
+    assert_eq!(mutex.unlock(), None, "the first one has not come yet");
+    assert_eq!(mutex.woken(&mut one, 0), Awake::Again);
+    assert_eq!(step(&mutex, &mut one, 0), Step::Locked);
+    assert_eq!(mutex.unlock(), Some(Handoff::No), "for the second one");
+}
+
+/// A waiter that has lost for too long, and the mutex in starvation mode, taken by somebody else.
+fn starving(mutex: &MutexWord, waiter: &mut Contender) {
+    assert!(mutex.lock_free());
+    assert_eq!(step(mutex, waiter, 0), Step::Sleep(Order::Fifo));
+    assert_eq!(mutex.unlock(), Some(Handoff::No));
+    assert!(mutex.try_lock());
+    assert_eq!(mutex.woken(waiter, PATIENCE + 1), Awake::Again);
+    assert!(!mutex.is_starving(), "it has not lost again yet");
+    assert_eq!(step(mutex, waiter, PATIENCE + 1), Step::Sleep(Order::Lifo));
+    assert!(mutex.is_starving());
+}
+
+#[test]
+fn a_starving_waiter_is_handed_the_mutex() {
+    let (mutex, mut waiter) = (MutexWord::new(), Contender::default());
+    starving(&mutex, &mut waiter);
+    assert_eq!(mutex.unlock(), Some(Handoff::Yes));
+    assert!(!mutex.is_locked());
+    assert!(!mutex.try_lock(), "though it looks free");
+    assert!(!mutex.lock_free());
+    let mut late = Contender::default();
+    assert_eq!(mutex.step(&mut late, || panic!("spins"), || 0), Step::Sleep(Order::Fifo), "it does not spin");
+    assert_eq!(mutex.woken(&mut waiter, PATIENCE + 2), Awake::Locked);
+    assert!(mutex.is_starving(), "somebody waits still");
+    assert_eq!(mutex.unlock(), Some(Handoff::Yes));
+    assert_eq!(mutex.woken(&mut late, 1), Awake::Locked);
+    assert!(!mutex.is_starving(), "it is the last one");
+    assert_eq!(mutex.unlock(), None);
+}
+
+#[test]
+fn a_waiter_that_has_not_waited_for_long_ends_the_mode() {
+    let (mutex, mut waiter) = (MutexWord::new(), Contender::default());
+    starving(&mutex, &mut waiter);
+    let (mut two, mut three) = (Contender::default(), Contender::default());
+    assert_eq!(step(&mutex, &mut two, PATIENCE), Step::Sleep(Order::Fifo));
+    assert_eq!(step(&mutex, &mut three, PATIENCE), Step::Sleep(Order::Fifo));
+    assert_eq!(mutex.unlock(), Some(Handoff::Yes));
+    assert_eq!(mutex.woken(&mut waiter, PATIENCE + 2), Awake::Locked);
+    assert_eq!(mutex.unlock(), Some(Handoff::Yes));
+    assert_eq!(mutex.woken(&mut two, PATIENCE + 3), Awake::Locked);
+    assert!(!mutex.is_starving());
+    assert_eq!(mutex.unlock(), Some(Handoff::No), "the third competes");
+}
+
+#[test]
+fn who_spins_keeps_unlockers_from_waking_another() {
+    let mutex = MutexWord::new();
+    assert!(mutex.lock_free());
+    let (mut sleeper, mut spinner) = (Contender::default(), Contender::default());
+    assert_eq!(step(&mutex, &mut sleeper, 0), Step::Sleep(Order::Fifo));
+    assert_eq!(mutex.step(&mut spinner, || true, || 0), Step::Spin);
+    assert_eq!(mutex.unlock(), None, "somebody is awake");
+    assert_eq!(step(&mutex, &mut spinner, 0), Step::Locked);
+    assert_eq!(mutex.unlock(), Some(Handoff::No));
+}
+
+#[test]
+#[should_panic(expected = "unlock of a mutex that is not locked")]
+fn an_unlock_too_many_is_noticed() {
+    assert_eq!(MutexWord::new().unlock(), None);
+}
