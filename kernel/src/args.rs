@@ -23,8 +23,18 @@ use core::ops::RangeInclusive;
 use core::str::FromStr;
 
 /// Keys that the kernel itself understands. Programs declare more with [`Args::warn_unknown`].
-pub const KERNEL_KEYS: [&str; 9] =
-    ["gomaxprocs", "preempt", "schedtrace", "stopreport", "stopthrow", "log", "run", "cases", "ghost"];
+pub const KERNEL_KEYS: [&str; 10] = [
+    "gomaxprocs",
+    "preempt",
+    "deadlock",
+    "schedtrace",
+    "stopreport",
+    "stopthrow",
+    "log",
+    "run",
+    "cases",
+    "ghost",
+];
 
 /// Takes one line of warning.
 pub type Warn = fn(fmt::Arguments<'_>);

@@ -22,6 +22,7 @@ use crate::bring_up::{self, BringUp, CpuLine, Firmware};
 use crate::m::M;
 use crate::program::Program;
 use crate::runtime::{self, Limits};
+use crate::waits::{self, OnDeadlock};
 use crate::{
     console as log_console, hold, idle, join, mem_stats, panic, preempt, schedtrace, stacks, sysmon, tick,
     tlb, world,
@@ -269,6 +270,7 @@ fn start_scheduler(online: &[&'static PerCpu], gomaxprocs: u32, program: Program
     let args = &bring_up::get().args;
     let preemption = args.choice("preempt", true, &[("on", true), ("off", false)]);
     stop_limits(args);
+    waits::set_on_deadlock(args.choice("deadlock", OnDeadlock::Report, &waits::CHOICES));
     schedtrace::set(args.number("schedtrace", 0, 0..=MAX_MILLIS));
     let most =
         (frames::stats().total / FRAMES_PER_GOROUTINE).min(stack::MAX_SLOTS).min(u64::from(u32::MAX / 2));

@@ -1,25 +1,95 @@
 //! All goroutines asleep: nobody is left who could wake anybody. [`sched::deadlock`] argues when that is so.
+//!
+//! The report names each goroutine with what it waits for, who holds that, and what the goroutine holds itself, as far as
+//! others wait for it; and the rings of goroutines that wait for each other.
 
+use core::fmt;
+
+use sched::table::Slot;
 use sched::timers::NEVER;
+use sched::{GoIndex, GoRef, Status};
 
+use crate::goroutine::Body;
 use crate::panic::{Named, fatal};
 use crate::runtime::Runtime;
+use crate::waits::{HeldBy, LockHead, Ring, lock_of, wait_of};
+
+/// Goroutines that are listed, …
+const MOST_LISTED: usize = 100;
+/// … locks that are listed with each, …
+const MOST_HELD: usize = 8;
+/// … and goroutines that are looked at to find these locks.
+const MOST_LOOKED_AT: usize = 10_000;
 
 /// Ends the machine if it is deadlocked. For a CPU that is about to sleep and is counted nowhere any more.
 pub(crate) fn check(rt: &'static Runtime) {
     let wired = || rt.ms.iter().any(|m| !m.wired_len.is_empty());
     let timers = || rt.ms.iter().any(|m| m.earliest.get() != NEVER);
-    if !rt.awake.nobody_is_left(&rt.idle, || sched::pick::recheck(&rt.sources()) || wired() || timers()) {
-        return;
+    if rt.awake.nobody_is_left(&rt.idle, || sched::pick::recheck(&rt.sources()) || wired() || timers()) {
+        fatal(format_args!("all goroutines are asleep - deadlock!{}", Asleep(rt)));
     }
-    let mut waiting = rt.table.iter().filter(|(_, slot)| slot.status().get().0 == sched::Status::Waiting);
-    match waiting.next() {
-        Some((g, slot)) => fatal(format_args!(
-            "all goroutines are asleep - deadlock!\n  {} waits: {}, and {} more",
-            Named(g.get()),
-            slot.body().wait_reason(),
-            waiting.count()
-        )),
-        None => fatal(format_args!("all goroutines are asleep - deadlock!")),
+}
+
+/// The goroutines that wait.
+fn waiting(rt: &'static Runtime) -> impl Iterator<Item = (GoIndex, &'static Slot<Body>)> {
+    rt.table.iter().filter(|(_, slot)| slot.status().get().0 == Status::Waiting)
+}
+
+/// The locks that goroutines wait for.
+fn locks(rt: &'static Runtime) -> impl Iterator<Item = &'static LockHead> {
+    waiting(rt).take(MOST_LOOKED_AT).filter_map(|(g, _)| lock_of(wait_of(rt, g)?))
+}
+
+/// A world in which nobody runs.
+struct Asleep(&'static Runtime);
+
+impl fmt::Display for Asleep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rt = self.0;
+        for (g, slot) in waiting(rt).take(MOST_LISTED) {
+            write!(f, "\n  {} waits: ", Named(g.get()))?;
+            match wait_of(rt, g).and_then(lock_of) {
+                Some(lock) => write!(f, "{lock}, {}", HeldBy(lock))?,
+                None => write!(f, "{}", What(slot.body()))?,
+            }
+            write!(f, "{}", Holds(rt, rt.table.handle(g)))?;
+        }
+        if let Some(more @ 1..) = waiting(rt).count().checked_sub(MOST_LISTED) {
+            write!(f, "\n  and {more} more")?;
+        }
+        let rings = waiting(rt).filter_map(|(g, _)| Ring::at(wait_of(rt, g)?)).filter(Ring::begins_lowest);
+        rings.take(MOST_LISTED).try_for_each(|ring| write!(f, "\ndeadlock: {ring}"))
+    }
+}
+
+/// What a goroutine waits for that is no lock.
+struct What<'b>(&'b Body);
+
+impl fmt::Display for What<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.wait_reason().name())?;
+        match self.0.waits_on() {
+            0 => Ok(()),
+            on => write!(f, " at {on:#x}"),
+        }
+    }
+}
+
+/// The locks that a goroutine holds and others wait for.
+struct Holds(&'static Runtime, GoRef);
+
+impl fmt::Display for Holds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (mut told, mut count) = ([0; MOST_HELD], 0);
+        for lock in locks(self.0).filter(|lock| HeldBy(lock).holder() == Some(self.1)) {
+            if told.iter().take(count).any(|address| *address == lock.address()) {
+                continue;
+            }
+            let Some(place) = told.get_mut(count) else { return f.write_str("; and more") };
+            *place = lock.address();
+            count += 1;
+            write!(f, "; holds {lock}")?;
+        }
+        Ok(())
     }
 }

@@ -8,6 +8,7 @@ use machine::address::{at, size};
 use machine::clock::Nanos;
 use machine::context::Context;
 use sched::Status;
+use sched::blocked::Blocked;
 use sched::claim::Claim;
 use sched::join::JoinWord;
 use sched::latch::Latch;
@@ -30,6 +31,10 @@ pub(crate) struct Body {
     waits_on: AtomicU64,
     /// When the goroutine began to wait, in nanoseconds.
     wait_since: AtomicU64,
+    /// The lock that it waits for.
+    pub(crate) blocked: Blocked,
+    /// The number of its last wait that was reported as part of a ring; see `waits.rs`.
+    pub(crate) reported: AtomicU64,
     name: AtomicU64,
     /// Between the goroutine and its handle.
     pub(crate) join: JoinWord,
@@ -70,6 +75,8 @@ impl Body {
             wait_reason: AtomicU32::new(0),
             waits_on: AtomicU64::new(0),
             wait_since: AtomicU64::new(0),
+            blocked: Blocked::new(),
+            reported: AtomicU64::new(0),
             name: AtomicU64::new(0),
             join: JoinWord::new(),
             scope: AtomicU64::new(0),
@@ -130,6 +137,11 @@ impl Body {
 
     pub(crate) fn wait_reason(&self) -> WaitReason {
         WaitReason::from_number(self.wait_reason.load(Ordering::Relaxed))
+    }
+
+    /// Address of what it waits for; 0 if that is no one thing.
+    pub(crate) fn waits_on(&self) -> u64 {
+        self.waits_on.load(Ordering::Relaxed)
     }
 
     /// When its last wait began.

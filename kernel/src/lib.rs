@@ -76,6 +76,9 @@ mod join;
 mod scope;
 mod timers;
 
+#[expect(unsafe_code, reason = "reads the heads of locks that others wait for")]
+mod waits;
+
 mod deadlock;
 mod mailbox;
 mod sudog;
@@ -110,6 +113,9 @@ mod mem_stats;
 
 mod heap_dump;
 
+mod deadlocks;
+pub mod sync;
+
 mod roll_call;
 #[doc(hidden)]
 pub mod testing;
@@ -129,6 +135,7 @@ pub use machine::console::write_fmt as console_write;
 
 pub use builder::{Builder, GoError};
 pub use chan::{Receiver, Sender, chan, try_chan};
+pub use deadlocks::{Deadlock, DeadlockMember, deadlocks};
 pub use dump::dump;
 pub use go::{goexit, gosched};
 pub use heap_dump::{DumpError, write_heap_dump};

@@ -69,7 +69,15 @@ pub fn semacquire(word: &AtomicU32) {
 pub fn semacquire1(word: &AtomicU32, order: Order, reason: WaitReason) {
     check_g_stack("semacquire");
     if !sema::try_acquire(word) {
-        wait(word, order, reason);
+        let on = core::ptr::from_ref(word).addr() as u64;
+        wait(word, order, Wait { reason, on, since: clock::now() });
+    }
+}
+
+/// [`semacquire1`] for what is built on it, which has checked the stack and knows what the wait is for.
+pub(crate) fn acquire(word: &AtomicU32, order: Order, what: Wait) {
+    if !sema::try_acquire(word) {
+        wait(word, order, what);
     }
 }
 
@@ -116,16 +124,14 @@ fn semaphore<'w>(rt: &'static Runtime, word: &'w AtomicU32) -> Semaphore<'w, Sem
 
 /// The harder case of [`semacquire1`].
 #[cold]
-fn wait(word: &AtomicU32, order: Order, reason: WaitReason) {
+fn wait(word: &AtomicU32, order: Order, what: Wait) {
     let rt = m::runtime();
     let semaphore = semaphore(rt, word);
-    let since = clock::now();
-    let on = core::ptr::from_ref(word).addr() as u64;
     let s = acquire_sudog(rt);
-    rt.sudogs.get(s).prepare(crate::park::current(), since.0);
+    rt.sudogs.get(s).prepare(crate::park::current(), what.since.0);
     loop {
         let mut wait = sema::Wait::Queued;
-        gopark_on(Wait { reason, on, since }, |_| {
+        gopark_on(what, |_| {
             wait = semaphore.enqueue(s, order, random());
             match wait {
                 sema::Wait::Queued => true,

@@ -6,7 +6,9 @@ pub use machine::paging::{Audit, audit, translate};
 pub use machine::patterns;
 pub use machine::power::triple_fault;
 
+pub use crate::waits::OnDeadlock;
 use alloc::sync::Arc;
+
 use core::mem::ManuallyDrop;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
@@ -32,6 +34,7 @@ use crate::stacks::on_m;
 use crate::tick;
 use crate::time::{Does, Inner};
 use crate::tlb;
+use crate::waits;
 use crate::world::StoppedWorld;
 
 /// The CPU that the caller was on a moment ago.
@@ -195,6 +198,11 @@ pub fn in_interrupt(function: fn()) {
     apic::send(Ipi::Fixed(Vector(0xe0)), Target::Myself);
     clock::spin_until(now() + Nanos(1_000_000_000), || FUNCTION.lock().is_none());
     drop(pinned);
+}
+
+/// Sets what is done about goroutines that wait for each other, as the boot argument `deadlock` does.
+pub fn on_deadlock(what: OnDeadlock) {
+    waits::set_on_deadlock(what);
 }
 
 /// Waiters in the root of a semaphore: none if it is 0. Those of other words may be among them.

@@ -1,0 +1,307 @@
+//! Who holds the lock that a goroutine waits for, and rings of goroutines that wait for each other.
+//!
+//! [`sched::blocked`] has the argument why a ring that is found is one, and why it is found. Here are the words: a lock of
+//! goroutines begins with a [`LockHead`] that names its holder, and a goroutine that has to wait says so in its slot
+//! ([`while_blocked`]) and looks whether that has closed a ring. The look costs one step as long as the holder does not wait
+//! for a lock itself.
+//!
+//! A walk reads the words of locks that may be gone by then, for instance with the memory that they were in. So it reads
+//! them through the window on physical memory, where nothing faults ([`paging::peek`]), and `sched::blocked` says why what
+//! comes of a dead lock is thrown away.
+
+use core::fmt;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+
+use machine::console;
+use machine::lock::{Lock, Rank};
+use machine::paging;
+use sched::blocked::{self, Blocked, Number, Waiter, Waits};
+use sched::{GoIndex, GoRef, Status};
+
+use crate::m;
+use crate::panic::{Named, fatal};
+use crate::park::current;
+use crate::runtime::Runtime;
+
+/// The longest ring that is looked for.
+const MOST: u32 = 10_000;
+
+/// What is done about a ring of goroutines that wait for each other's locks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum OnDeadlock {
+    /// It is printed, and the others run on.
+    Report,
+    /// It is a fatal error: exit code 2.
+    Fatal,
+    /// Nobody looks.
+    Off,
+}
+
+/// The values of the boot argument `deadlock`.
+pub(crate) const CHOICES: [(&str, OnDeadlock); 3] =
+    [("report", OnDeadlock::Report), ("fatal", OnDeadlock::Fatal), ("off", OnDeadlock::Off)];
+
+/// What is done, by number.
+static ON_DEADLOCK: AtomicU32 = AtomicU32::new(OnDeadlock::Report as u32);
+
+/// Held while the goroutines of a ring are marked as reported.
+static MARKING: Lock<()> = Lock::new(Rank::Leaf, ());
+
+/// Sets what is done about rings.
+pub(crate) fn set_on_deadlock(what: OnDeadlock) {
+    // Relaxed, here and below: a number of its own.
+    ON_DEADLOCK.store(what as u32, Ordering::Relaxed);
+}
+
+fn on_deadlock() -> OnDeadlock {
+    let number = ON_DEADLOCK.load(Ordering::Relaxed);
+    CHOICES.iter().map(|(_, what)| *what).find(|what| *what as u32 == number).unwrap_or(OnDeadlock::Report)
+}
+
+/// What a lock is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LockKind {
+    Mutex,
+    RwMutex,
+    Once,
+}
+
+impl LockKind {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Mutex => "mutex",
+            Self::RwMutex => "rwmutex",
+            Self::Once => "once",
+        }
+    }
+}
+
+/// What reports know of a lock. The first field of each lock, whose address is the lock's.
+#[derive(Debug)]
+#[repr(C)]
+pub(crate) struct LockHead {
+    /// The goroutine that holds it, as [`blocked::pack`] names it. Must stay the first field. Of a lock for readers and a
+    /// writer it is the writer.
+    holder: AtomicU64,
+    name: &'static str,
+    kind: LockKind,
+}
+
+impl LockHead {
+    pub(crate) const fn new(kind: LockKind, name: &'static str) -> Self {
+        Self { holder: AtomicU64::new(0), name, kind }
+    }
+
+    /// The goroutine that calls has got the lock.
+    #[inline]
+    pub(crate) fn hold(&self) {
+        // Relaxed: its next `Blocked::begin` releases it to those who ask.
+        self.holder.store(blocked::pack(current()), Ordering::Relaxed);
+    }
+
+    /// It is about to give the lock away.
+    #[inline]
+    pub(crate) fn release(&self) {
+        // Relaxed: giving it away releases it.
+        self.holder.store(0, Ordering::Relaxed);
+    }
+
+    /// Whether the goroutine that calls holds the lock.
+    pub(crate) fn is_mine(&self) -> bool {
+        // Relaxed: its own store, or another's.
+        self.holder.load(Ordering::Relaxed) == blocked::pack(current())
+    }
+
+    /// Whether the holder has a CPU, or nobody is known to hold it: then it may be free soon.
+    pub(crate) fn holder_runs(&self, rt: &Runtime) -> bool {
+        // Relaxed: a hint.
+        let holder = blocked::unpack(self.holder.load(Ordering::Relaxed));
+        holder.is_none_or(|g| rt.table.get(g).is_some_and(|slot| slot.status().get().0 == Status::Running))
+    }
+
+    pub(crate) fn address(&self) -> u64 {
+        core::ptr::from_ref(self).expose_provenance() as u64
+    }
+
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
+    }
+
+    pub(crate) fn kind(&self) -> LockKind {
+        self.kind
+    }
+}
+
+impl fmt::Display for LockHead {
+    /// `mutex "accounts" at 0x…`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.kind.name())?;
+        if !self.name.is_empty() {
+            write!(f, " \"{}\"", self.name)?;
+        }
+        write!(f, " at {:#x}", self.address())
+    }
+}
+
+/// The slots and locks of this machine.
+pub(crate) struct World(&'static Runtime);
+
+impl World {
+    pub(crate) fn new() -> Self {
+        Self(m::runtime())
+    }
+}
+
+impl Waits for World {
+    fn blocked(&self, g: GoRef) -> Option<&Blocked> {
+        Some(&self.0.table.get(g)?.body().blocked)
+    }
+
+    fn holder(&self, lock: u64) -> Option<u64> {
+        load(lock)
+    }
+}
+
+/// A word that may be gone.
+fn load(address: u64) -> Option<u64> {
+    let word = paging::peek(address);
+    // A load of this machine is an `Acquire` load; the fence tells the compiler.
+    fence(Ordering::Acquire);
+    word
+}
+
+/// Waits for a lock: tells others so, looks whether that closes a ring, and calls `wait`, which returns when the goroutine
+/// has got the lock.
+#[cold]
+pub(crate) fn while_blocked<R>(lock: &LockHead, wait: impl FnOnce() -> R) -> R {
+    let g = current();
+    let blocked = &m::runtime().slot(g.index).body().blocked;
+    let number = blocked.begin(lock.address());
+    match on_deadlock() {
+        OnDeadlock::Off => {}
+        what @ (OnDeadlock::Report | OnDeadlock::Fatal) => look(Waiter { g, number }, what),
+    }
+    let result = wait();
+    blocked.end();
+    result
+}
+
+/// Looks for a ring that begins at the goroutine that calls.
+fn look(me: Waiter, what: OnDeadlock) {
+    let Some(ring) = Ring::at(me).filter(Ring::mark) else { return };
+    match what {
+        OnDeadlock::Fatal => fatal(format_args!("deadlock: {ring}")),
+        OnDeadlock::Report | OnDeadlock::Off => console::write_fmt(format_args!("deadlock: {ring}\n")),
+    }
+}
+
+/// Goroutines each of which waits for a lock that the next one holds, and the last for one of the first. They wait for ever.
+pub(crate) struct Ring {
+    first: Waiter,
+    length: u32,
+}
+
+impl Ring {
+    /// The ring that a wait is in: of the goroutine that calls, or in a world that stands still.
+    pub(crate) fn at(first: Waiter) -> Option<Self> {
+        blocked::ring(&World::new(), first, MOST).map(|length| Self { first, length })
+    }
+
+    pub(crate) fn members(&self) -> impl Iterator<Item = Waiter> + use<> {
+        let mut next = Some(self.first);
+        let length = usize::try_from(self.length).unwrap_or(0);
+        let each = core::iter::from_fn(move || {
+            let here = next?;
+            next = blocked::hop(&World::new(), here);
+            Some(here)
+        });
+        each.take(length)
+    }
+
+    /// Whether the first member has the lowest slot of all: one of the members does.
+    pub(crate) fn begins_lowest(&self) -> bool {
+        self.members().all(|member| member.g.index.get() >= self.first.g.index.get())
+    }
+
+    /// Marks its members as reported. `false`: somebody else has done so.
+    fn mark(&self) -> bool {
+        let marking = MARKING.lock();
+        let rt = m::runtime();
+        let reported = |waiter: Waiter| &rt.slot(waiter.g.index).body().reported;
+        // Relaxed: under the lock.
+        let new = reported(self.first).load(Ordering::Relaxed) != self.first.number;
+        self.members().for_each(|member| reported(member).store(member.number, Ordering::Relaxed));
+        drop(marking);
+        new
+    }
+}
+
+impl fmt::Display for Ring {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.length {
+            1 => f.write_str("a goroutine waits for itself")?,
+            length => write!(f, "{length} goroutines wait for each other in a ring")?,
+        }
+        let mut holds = self.members().last().and_then(lock_of);
+        for member in self.members() {
+            let waits = lock_of(member);
+            write!(f, "\n  {}", Named(member.g.index.get()))?;
+            if let Some(lock) = holds {
+                write!(f, " holds {lock},")?;
+            }
+            if let Some(lock) = waits {
+                write!(f, " waits for {lock}, {}", HeldBy(lock))?;
+            }
+            holds = waits;
+        }
+        Ok(())
+    }
+}
+
+/// The lock of a wait that goes on: of a member of a ring, or while nobody runs.
+pub(crate) fn lock_of(waiter: Waiter) -> Option<&'static LockHead> {
+    let blocked = &m::runtime().table.get(waiter.g)?.body().blocked;
+    let head: *const LockHead = machine::address::at(blocked.on());
+    // SAFETY: the goroutine waits and will not go on before the caller is done, so that the lock is borrowed by it; `on` is
+    // the address of its head. `is_at` below is for callers who are wrong about that.
+    blocked.is_at(waiter.number).then(|| unsafe { &*head })
+}
+
+/// The wait of a goroutine for a lock.
+pub(crate) fn wait_of(rt: &Runtime, index: GoIndex) -> Option<Waiter> {
+    let number: Number = rt.slot(index).body().blocked.number()?;
+    Some(Waiter { g: rt.table.handle(index), number })
+}
+
+/// Who holds a lock.
+pub(crate) struct HeldBy<'l>(pub(crate) &'l LockHead);
+
+impl HeldBy<'_> {
+    /// The holder.
+    pub(crate) fn holder(&self) -> Option<GoRef> {
+        // Relaxed: for reports of what does not change.
+        blocked::unpack(self.0.holder.load(Ordering::Relaxed))
+    }
+}
+
+impl fmt::Display for HeldBy<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(g) = self.holder() else {
+            return f.write_str(match self.0.kind {
+                LockKind::RwMutex => "held by readers",
+                LockKind::Mutex | LockKind::Once => "held by nobody",
+            });
+        };
+        let rt = m::runtime();
+        let (status, generation) = rt.slot(g.index).status().get();
+        if generation == g.generation {
+            write!(f, "held by {}", Named(g.index.get()))
+        } else if status == Status::Dead && generation == g.generation.wrapping_add(1) {
+            // Its number stays in the slot until the next one is born there.
+            write!(f, "held by {}, which has ended", Named(g.index.get()))
+        } else {
+            f.write_str("held by a goroutine that has ended")
+        }
+    }
+}
