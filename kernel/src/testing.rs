@@ -24,10 +24,12 @@ use machine::percpu::{self, CpuId, Pinned};
 use machine::stack;
 use machine::vector::Vector;
 use sched::timer::Expiry;
+use sched::{GoRef, Status};
 
 use crate::event::{Expire, Expired};
 use crate::go::gosched;
 use crate::m::{self, ask};
+use crate::park::WaitReason;
 use crate::perform;
 use crate::sema;
 use crate::stacks::on_m;
@@ -314,4 +316,10 @@ impl Expire for Inner<InPlace> {
             }
         }
     }
+
+/// What a goroutine waits for, if it waits at this moment and has left its CPU.
+pub fn waits_for(g: GoRef) -> Option<WaitReason> {
+    let slot = m::runtime().slot(g.index);
+    let waits = slot.status().get() == (Status::Waiting, g.generation);
+    waits.then(|| slot.body().wait_reason())
 }

@@ -20,6 +20,7 @@ extern crate alloc;
 pub mod block;
 mod load;
 mod page;
+mod waiting;
 
 use alloc::borrow::Cow;
 use alloc::vec::Vec;
@@ -29,6 +30,7 @@ use gzero::println;
 
 pub use load::{Load, hogs, wait_until_alone};
 pub use page::word;
+pub use waiting::{Counted, Drops, start, start_waiting, wait_until_waiting};
 
 /// One case.
 #[derive(Debug, Clone, Copy)]

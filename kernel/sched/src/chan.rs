@@ -392,6 +392,13 @@ impl<'c, W: Waiters> Locked<'c, W> {
         waiter
     }
 
+    /// Forgets all values of a closed channel, which nobody will receive.
+    pub fn clear(&mut self) {
+        debug_assert!(self.queue.closed, "what is sent is received");
+        self.queue.count = 0;
+        self.publish();
+    }
+
     fn side(&mut self, side: Side) -> &mut Fifo {
         match side {
             Side::Send => &mut self.queue.senders,

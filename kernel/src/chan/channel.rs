@@ -14,7 +14,7 @@ use alloc::alloc::{alloc, dealloc};
 use core::alloc::Layout;
 use core::cell::UnsafeCell;
 use core::marker::PhantomData;
-use core::mem::MaybeUninit;
+use core::mem::{MaybeUninit, needs_drop};
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -175,10 +175,15 @@ impl<T> Channel<T> {
         }
     }
 
-    /// Drops all values in the ring, each without the lock. The channel is closed.
+    /// Drops all values in the ring, each in its place and without the lock. The channel is closed, and nobody receives from it
+    /// any more.
     pub(super) fn drain(&self) {
-        while let Ok(value) = self.recv(Patience::None) {
-            drop(value);
+        if !needs_drop::<T>() {
+            return self.core.clear();
+        }
+        while let Some(value) = self.core.take_in_place() {
+            // SAFETY: a value of the channel's type, which was taken out of the queue.
+            unsafe { value.cast::<T>().drop_in_place() };
         }
     }
 }

@@ -304,6 +304,27 @@ impl Core {
         }
     }
 
+    /// The first value in the ring of a closed channel, which is the caller's now, in its place: nothing is put there
+    /// any more.
+    pub(super) fn take_in_place(&self) -> Option<*mut u8> {
+        let guard = self.lock.lock();
+        // SAFETY: the guard.
+        let step = unsafe { self.locked() }.recv();
+        drop(guard);
+        match step {
+            RecvStep::Take(place) => Some(self.place(place, self.size)),
+            RecvStep::Hand(_) | RecvStep::Rotate(_, _) | RecvStep::Wait | RecvStep::Closed => None,
+        }
+    }
+
+    /// Forgets the values in the ring of a closed channel.
+    pub(super) fn clear(&self) {
+        let guard = self.lock.lock();
+        // SAFETY: the guard.
+        unsafe { self.locked() }.clear();
+        drop(guard);
+    }
+
     /// Closes, and wakes all who wait. `false` if it was closed already.
     pub(super) fn close(&self) -> bool {
         let guard = self.lock.lock();
