@@ -26,6 +26,7 @@ tests::image! {
         values_without_size_are_counted,
         large_values_arrive_whole,
         a_slot_on_an_untouched_stack_is_mapped,
+        a_value_that_does_not_fill_its_slot_is_mapped,
         capacities_end_where_memory_does,
         try_operations_run_on_the_kernel_stack,
     ],
@@ -35,7 +36,7 @@ tests::image! {
         ("throw", "Sender::send not on the G stack", a_send_inside_of_on_m),
         ("throw", "Receiver::recv not on the G stack", a_recv_inside_of_on_m),
         ("throw", "Receiver::recv not on the G stack", a_recv_from_a_closed_channel_inside_of_on_m),
-        ("throw", "", a_recv_inside_of_publish),
+        ("throw", "begin_park: the goroutine is parking", a_recv_inside_of_publish),
         ("throw", "schedule: holding locks", a_recv_with_locks_held),
         ("fatal", "waits: chan receive", a_recv_without_senders),
         ("fatal", "waits: chan send", a_send_without_receivers),
@@ -263,6 +264,41 @@ fn a_slot_on_an_untouched_stack_is_mapped() -> Verdict {
         });
         equal("a send", &tx.send([9; SIZE]).is_ok(), &true)?;
         equal("whole", &result.recv(), &Ok(true))?;
+    }
+    Ok(())
+}
+
+/// A value of which a sender writes little, and a receiver moves all.
+#[expect(clippy::large_enum_variant, reason = "that is what the case is about")]
+enum Mostly {
+    Nothing(u8),
+    Much([u8; 40_000]),
+}
+
+/// The sender's slot spans pages that its goroutine has not touched.
+fn a_value_that_does_not_fill_its_slot_is_mapped() -> Verdict {
+    for capacity in [0, 1] {
+        for by_select in [false, true] {
+            let (tx, rx) = chan(capacity);
+            if capacity == 1 {
+                equal("a send", &tx.send(Mostly::Much([3; 40_000])).is_ok(), &true)?;
+            }
+            let reason = if by_select { WaitReason::Select } else { WaitReason::ChanSend };
+            start_waiting(reason, move || {
+                let sent = if by_select {
+                    select! { send(tx, Mostly::Nothing(5)) -> sent => sent.is_ok() }
+                } else {
+                    tx.send(Mostly::Nothing(5)).is_ok()
+                };
+                assert!(sent, "open");
+            });
+            if capacity == 1 {
+                let much =
+                    rx.recv().is_ok_and(|value| matches!(value, Mostly::Much(bytes) if bytes == [3; 40_000]));
+                equal("much", &much, &true)?;
+            }
+            equal("little", &rx.recv().is_ok_and(|value| matches!(value, Mostly::Nothing(5))), &true)?;
+        }
     }
     Ok(())
 }

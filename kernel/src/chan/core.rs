@@ -21,10 +21,13 @@
 //!
 //! # Slots are mapped before they are published
 //!
-//! A goroutine's stack is mapped page by page as it touches it, and nobody else can do that for it. So a
-//! receiver touches each page of its slot ([`touch`]) before it tells the address. A sender's slot holds its value.
+//! A goroutine's stack is mapped page by page as it touches it, and nobody else can do that for it. So each side
+//! touches all pages of its slot ([`touch`]) before it tells the address: a receiver's slot is empty, and a sender's value
+//! need not fill its slot, as a large enum's smallest variant does not.
 
 use core::cell::UnsafeCell;
+use core::hint::black_box;
+use core::mem::MaybeUninit;
 use core::ptr;
 
 use machine::address::at;
@@ -161,6 +164,8 @@ impl Core {
                 SendStep::Closed => return Outcome::Closed,
                 SendStep::Wait if patience == Patience::None => return Outcome::WouldWait,
                 SendStep::Wait => {
+                    // SAFETY: the contract.
+                    unsafe { touch(value, size) };
                     if let Some(outcome) = self.wait(Side::Send, value, guard, &mut spare) {
                         return outcome;
                     }
@@ -355,16 +360,13 @@ pub(crate) fn ready(wake: Option<GoRef>) {
 /// Makes sure that a slot on the caller's stack is mapped.
 ///
 /// # Safety
-/// It is memory of the caller's, of this size, without a value.
-pub(crate) unsafe fn touch(slot: *mut u8, size: usize) {
-    let mut at = 0;
-    while at < size {
-        // SAFETY: within the slot, which holds no value.
-        unsafe { slot.add(at).write_volatile(0) };
-        at += PAGE;
-    }
-    if size > 0 {
-        // SAFETY: as above: its last byte.
-        unsafe { slot.add(size - 1).write_volatile(0) };
+/// It is memory of the caller's, of this size.
+pub(crate) unsafe fn touch(slot: *const u8, size: usize) {
+    let slot: *const MaybeUninit<u8> = slot.cast();
+    for at in (0..size).step_by(PAGE).chain(size.checked_sub(1)) {
+        // SAFETY: within the slot.
+        let byte = unsafe { slot.add(at) };
+        // SAFETY: as above; whether there is a value in it does not matter.
+        black_box(unsafe { byte.read_volatile() });
     }
 }

@@ -18,7 +18,8 @@
 //!
 //! # Order
 //!
-//! The pass goes in random order, so that of several cases that are always ready none is served more often.
+//! The pass goes in random order, so that of several cases that are always ready none is served more often; and so does the
+//! queueing, for a channel that is there twice.
 
 use core::marker::PhantomData;
 
@@ -205,8 +206,8 @@ unsafe fn pass(cases: &mut [Case<'_>]) -> Option<Option<GoRef>> {
 #[track_caller]
 fn wait(rt: &'static Runtime, cases: &[Case<'_>], together: Together<'_, '_>) {
     for case in cases {
-        if let Some(core) = case.core.filter(|_| case.side == Side::Recv) {
-            // SAFETY: the contract of `new`: a slot without a value.
+        if let Some(core) = case.core {
+            // SAFETY: the contract of `new`.
             unsafe { touch(case.element, core.size()) };
         }
     }
@@ -214,7 +215,8 @@ fn wait(rt: &'static Runtime, cases: &[Case<'_>], together: Together<'_, '_>) {
     let reason = if absent { WaitReason::NilChan } else { WaitReason::Select };
     gopark_on(Wait { reason, on: 0, since: clock::now() }, |g| {
         let ticket = Some(rt.slot(g.index).body().claim.begin());
-        for case in cases {
+        // In the order of turns, too: of two arms for the same channel either may be the first in its queue.
+        for case in cases.iter().map(|case| &cases[case.turn]) {
             let (Some(core), Some(s)) = (case.core, case.sudog) else { continue };
             let element = case.element.expose_provenance() as u64;
             let wait = chan::Wait { g, element, ticket, channel: core.address() };
