@@ -51,7 +51,7 @@ pub(crate) struct Body {
 }
 
 /// A value that belongs to one goroutine, and the one that was made before it. The value follows in memory.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Local {
     pub(crate) key: usize,
     pub(crate) next: *mut Self,

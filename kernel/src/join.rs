@@ -210,9 +210,7 @@ impl<T> Inner<T> {
     /// Parks until the goroutine has ended.
     #[track_caller]
     fn wait(&self) -> Outcome {
-        if current().index == self.g.index {
-            panic!("goroutine {} joins itself", self.goid());
-        }
+        assert!(current().index != self.g.index, "goroutine {} joins itself", self.goid());
         let word = self.word();
         let on = core::ptr::from_ref(m::runtime().slot(self.g.index)).addr() as u64;
         gopark_on(Wait { reason: WaitReason::Join, on, since: clock::now() }, |me| word.wait(me));

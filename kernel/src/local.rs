@@ -163,7 +163,7 @@ pub(crate) fn drop_all(body: &Body) {
         }
         left -= 1;
         // SAFETY: a link on the list is a node.
-        let (next, drop) = unsafe { ((*link).next, (*link).drop) };
+        let Local { next, drop, .. } = unsafe { *link };
         // SAFETY: the list is the calling goroutine's.
         unsafe { *body.locals() = next };
         // SAFETY: the node is on no list any more, and its own function is for its type.

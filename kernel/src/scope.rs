@@ -45,9 +45,9 @@ use crate::stacks::check_g_stack;
 /// ```
 pub struct Scope<'scope, 'env: 'scope> {
     latch: Latch,
-    /// Neither may be made shorter or longer.
-    scope: PhantomData<&'scope mut &'scope ()>,
-    env: PhantomData<&'env mut &'env ()>,
+    /// Neither lifetime may be made shorter or longer.
+    during: PhantomData<&'scope mut &'scope ()>,
+    within: PhantomData<&'env mut &'env ()>,
 }
 
 impl fmt::Debug for Scope<'_, '_> {
@@ -68,7 +68,7 @@ impl fmt::Debug for Scope<'_, '_> {
 /// When not called on a goroutine's own stack.
 ///
 /// # Examples
-/// ```ignore
+/// ```
 /// #![no_std]
 /// #![no_main]
 ///
@@ -83,6 +83,7 @@ impl fmt::Debug for Scope<'_, '_> {
 ///         lengths.into_iter().map(ScopedJoinHandle::join).max()
 ///     });
 ///     println!("the longest of {words:?} has {longest:?} letters");
+///     assert_eq!(longest, Some(8));
 /// }
 /// ```
 #[track_caller]
@@ -91,7 +92,7 @@ where
     F: for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> T,
 {
     check_g_stack("scope");
-    let scope = Scope { latch: Latch::new(current()), scope: PhantomData, env: PhantomData };
+    let scope = Scope { latch: Latch::new(current()), during: PhantomData, within: PhantomData };
     let result = f(&scope);
     if !scope.latch.is_done() {
         let on = core::ptr::from_ref(&scope).addr() as u64;

@@ -136,7 +136,7 @@ fn at_its_place<T>(value: &T) -> bool {
     core::ptr::from_ref(value).addr().is_multiple_of(align_of::<T>())
 }
 
-#[expect(clippy::large_stack_frames, reason = "large values are the case")]
+#[expect(clippy::large_stack_frames, clippy::large_stack_arrays, reason = "large values are the case")]
 fn results_of_all_sizes_arrive_whole() -> Verdict {
     equal("nothing", &go(|| Nothing).join(), &Nothing)?;
     equal("a unit", &go(|| ()).join(), &())?;
@@ -162,6 +162,7 @@ fn results_of_all_sizes_arrive_whole() -> Verdict {
 }
 
 /// A drop before the end, after it, and a join that drops; of small values and of boxed ones.
+#[expect(clippy::large_stack_frames, reason = "large values are among them")]
 fn a_value_is_dropped_once_in_every_order() -> Verdict {
     drops();
     every_order(CountsDrops::new)?;
@@ -306,7 +307,6 @@ fn a_try_join_gives_the_handle_back() -> Verdict {
     equal("the value", &handle.try_join().ok(), &Some(11))
 }
 
-#[expect(clippy::unnecessary_literal_unwrap, reason = "what is never reached has a type")]
 fn exits() -> JoinHandle<CountsDrops> {
     go(|| {
         gosched();
@@ -462,7 +462,13 @@ fn locals_are_made_anew_by_destructors() -> Verdict {
     equal("destructors of the one that is made anew", &ORDER.load(Ordering::Relaxed), &11)?;
     // A detached value is dropped after the local values, and the ones that this makes are dropped too.
     ORDER.store(0, Ordering::Relaxed);
-    drop(go(|| UsesLocals));
+    let detached = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&detached);
+    drop(go(move || {
+        wait_for(&flag);
+        UsesLocals
+    }));
+    detached.store(true, Ordering::Release);
     wait_until_alone();
     equal("destructors after a value's", &(drops(), ORDER.load(Ordering::Relaxed)), &(1, 1))
 }
@@ -519,12 +525,14 @@ fn a_stack_that_is_too_large_is_refused() -> Verdict {
     equal("it says the maximum", &words.is_some_and(|words| words.contains("258048")), &true)
 }
 
+/// A value that has its room on the heap, which has not as much.
+struct Huge {
+    _bytes: [u8; 1 << 40],
+}
+
+#[expect(clippy::large_stack_frames, reason = "no frame is made for what is never started")]
 fn a_start_without_memory_is_an_error() -> Verdict {
     drops();
-    // A value of this size has its room on the heap, which has not as much.
-    struct Huge {
-        _bytes: [u8; 1 << 40],
-    }
     let captured = CountsDrops::new();
     let error = try_go(move || -> Huge {
         drop(captured);

@@ -100,18 +100,18 @@ fn goroutines_of_a_scope_start_others() -> Verdict {
 }
 
 fn scopes_nest() -> Verdict {
+    fn fill(y: u32, row: &mut [u32]) {
+        scope(|inner| {
+            for (x, cell) in (0..).zip(row.iter_mut()) {
+                inner.go(move || *cell = y * 8 + x);
+            }
+        });
+        assert_eq!(row[7], y * 8 + 7, "the inner scope is over: the row is whole");
+    }
     let mut grid = [[0_u32; 8]; 8];
     scope(|outer| {
         for (y, row) in (0..).zip(&mut grid) {
-            outer.go(move || {
-                scope(|inner| {
-                    for (x, cell) in (0..).zip(row.iter_mut()) {
-                        inner.go(move || *cell = y * 8 + x);
-                    }
-                });
-                // The inner scope is over: the row is whole.
-                assert_eq!(row[7], y * 8 + 7);
-            });
+            outer.go(move || fill(y, row));
         }
     });
     equal("cells", &grid.as_flattened().to_vec(), &(0..64).collect::<Vec<u32>>())
@@ -191,13 +191,17 @@ fn a_goexit_is_counted() -> Verdict {
             // SAFETY: nothing relies on what lies on this stack.
             unsafe { goexit() }
         });
-        // SAFETY: as above.
-        s.go(|| -> u8 { unsafe { goexit() } }).join_result().ok()
+        s.go(|| -> u8 {
+            // SAFETY: as above.
+            unsafe { goexit() }
+        })
+        .join_result()
+        .ok()
     });
     equal("value and reached", &(value, reached.load(Ordering::Relaxed)), &(None, 1))
 }
 
-#[expect(clippy::large_stack_frames, reason = "large values are the case")]
+#[expect(clippy::large_stack_frames, clippy::large_stack_arrays, reason = "large values are the case")]
 fn large_closures_and_values_borrow_too() -> Verdict {
     let borrowed = AtomicU32::new(0);
     let bytes = black_box([1_u8; 5000]);
@@ -231,30 +235,31 @@ fn pages_of_the_borrowed_stack_are_there() -> Verdict {
     equal("bytes written", &sum.join(), &100_000)
 }
 
-/// Scopes on all CPUs whose goroutines end at any moment of the wait.
+/// Starts up to five goroutines that end at any moment of the wait. Whether all had ended when the scope did.
+fn is_whole(random: &mut Random) -> bool {
+    let (count, ended) = (random.index(6), AtomicU32::new(0));
+    scope(|s| {
+        for _ in 0..count {
+            let (turns, ended) = (random.below(4), &ended);
+            s.go(move || {
+                (0..turns).for_each(|_| gosched());
+                ended.fetch_add(1, Ordering::Relaxed);
+            });
+        }
+        (0..random.below(4)).for_each(|_| gosched());
+    });
+    ended.load(Ordering::Relaxed) as usize == count
+}
+
+/// Scopes on all CPUs.
 fn many_scopes_at_once() -> Verdict {
-    let handles: Vec<_> = (0..2 * stats::gomaxprocs() as u64)
-        .map(|seed| {
-            go(move || {
-                let mut random = Random::new(seed);
-                (0..200).all(|_| {
-                    let (count, ended) = (random.index(6), AtomicU32::new(0));
-                    scope(|s| {
-                        for _ in 0..count {
-                            let turns = random.below(4);
-                            let ended = &ended;
-                            s.go(move || {
-                                (0..turns).for_each(|_| gosched());
-                                ended.fetch_add(1, Ordering::Relaxed);
-                            });
-                        }
-                        (0..random.below(4)).for_each(|_| gosched());
-                    });
-                    ended.load(Ordering::Relaxed) as usize == count
-                })
-            })
+    let run = |seed| {
+        go(move || {
+            let mut random = Random::new(seed);
+            (0..200).all(|_| is_whole(&mut random))
         })
-        .collect();
+    };
+    let handles: Vec<_> = (0..2 * stats::gomaxprocs() as u64).map(run).collect();
     equal("all scopes were whole", &handles.into_iter().all(JoinHandle::join), &true)?;
     wait_until_alone();
     equal("goroutines", &num_goroutine(), &1)
