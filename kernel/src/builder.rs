@@ -12,11 +12,16 @@ const LEAST_STACK: u64 = 16 * 1024;
 /// Why a goroutine could not be started.
 ///
 /// # Examples
-/// ```ignore
+/// ```
+/// # #![no_std]
+/// # #![no_main]
+/// # gzero::entry!(main);
+/// # fn main() {
 /// match gzero::go_with(gzero::Builder::new().stack_size(1 << 30), || {}) {
 ///     Err(error @ gzero::GoError::StackTooLarge { maximum, .. }) => gzero::println!("{error}: {maximum}"),
 ///     other => drop(other),
 /// }
+/// # }
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -60,7 +65,10 @@ impl core::error::Error for GoError {}
 /// What a goroutine gets besides its closure: a name, and a limit for its stack. For [`go_with`](crate::go_with()).
 ///
 /// # Examples
-/// ```ignore
+/// ```
+/// # #![no_std]
+/// # #![no_main]
+/// # gzero::entry!(main);
 /// use gzero::{Builder, go_with};
 ///
 /// fn main() -> Result<(), gzero::GoError> {
@@ -80,8 +88,15 @@ impl Builder {
     /// No name, and the whole stack of [`MAX_STACK_SIZE`](Self::MAX_STACK_SIZE).
     ///
     /// # Examples
-    /// ```ignore
+    /// ```
+    /// # #![no_std]
+    /// # #![no_main]
+    /// # gzero::entry!(main);
+    /// # fn main() -> Result<(), gzero::GoError> {
     /// let handle = gzero::go_with(gzero::Builder::new(), || 1)?;
+    /// assert_eq!(handle.join(), 1);
+    /// # Ok(())
+    /// # }
     /// ```
     pub const fn new() -> Self {
         Self { name: "", stack_size: None }
@@ -95,8 +110,15 @@ impl Builder {
     /// Gives the goroutine a name for reports; the first 65,535 bytes of it are kept.
     ///
     /// # Examples
-    /// ```ignore
+    /// ```
+    /// # #![no_std]
+    /// # #![no_main]
+    /// # gzero::entry!(main);
+    /// # fn main() -> Result<(), gzero::GoError> {
     /// let reader = gzero::go_with(gzero::Builder::new().name("reader"), || {})?;
+    /// reader.join();
+    /// # Ok(())
+    /// # }
     /// ```
     pub const fn name(self, name: &'static str) -> Self {
         Self { name, ..self }
@@ -111,8 +133,15 @@ impl Builder {
     /// If the goroutine gets a stack that an earlier one has used more of, the surplus is unmapped, which interrupts all CPUs once.
     ///
     /// # Examples
-    /// ```ignore
+    /// ```
+    /// # #![no_std]
+    /// # #![no_main]
+    /// # gzero::entry!(main);
+    /// # fn main() -> Result<(), gzero::GoError> {
     /// let small = gzero::go_with(gzero::Builder::new().stack_size(32 * 1024), || {})?;
+    /// small.join();
+    /// # Ok(())
+    /// # }
     /// ```
     pub const fn stack_size(self, bytes: usize) -> Self {
         Self { stack_size: Some(bytes), ..self }

@@ -34,7 +34,7 @@ use crate::stacks::check_g_stack;
 /// When there is no memory for it; [`try_go`] returns the error instead.
 ///
 /// # Examples
-/// ```ignore
+/// ```
 /// #![no_std]
 /// #![no_main]
 ///
@@ -61,9 +61,14 @@ where
 /// As [`go()`].
 ///
 /// # Examples
-/// ```ignore
+/// ```
+/// # #![no_std]
+/// # #![no_main]
+/// # gzero::entry!(main);
+/// # fn main() {
 /// let reader = gzero::go_named("reader", || gzero::println!("I am {}", gzero::goid()));
 /// reader.join();
+/// # }
 /// ```
 pub fn go_named<F, T>(name: &'static str, f: F) -> JoinHandle<T>
 where
@@ -79,11 +84,16 @@ where
 /// As [`go_with`].
 ///
 /// # Examples
-/// ```ignore
+/// ```
+/// # #![no_std]
+/// # #![no_main]
+/// # gzero::entry!(main);
+/// # fn main() {
 /// match gzero::try_go(|| 1) {
 ///     Ok(handle) => drop(handle.join()),
 ///     Err(error) => gzero::println!("{error}"),
 /// }
+/// # }
 /// ```
 pub fn try_go<F, T>(f: F) -> Result<JoinHandle<T>, GoError>
 where
@@ -103,11 +113,17 @@ where
 /// dropped.
 ///
 /// # Examples
-/// ```ignore
+/// ```
+/// # #![no_std]
+/// # #![no_main]
+/// # gzero::entry!(main);
+/// # fn main() -> Result<(), gzero::GoError> {
 /// use gzero::{Builder, go_with};
 ///
 /// let handle = go_with(Builder::new().name("small").stack_size(32 * 1024), || 7)?;
 /// assert_eq!(handle.join(), 7);
+/// # Ok(())
+/// # }
 /// ```
 pub fn go_with<F, T>(builder: Builder, f: F) -> Result<JoinHandle<T>, GoError>
 where
@@ -129,12 +145,17 @@ pub(crate) fn started<H>(result: Result<H, GoError>) -> H {
 /// The goroutine that was joined ended by [`goexit`](crate::goexit()), and so has no value.
 ///
 /// # Examples
-/// ```ignore
+/// ```
+/// # #![no_std]
+/// # #![no_main]
+/// # gzero::entry!(main);
+/// # fn main() {
 /// // SAFETY: nothing on this stack is borrowed or pinned.
 /// let handle = gzero::go(|| -> u32 { unsafe { gzero::goexit() } });
 /// if let Err(error) = handle.join_result() {
 ///     gzero::println!("{error}");
 /// }
+/// # }
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EndedByGoexit(pub Goid);
@@ -264,12 +285,17 @@ impl<T> Drop for Inner<T> {
 /// stack, with the value in it. The goroutine itself is gone: it is not counted, not shown in traces, and [`unpark`](crate::unpark()) does not find it.
 ///
 /// # Examples
-/// ```ignore
+/// ```
+/// # #![no_std]
+/// # #![no_main]
+/// # gzero::entry!(main);
+/// # fn main() {
 /// use gzero::prelude::*;
 ///
 /// let handles: Vec<JoinHandle<u64>> = (0..10).map(|n| go(move || n * n)).collect();
 /// let sum: u64 = handles.into_iter().map(JoinHandle::join).sum();
 /// assert_eq!(sum, 285);
+/// # }
 /// ```
 pub struct JoinHandle<T>(Inner<T>);
 
@@ -292,8 +318,13 @@ impl<T> JoinHandle<T> {
     /// When not called on a goroutine's own stack, even if the goroutine has ended.
     ///
     /// # Examples
-    /// ```ignore
+    /// ```
+    /// # #![no_std]
+    /// # #![no_main]
+    /// # gzero::entry!(main);
+    /// # fn main() {
     /// assert_eq!(gzero::go(|| 6 * 7).join(), 42);
+    /// # }
     /// ```
     #[track_caller]
     pub fn join(self) -> T {
@@ -313,11 +344,16 @@ impl<T> JoinHandle<T> {
     /// As [`join`](Self::join).
     ///
     /// # Examples
-    /// ```ignore
+    /// ```
+    /// # #![no_std]
+    /// # #![no_main]
+    /// # gzero::entry!(main);
+    /// # fn main() {
     /// match gzero::go(|| 1).join_result() {
     ///     Ok(value) => gzero::println!("{value}"),
     ///     Err(error) => gzero::println!("{error}"),
     /// }
+    /// # }
     /// ```
     #[track_caller]
     pub fn join_result(self) -> Result<T, EndedByGoexit> {
@@ -335,7 +371,11 @@ impl<T> JoinHandle<T> {
     /// When the goroutine ended by [`goexit`](crate::goexit()).
     ///
     /// # Examples
-    /// ```ignore
+    /// ```
+    /// # #![no_std]
+    /// # #![no_main]
+    /// # gzero::entry!(main);
+    /// # fn main() {
     /// let mut handle = gzero::go(|| 7);
     /// let value = loop {
     ///     match handle.try_join() {
@@ -344,6 +384,7 @@ impl<T> JoinHandle<T> {
     ///     }
     ///     gzero::gosched();
     /// };
+    /// # }
     /// ```
     #[track_caller]
     pub fn try_join(self) -> Result<T, Self> {
@@ -353,11 +394,16 @@ impl<T> JoinHandle<T> {
     /// Whether the goroutine has ended, so that [`join`](Self::join) would not wait. Does not block.
     ///
     /// # Examples
-    /// ```ignore
+    /// ```
+    /// # #![no_std]
+    /// # #![no_main]
+    /// # gzero::entry!(main);
+    /// # fn main() {
     /// let handle = gzero::go(|| ());
     /// while !handle.is_finished() {
     ///     gzero::gosched();
     /// }
+    /// # }
     /// ```
     pub fn is_finished(&self) -> bool {
         self.0.is_finished()
@@ -366,10 +412,15 @@ impl<T> JoinHandle<T> {
     /// The goroutine, for [`unpark`](crate::unpark()) and [`goready`](crate::goready()). Once it has ended, this is the handle of one that has.
     ///
     /// # Examples
-    /// ```ignore
+    /// ```
+    /// # #![no_std]
+    /// # #![no_main]
+    /// # gzero::entry!(main);
+    /// # fn main() {
     /// let sleeper = gzero::go(gzero::park);
     /// gzero::unpark(sleeper.id());
     /// sleeper.join();
+    /// # }
     /// ```
     pub fn id(&self) -> GoRef {
         self.0.id()
@@ -378,10 +429,15 @@ impl<T> JoinHandle<T> {
     /// The goroutine's number in reports, also after it has ended.
     ///
     /// # Examples
-    /// ```ignore
+    /// ```
+    /// # #![no_std]
+    /// # #![no_main]
+    /// # gzero::entry!(main);
+    /// # fn main() {
     /// let handle = gzero::go(gzero::goid);
     /// let number = handle.goid();
     /// assert_eq!(handle.join(), number);
+    /// # }
     /// ```
     pub fn goid(&self) -> Goid {
         self.0.goid()

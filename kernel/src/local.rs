@@ -38,7 +38,11 @@ const MADE_BY_DESTRUCTORS: usize = 1_000;
 /// Values of the main goroutine are not dropped when `main` returns: the machine ends.
 ///
 /// # Examples
-/// ```ignore
+/// ```
+/// # #![no_std]
+/// # #![no_main]
+/// # gzero::entry!(main);
+/// # fn main() {
 /// use core::cell::Cell;
 ///
 /// gzero::goroutine_local! {
@@ -48,6 +52,7 @@ const MADE_BY_DESTRUCTORS: usize = 1_000;
 /// DEPTH.with(|depth| depth.set(depth.get() + 1));
 /// let other = gzero::go(|| DEPTH.with(Cell::get)).join();
 /// assert_eq!((DEPTH.with(Cell::get), other), (1, 0));
+/// # }
 /// ```
 pub struct LocalKey<T: 'static> {
     init: fn() -> T,
@@ -83,7 +88,11 @@ impl<T: 'static> LocalKey<T> {
     /// When no goroutine calls, or in a handler of an interrupt.
     ///
     /// # Examples
-    /// ```ignore
+    /// ```
+    /// # #![no_std]
+    /// # #![no_main]
+    /// # gzero::entry!(main);
+    /// # fn main() {
     /// use core::cell::RefCell;
     /// use gzero::prelude::*;
     ///
@@ -93,6 +102,7 @@ impl<T: 'static> LocalKey<T> {
     ///
     /// SEEN.with(|seen| seen.borrow_mut().push(7));
     /// assert_eq!(SEEN.with(|seen| seen.borrow().len()), 1);
+    /// # }
     /// ```
     pub fn with<R>(&'static self, f: impl FnOnce(&T) -> R) -> R {
         let body = own_body();
@@ -185,7 +195,11 @@ fn links(body: &Body) -> impl Iterator<Item = *mut Local> {
 /// Each is a [`LocalKey`], which says when values are made and dropped.
 ///
 /// # Examples
-/// ```ignore
+/// ```
+/// # #![no_std]
+/// # #![no_main]
+/// # gzero::entry!(main);
+/// # fn main() {
 /// use core::cell::Cell;
 ///
 /// gzero::goroutine_local! {
@@ -195,6 +209,7 @@ fn links(body: &Body) -> impl Iterator<Item = *mut Local> {
 /// }
 ///
 /// ASKED.with(|asked| asked.set(asked.get() + 1));
+/// # }
 /// ```
 #[macro_export]
 macro_rules! goroutine_local {

@@ -34,7 +34,11 @@ use crate::stacks::check_g_stack;
 /// Where goroutines are started that may borrow what lives longer than [`scope()`].
 ///
 /// # Examples
-/// ```ignore
+/// ```
+/// # #![no_std]
+/// # #![no_main]
+/// # gzero::entry!(main);
+/// # fn main() {
 /// let mut numbers = [1, 2, 3, 4];
 /// let (left, right) = numbers.split_at_mut(2);
 /// gzero::scope(|s| {
@@ -42,6 +46,7 @@ use crate::stacks::check_g_stack;
 ///     s.go(|| right[0] = 30);
 /// });
 /// assert_eq!(numbers, [10, 2, 30, 4]);
+/// # }
 /// ```
 pub struct Scope<'scope, 'env: 'scope> {
     latch: Latch,
@@ -110,9 +115,14 @@ impl<'scope> Scope<'scope, '_> {
     /// When there is no memory for it; [`go_with`](Self::go_with) returns the error instead.
     ///
     /// # Examples
-    /// ```ignore
+    /// ```
+    /// # #![no_std]
+    /// # #![no_main]
+    /// # gzero::entry!(main);
+    /// # fn main() {
     /// let text = "borrowed";
-    /// let length = gzero::scope(|s| s.go(|| text.len()).join());
+    /// assert_eq!(gzero::scope(|s| s.go(|| text.len()).join()), 8);
+    /// # }
     /// ```
     pub fn go<F, T>(&'scope self, f: F) -> ScopedJoinHandle<'scope, T>
     where
@@ -129,11 +139,18 @@ impl<'scope> Scope<'scope, '_> {
     /// [`GoError`]; the closure is then dropped.
     ///
     /// # Examples
-    /// ```ignore
+    /// ```
+    /// # #![no_std]
+    /// # #![no_main]
+    /// # gzero::entry!(main);
+    /// # fn main() -> Result<(), gzero::GoError> {
     /// let text = "borrowed";
-    /// gzero::scope(|s| -> Result<usize, gzero::GoError> {
+    /// let length = gzero::scope(|s| -> Result<usize, gzero::GoError> {
     ///     Ok(s.go_with(gzero::Builder::new().name("counts"), || text.len())?.join())
     /// })?;
+    /// assert_eq!(length, 8);
+    /// # Ok(())
+    /// # }
     /// ```
     pub fn go_with<F, T>(&'scope self, builder: Builder, f: F) -> Result<ScopedJoinHandle<'scope, T>, GoError>
     where
@@ -162,12 +179,17 @@ impl<'scope> Scope<'scope, '_> {
 /// Dropped, it detaches the goroutine, for which the scope waits all the same.
 ///
 /// # Examples
-/// ```ignore
+/// ```
+/// # #![no_std]
+/// # #![no_main]
+/// # gzero::entry!(main);
+/// # fn main() {
 /// let text = "borrowed";
 /// gzero::scope(|s| {
 ///     let handle = s.go(|| text.len());
 ///     assert_eq!(handle.join(), 8);
 /// });
+/// # }
 /// ```
 pub struct ScopedJoinHandle<'scope, T> {
     inner: Inner<T>,
@@ -190,9 +212,14 @@ impl<T> ScopedJoinHandle<'_, T> {
     /// When not called on a goroutine's own stack, even if the goroutine has ended.
     ///
     /// # Examples
-    /// ```ignore
+    /// ```
+    /// # #![no_std]
+    /// # #![no_main]
+    /// # gzero::entry!(main);
+    /// # fn main() {
     /// let seven = 7;
     /// assert_eq!(gzero::scope(|s| s.go(|| seven * 6).join()), 42);
+    /// # }
     /// ```
     #[track_caller]
     pub fn join(self) -> T {
@@ -212,8 +239,13 @@ impl<T> ScopedJoinHandle<'_, T> {
     /// As [`join`](Self::join).
     ///
     /// # Examples
-    /// ```ignore
+    /// ```
+    /// # #![no_std]
+    /// # #![no_main]
+    /// # gzero::entry!(main);
+    /// # fn main() {
     /// gzero::scope(|s| assert!(s.go(|| ()).join_result().is_ok()));
+    /// # }
     /// ```
     #[track_caller]
     pub fn join_result(self) -> Result<T, EndedByGoexit> {
@@ -230,11 +262,16 @@ impl<T> ScopedJoinHandle<'_, T> {
     /// When the goroutine ended by [`goexit`](crate::goexit()).
     ///
     /// # Examples
-    /// ```ignore
+    /// ```
+    /// # #![no_std]
+    /// # #![no_main]
+    /// # gzero::entry!(main);
+    /// # fn main() {
     /// gzero::scope(|s| match s.go(|| 7).try_join() {
     ///     Ok(value) => gzero::println!("{value}"),
     ///     Err(handle) => gzero::println!("not yet, but now: {}", handle.join()),
     /// });
+    /// # }
     /// ```
     #[track_caller]
     pub fn try_join(self) -> Result<T, Self> {
@@ -244,13 +281,18 @@ impl<T> ScopedJoinHandle<'_, T> {
     /// Whether the goroutine has ended, so that [`join`](Self::join) would not wait. Does not block.
     ///
     /// # Examples
-    /// ```ignore
+    /// ```
+    /// # #![no_std]
+    /// # #![no_main]
+    /// # gzero::entry!(main);
+    /// # fn main() {
     /// gzero::scope(|s| {
     ///     let handle = s.go(|| ());
     ///     while !handle.is_finished() {
     ///         gzero::gosched();
     ///     }
     /// });
+    /// # }
     /// ```
     pub fn is_finished(&self) -> bool {
         self.inner.is_finished()
@@ -259,11 +301,16 @@ impl<T> ScopedJoinHandle<'_, T> {
     /// The goroutine, for [`unpark`](crate::unpark()) and [`goready`](crate::goready()).
     ///
     /// # Examples
-    /// ```ignore
+    /// ```
+    /// # #![no_std]
+    /// # #![no_main]
+    /// # gzero::entry!(main);
+    /// # fn main() {
     /// gzero::scope(|s| {
     ///     let sleeper = s.go(gzero::park);
     ///     gzero::unpark(sleeper.id());
     /// });
+    /// # }
     /// ```
     pub fn id(&self) -> GoRef {
         self.inner.id()
@@ -272,10 +319,141 @@ impl<T> ScopedJoinHandle<'_, T> {
     /// The goroutine's number in reports, also after it has ended.
     ///
     /// # Examples
-    /// ```ignore
+    /// ```
+    /// # #![no_std]
+    /// # #![no_main]
+    /// # gzero::entry!(main);
+    /// # fn main() {
     /// gzero::scope(|s| gzero::println!("{}", s.go(|| ()).goid()));
+    /// # }
     /// ```
     pub fn goid(&self) -> Goid {
         self.inner.goid()
     }
 }
+
+/// Programs that must not compile: each would use a borrow after its end.
+///
+/// What the function itself has made is gone before the goroutines end.
+/// ```compile_fail,E0373
+/// #![no_std]
+/// #![no_main]
+/// use gzero::prelude::*;
+/// gzero::entry!(main);
+/// fn main() {
+///     scope(|s| {
+///         let local = String::from("gone");
+///         s.go(|| println!("{local}"));
+///     });
+/// }
+/// ```
+///
+/// The same, moved in as a reference.
+/// ```compile_fail,E0597
+/// #![no_std]
+/// #![no_main]
+/// use gzero::prelude::*;
+/// gzero::entry!(main);
+/// fn main() {
+///     scope(|s| {
+///         let local = String::from("gone");
+///         let borrowed = &local;
+///         s.go(move || println!("{borrowed}"));
+///     });
+/// }
+/// ```
+///
+/// A handle does not leave the scope.
+/// ```compile_fail,E0521
+/// #![no_std]
+/// #![no_main]
+/// use gzero::prelude::*;
+/// gzero::entry!(main);
+/// fn main() {
+///     let mut kept = None;
+///     scope(|s| kept = Some(s.go(|| 1)));
+///     drop(kept);
+/// }
+/// ```
+///
+/// Two goroutines do not change one thing.
+/// ```compile_fail,E0499
+/// #![no_std]
+/// #![no_main]
+/// use gzero::prelude::*;
+/// gzero::entry!(main);
+/// fn main() {
+///     let mut n = 0;
+///     scope(|s| {
+///         s.go(|| n += 1);
+///         s.go(|| n += 1);
+///     });
+/// }
+/// ```
+///
+/// Nor does the owner meanwhile.
+/// ```compile_fail,E0506
+/// #![no_std]
+/// #![no_main]
+/// use gzero::prelude::*;
+/// gzero::entry!(main);
+/// fn main() {
+///     let mut n = 0;
+///     scope(|s| {
+///         s.go(|| println!("{n}"));
+///         n = 1;
+///     });
+/// }
+/// ```
+///
+/// Without a scope nothing may be borrowed.
+/// ```compile_fail,E0373
+/// #![no_std]
+/// #![no_main]
+/// use gzero::prelude::*;
+/// gzero::entry!(main);
+/// fn main() {
+///     let n = 0;
+///     go(|| println!("{n}"));
+/// }
+/// ```
+///
+/// What belongs to one goroutine is not moved to another, …
+/// ```compile_fail,E0277
+/// #![no_std]
+/// #![no_main]
+/// use gzero::prelude::*;
+/// gzero::entry!(main);
+/// fn main() {
+///     let shared = Rc::new(1);
+///     go(move || println!("{shared}"));
+/// }
+/// ```
+///
+/// … not returned to another, …
+/// ```compile_fail,E0277
+/// #![no_std]
+/// #![no_main]
+/// use gzero::prelude::*;
+/// gzero::entry!(main);
+/// fn main() {
+///     drop(go(|| Rc::new(1)).join());
+/// }
+/// ```
+///
+/// … nor lent to one.
+/// ```compile_fail,E0277
+/// #![no_std]
+/// #![no_main]
+/// use gzero::prelude::*;
+/// gzero::entry!(main);
+/// fn main() {
+///     let cell = core::cell::Cell::new(1);
+///     scope(|s| {
+///         s.go(|| cell.set(2));
+///     });
+/// }
+/// ```
+#[cfg(doctest)]
+#[derive(Debug)]
+pub struct MustNotCompile;
