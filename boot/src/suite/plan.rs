@@ -87,6 +87,7 @@ pub fn steps(host: &Host) -> Vec<Step> {
     let loom = "test --package sched --release --test loom --target host-tuple --target-dir target/loom";
     plan.cargo("loom", loom, Some("--cfg loom"));
     plan.add("build", Action::Build);
+    plan.cargo("doc-examples", "test --package gzero --doc", None);
     plan.main_program(host);
     plan.examples(host);
     plan.stop_the_world();
