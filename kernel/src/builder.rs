@@ -13,15 +13,10 @@ const LEAST_STACK: u64 = 16 * 1024;
 ///
 /// # Examples
 /// ```
-/// # #![no_std]
-/// # #![no_main]
-/// # gzero::entry!(main);
-/// # fn main() {
 /// match gzero::go_with(gzero::Builder::new().stack_size(1 << 30), || {}) {
 ///     Err(error @ gzero::GoError::StackTooLarge { maximum, .. }) => gzero::println!("{error}: {maximum}"),
 ///     other => drop(other),
 /// }
-/// # }
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -66,8 +61,6 @@ impl core::error::Error for GoError {}
 ///
 /// # Examples
 /// ```
-/// # #![no_std]
-/// # #![no_main]
 /// # gzero::entry!(main);
 /// use gzero::{Builder, go_with};
 ///
@@ -89,14 +82,9 @@ impl Builder {
     ///
     /// # Examples
     /// ```
-    /// # #![no_std]
-    /// # #![no_main]
-    /// # gzero::entry!(main);
-    /// # fn main() -> Result<(), gzero::GoError> {
     /// let handle = gzero::go_with(gzero::Builder::new(), || 1)?;
     /// assert_eq!(handle.join(), 1);
-    /// # Ok(())
-    /// # }
+    /// # Ok::<(), gzero::GoError>(())
     /// ```
     pub const fn new() -> Self {
         Self { name: "", stack_size: None }
@@ -111,14 +99,9 @@ impl Builder {
     ///
     /// # Examples
     /// ```
-    /// # #![no_std]
-    /// # #![no_main]
-    /// # gzero::entry!(main);
-    /// # fn main() -> Result<(), gzero::GoError> {
     /// let reader = gzero::go_with(gzero::Builder::new().name("reader"), || {})?;
     /// reader.join();
-    /// # Ok(())
-    /// # }
+    /// # Ok::<(), gzero::GoError>(())
     /// ```
     pub const fn name(self, name: &'static str) -> Self {
         Self { name, ..self }
@@ -134,14 +117,9 @@ impl Builder {
     ///
     /// # Examples
     /// ```
-    /// # #![no_std]
-    /// # #![no_main]
-    /// # gzero::entry!(main);
-    /// # fn main() -> Result<(), gzero::GoError> {
     /// let small = gzero::go_with(gzero::Builder::new().stack_size(32 * 1024), || {})?;
     /// small.join();
-    /// # Ok(())
-    /// # }
+    /// # Ok::<(), gzero::GoError>(())
     /// ```
     pub const fn stack_size(self, bytes: usize) -> Self {
         Self { stack_size: Some(bytes), ..self }

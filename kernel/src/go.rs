@@ -253,16 +253,11 @@ fn leave_scope(body: &Body) {
 ///
 /// # Examples
 /// ```
-/// # #![no_std]
-/// # #![no_main]
-/// # gzero::entry!(main);
-/// # fn main() {
 /// let handle = gzero::go(|| -> u32 {
 ///     // SAFETY: nothing on this stack is borrowed or pinned.
 ///     unsafe { gzero::goexit() }
 /// });
 /// assert!(handle.join_result().is_err());
-/// # }
 /// ```
 #[track_caller]
 pub unsafe fn goexit() -> ! {

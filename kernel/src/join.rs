@@ -16,7 +16,7 @@ use crate::builder::{Builder, GoError};
 use crate::go::spawn;
 use crate::m;
 use crate::panic::throw;
-use crate::park::{Wait, WaitReason, current, gopark_on};
+use crate::park::{Wait, WaitReason, gopark_on};
 use crate::perform;
 use crate::shelf;
 use crate::stacks::check_g_stack;
@@ -62,13 +62,8 @@ where
 ///
 /// # Examples
 /// ```
-/// # #![no_std]
-/// # #![no_main]
-/// # gzero::entry!(main);
-/// # fn main() {
 /// let reader = gzero::go_named("reader", || gzero::println!("I am {}", gzero::goid()));
 /// reader.join();
-/// # }
 /// ```
 pub fn go_named<F, T>(name: &'static str, f: F) -> JoinHandle<T>
 where
@@ -85,15 +80,10 @@ where
 ///
 /// # Examples
 /// ```
-/// # #![no_std]
-/// # #![no_main]
-/// # gzero::entry!(main);
-/// # fn main() {
 /// match gzero::try_go(|| 1) {
 ///     Ok(handle) => drop(handle.join()),
 ///     Err(error) => gzero::println!("{error}"),
 /// }
-/// # }
 /// ```
 pub fn try_go<F, T>(f: F) -> Result<JoinHandle<T>, GoError>
 where
@@ -114,16 +104,11 @@ where
 ///
 /// # Examples
 /// ```
-/// # #![no_std]
-/// # #![no_main]
-/// # gzero::entry!(main);
-/// # fn main() -> Result<(), gzero::GoError> {
 /// use gzero::{Builder, go_with};
 ///
 /// let handle = go_with(Builder::new().name("small").stack_size(32 * 1024), || 7)?;
 /// assert_eq!(handle.join(), 7);
-/// # Ok(())
-/// # }
+/// # Ok::<(), gzero::GoError>(())
 /// ```
 pub fn go_with<F, T>(builder: Builder, f: F) -> Result<JoinHandle<T>, GoError>
 where
@@ -146,16 +131,11 @@ pub(crate) fn started<H>(result: Result<H, GoError>) -> H {
 ///
 /// # Examples
 /// ```
-/// # #![no_std]
-/// # #![no_main]
-/// # gzero::entry!(main);
-/// # fn main() {
 /// // SAFETY: nothing on this stack is borrowed or pinned.
 /// let handle = gzero::go(|| -> u32 { unsafe { gzero::goexit() } });
 /// if let Err(error) = handle.join_result() {
 ///     gzero::println!("{error}");
 /// }
-/// # }
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EndedByGoexit(pub Goid);
@@ -231,10 +211,12 @@ impl<T> Inner<T> {
     /// Parks until the goroutine has ended.
     #[track_caller]
     fn wait(&self) -> Outcome {
-        assert!(current().index != self.g.index, "goroutine {} joins itself", self.goid());
         let word = self.word();
         let on = core::ptr::from_ref(m::runtime().slot(self.g.index)).addr() as u64;
-        gopark_on(Wait { reason: WaitReason::Join, on, since: clock::now() }, |me| word.wait(me));
+        gopark_on(Wait { reason: WaitReason::Join, on, since: clock::now() }, |me| {
+            assert!(me.index != self.g.index, "goroutine {} joins itself", self.goid());
+            word.wait(me)
+        });
         word.outcome().unwrap_or_else(|| throw(format_args!("a joiner was readied before the end")))
     }
 
@@ -286,16 +268,11 @@ impl<T> Drop for Inner<T> {
 ///
 /// # Examples
 /// ```
-/// # #![no_std]
-/// # #![no_main]
-/// # gzero::entry!(main);
-/// # fn main() {
 /// use gzero::prelude::*;
 ///
 /// let handles: Vec<JoinHandle<u64>> = (0..10).map(|n| go(move || n * n)).collect();
 /// let sum: u64 = handles.into_iter().map(JoinHandle::join).sum();
 /// assert_eq!(sum, 285);
-/// # }
 /// ```
 pub struct JoinHandle<T>(Inner<T>);
 
@@ -319,12 +296,7 @@ impl<T> JoinHandle<T> {
     ///
     /// # Examples
     /// ```
-    /// # #![no_std]
-    /// # #![no_main]
-    /// # gzero::entry!(main);
-    /// # fn main() {
     /// assert_eq!(gzero::go(|| 6 * 7).join(), 42);
-    /// # }
     /// ```
     #[track_caller]
     pub fn join(self) -> T {
@@ -345,15 +317,10 @@ impl<T> JoinHandle<T> {
     ///
     /// # Examples
     /// ```
-    /// # #![no_std]
-    /// # #![no_main]
-    /// # gzero::entry!(main);
-    /// # fn main() {
     /// match gzero::go(|| 1).join_result() {
     ///     Ok(value) => gzero::println!("{value}"),
     ///     Err(error) => gzero::println!("{error}"),
     /// }
-    /// # }
     /// ```
     #[track_caller]
     pub fn join_result(self) -> Result<T, EndedByGoexit> {
@@ -372,10 +339,6 @@ impl<T> JoinHandle<T> {
     ///
     /// # Examples
     /// ```
-    /// # #![no_std]
-    /// # #![no_main]
-    /// # gzero::entry!(main);
-    /// # fn main() {
     /// let mut handle = gzero::go(|| 7);
     /// let value = loop {
     ///     match handle.try_join() {
@@ -384,7 +347,6 @@ impl<T> JoinHandle<T> {
     ///     }
     ///     gzero::gosched();
     /// };
-    /// # }
     /// ```
     #[track_caller]
     pub fn try_join(self) -> Result<T, Self> {
@@ -395,15 +357,10 @@ impl<T> JoinHandle<T> {
     ///
     /// # Examples
     /// ```
-    /// # #![no_std]
-    /// # #![no_main]
-    /// # gzero::entry!(main);
-    /// # fn main() {
     /// let handle = gzero::go(|| ());
     /// while !handle.is_finished() {
     ///     gzero::gosched();
     /// }
-    /// # }
     /// ```
     pub fn is_finished(&self) -> bool {
         self.0.is_finished()
@@ -413,14 +370,9 @@ impl<T> JoinHandle<T> {
     ///
     /// # Examples
     /// ```
-    /// # #![no_std]
-    /// # #![no_main]
-    /// # gzero::entry!(main);
-    /// # fn main() {
     /// let sleeper = gzero::go(gzero::park);
     /// gzero::unpark(sleeper.id());
     /// sleeper.join();
-    /// # }
     /// ```
     pub fn id(&self) -> GoRef {
         self.0.id()
@@ -430,14 +382,9 @@ impl<T> JoinHandle<T> {
     ///
     /// # Examples
     /// ```
-    /// # #![no_std]
-    /// # #![no_main]
-    /// # gzero::entry!(main);
-    /// # fn main() {
     /// let handle = gzero::go(gzero::goid);
     /// let number = handle.goid();
     /// assert_eq!(handle.join(), number);
-    /// # }
     /// ```
     pub fn goid(&self) -> Goid {
         self.0.goid()

@@ -39,10 +39,6 @@ const MADE_BY_DESTRUCTORS: usize = 1_000;
 ///
 /// # Examples
 /// ```
-/// # #![no_std]
-/// # #![no_main]
-/// # gzero::entry!(main);
-/// # fn main() {
 /// use core::cell::Cell;
 ///
 /// gzero::goroutine_local! {
@@ -52,7 +48,6 @@ const MADE_BY_DESTRUCTORS: usize = 1_000;
 /// DEPTH.with(|depth| depth.set(depth.get() + 1));
 /// let other = gzero::go(|| DEPTH.with(Cell::get)).join();
 /// assert_eq!((DEPTH.with(Cell::get), other), (1, 0));
-/// # }
 /// ```
 pub struct LocalKey<T: 'static> {
     init: fn() -> T,
@@ -89,10 +84,6 @@ impl<T: 'static> LocalKey<T> {
     ///
     /// # Examples
     /// ```
-    /// # #![no_std]
-    /// # #![no_main]
-    /// # gzero::entry!(main);
-    /// # fn main() {
     /// use core::cell::RefCell;
     /// use gzero::prelude::*;
     ///
@@ -102,7 +93,6 @@ impl<T: 'static> LocalKey<T> {
     ///
     /// SEEN.with(|seen| seen.borrow_mut().push(7));
     /// assert_eq!(SEEN.with(|seen| seen.borrow().len()), 1);
-    /// # }
     /// ```
     pub fn with<R>(&'static self, f: impl FnOnce(&T) -> R) -> R {
         let body = own_body();
@@ -196,10 +186,6 @@ fn links(body: &Body) -> impl Iterator<Item = *mut Local> {
 ///
 /// # Examples
 /// ```
-/// # #![no_std]
-/// # #![no_main]
-/// # gzero::entry!(main);
-/// # fn main() {
 /// use core::cell::Cell;
 ///
 /// gzero::goroutine_local! {
@@ -209,7 +195,6 @@ fn links(body: &Body) -> impl Iterator<Item = *mut Local> {
 /// }
 ///
 /// ASKED.with(|asked| asked.set(asked.get() + 1));
-/// # }
 /// ```
 #[macro_export]
 macro_rules! goroutine_local {

@@ -35,10 +35,6 @@ use crate::stacks::check_g_stack;
 ///
 /// # Examples
 /// ```
-/// # #![no_std]
-/// # #![no_main]
-/// # gzero::entry!(main);
-/// # fn main() {
 /// let mut numbers = [1, 2, 3, 4];
 /// let (left, right) = numbers.split_at_mut(2);
 /// gzero::scope(|s| {
@@ -46,7 +42,6 @@ use crate::stacks::check_g_stack;
 ///     s.go(|| right[0] = 30);
 /// });
 /// assert_eq!(numbers, [10, 2, 30, 4]);
-/// # }
 /// ```
 pub struct Scope<'scope, 'env: 'scope> {
     latch: Latch,
@@ -116,13 +111,8 @@ impl<'scope> Scope<'scope, '_> {
     ///
     /// # Examples
     /// ```
-    /// # #![no_std]
-    /// # #![no_main]
-    /// # gzero::entry!(main);
-    /// # fn main() {
     /// let text = "borrowed";
     /// assert_eq!(gzero::scope(|s| s.go(|| text.len()).join()), 8);
-    /// # }
     /// ```
     pub fn go<F, T>(&'scope self, f: F) -> ScopedJoinHandle<'scope, T>
     where
@@ -140,17 +130,12 @@ impl<'scope> Scope<'scope, '_> {
     ///
     /// # Examples
     /// ```
-    /// # #![no_std]
-    /// # #![no_main]
-    /// # gzero::entry!(main);
-    /// # fn main() -> Result<(), gzero::GoError> {
     /// let text = "borrowed";
     /// let length = gzero::scope(|s| -> Result<usize, gzero::GoError> {
     ///     Ok(s.go_with(gzero::Builder::new().name("counts"), || text.len())?.join())
     /// })?;
     /// assert_eq!(length, 8);
-    /// # Ok(())
-    /// # }
+    /// # Ok::<(), gzero::GoError>(())
     /// ```
     pub fn go_with<F, T>(&'scope self, builder: Builder, f: F) -> Result<ScopedJoinHandle<'scope, T>, GoError>
     where
@@ -180,16 +165,11 @@ impl<'scope> Scope<'scope, '_> {
 ///
 /// # Examples
 /// ```
-/// # #![no_std]
-/// # #![no_main]
-/// # gzero::entry!(main);
-/// # fn main() {
 /// let text = "borrowed";
 /// gzero::scope(|s| {
 ///     let handle = s.go(|| text.len());
 ///     assert_eq!(handle.join(), 8);
 /// });
-/// # }
 /// ```
 pub struct ScopedJoinHandle<'scope, T> {
     inner: Inner<T>,
@@ -213,13 +193,8 @@ impl<T> ScopedJoinHandle<'_, T> {
     ///
     /// # Examples
     /// ```
-    /// # #![no_std]
-    /// # #![no_main]
-    /// # gzero::entry!(main);
-    /// # fn main() {
     /// let seven = 7;
     /// assert_eq!(gzero::scope(|s| s.go(|| seven * 6).join()), 42);
-    /// # }
     /// ```
     #[track_caller]
     pub fn join(self) -> T {
@@ -240,12 +215,7 @@ impl<T> ScopedJoinHandle<'_, T> {
     ///
     /// # Examples
     /// ```
-    /// # #![no_std]
-    /// # #![no_main]
-    /// # gzero::entry!(main);
-    /// # fn main() {
     /// gzero::scope(|s| assert!(s.go(|| ()).join_result().is_ok()));
-    /// # }
     /// ```
     #[track_caller]
     pub fn join_result(self) -> Result<T, EndedByGoexit> {
@@ -263,15 +233,10 @@ impl<T> ScopedJoinHandle<'_, T> {
     ///
     /// # Examples
     /// ```
-    /// # #![no_std]
-    /// # #![no_main]
-    /// # gzero::entry!(main);
-    /// # fn main() {
     /// gzero::scope(|s| match s.go(|| 7).try_join() {
     ///     Ok(value) => gzero::println!("{value}"),
     ///     Err(handle) => gzero::println!("not yet, but now: {}", handle.join()),
     /// });
-    /// # }
     /// ```
     #[track_caller]
     pub fn try_join(self) -> Result<T, Self> {
@@ -282,17 +247,12 @@ impl<T> ScopedJoinHandle<'_, T> {
     ///
     /// # Examples
     /// ```
-    /// # #![no_std]
-    /// # #![no_main]
-    /// # gzero::entry!(main);
-    /// # fn main() {
     /// gzero::scope(|s| {
     ///     let handle = s.go(|| ());
     ///     while !handle.is_finished() {
     ///         gzero::gosched();
     ///     }
     /// });
-    /// # }
     /// ```
     pub fn is_finished(&self) -> bool {
         self.inner.is_finished()
@@ -302,15 +262,10 @@ impl<T> ScopedJoinHandle<'_, T> {
     ///
     /// # Examples
     /// ```
-    /// # #![no_std]
-    /// # #![no_main]
-    /// # gzero::entry!(main);
-    /// # fn main() {
     /// gzero::scope(|s| {
     ///     let sleeper = s.go(gzero::park);
     ///     gzero::unpark(sleeper.id());
     /// });
-    /// # }
     /// ```
     pub fn id(&self) -> GoRef {
         self.inner.id()
@@ -320,140 +275,9 @@ impl<T> ScopedJoinHandle<'_, T> {
     ///
     /// # Examples
     /// ```
-    /// # #![no_std]
-    /// # #![no_main]
-    /// # gzero::entry!(main);
-    /// # fn main() {
     /// gzero::scope(|s| gzero::println!("{}", s.go(|| ()).goid()));
-    /// # }
     /// ```
     pub fn goid(&self) -> Goid {
         self.inner.goid()
     }
 }
-
-/// Programs that must not compile: each would use a borrow after its end.
-///
-/// What the function itself has made is gone before the goroutines end.
-/// ```compile_fail,E0373
-/// #![no_std]
-/// #![no_main]
-/// use gzero::prelude::*;
-/// gzero::entry!(main);
-/// fn main() {
-///     scope(|s| {
-///         let local = String::from("gone");
-///         s.go(|| println!("{local}"));
-///     });
-/// }
-/// ```
-///
-/// The same, moved in as a reference.
-/// ```compile_fail,E0597
-/// #![no_std]
-/// #![no_main]
-/// use gzero::prelude::*;
-/// gzero::entry!(main);
-/// fn main() {
-///     scope(|s| {
-///         let local = String::from("gone");
-///         let borrowed = &local;
-///         s.go(move || println!("{borrowed}"));
-///     });
-/// }
-/// ```
-///
-/// A handle does not leave the scope.
-/// ```compile_fail,E0521
-/// #![no_std]
-/// #![no_main]
-/// use gzero::prelude::*;
-/// gzero::entry!(main);
-/// fn main() {
-///     let mut kept = None;
-///     scope(|s| kept = Some(s.go(|| 1)));
-///     drop(kept);
-/// }
-/// ```
-///
-/// Two goroutines do not change one thing.
-/// ```compile_fail,E0499
-/// #![no_std]
-/// #![no_main]
-/// use gzero::prelude::*;
-/// gzero::entry!(main);
-/// fn main() {
-///     let mut n = 0;
-///     scope(|s| {
-///         s.go(|| n += 1);
-///         s.go(|| n += 1);
-///     });
-/// }
-/// ```
-///
-/// Nor does the owner meanwhile.
-/// ```compile_fail,E0506
-/// #![no_std]
-/// #![no_main]
-/// use gzero::prelude::*;
-/// gzero::entry!(main);
-/// fn main() {
-///     let mut n = 0;
-///     scope(|s| {
-///         s.go(|| println!("{n}"));
-///         n = 1;
-///     });
-/// }
-/// ```
-///
-/// Without a scope nothing may be borrowed.
-/// ```compile_fail,E0373
-/// #![no_std]
-/// #![no_main]
-/// use gzero::prelude::*;
-/// gzero::entry!(main);
-/// fn main() {
-///     let n = 0;
-///     go(|| println!("{n}"));
-/// }
-/// ```
-///
-/// What belongs to one goroutine is not moved to another, …
-/// ```compile_fail,E0277
-/// #![no_std]
-/// #![no_main]
-/// use gzero::prelude::*;
-/// gzero::entry!(main);
-/// fn main() {
-///     let shared = Rc::new(1);
-///     go(move || println!("{shared}"));
-/// }
-/// ```
-///
-/// … not returned to another, …
-/// ```compile_fail,E0277
-/// #![no_std]
-/// #![no_main]
-/// use gzero::prelude::*;
-/// gzero::entry!(main);
-/// fn main() {
-///     drop(go(|| Rc::new(1)).join());
-/// }
-/// ```
-///
-/// … nor lent to one.
-/// ```compile_fail,E0277
-/// #![no_std]
-/// #![no_main]
-/// use gzero::prelude::*;
-/// gzero::entry!(main);
-/// fn main() {
-///     let cell = core::cell::Cell::new(1);
-///     scope(|s| {
-///         s.go(|| cell.set(2));
-///     });
-/// }
-/// ```
-#[cfg(doctest)]
-#[derive(Debug)]
-pub struct MustNotCompile;

@@ -5,5 +5,6 @@
 
 pub mod images;
 pub mod plan;
+pub mod refused;
 pub mod run;
 pub mod step;

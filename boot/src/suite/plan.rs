@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::suite::images::Image;
+use crate::suite::refused;
 use crate::suite::step::{Action, Run, Step, Wanted};
 use crate::verdict::code;
 
@@ -87,7 +88,6 @@ pub fn steps(host: &Host) -> Vec<Step> {
     let loom = "test --package sched --release --test loom --target host-tuple --target-dir target/loom";
     plan.cargo("loom", loom, Some("--cfg loom"));
     plan.add("build", Action::Build);
-    plan.cargo("doc-examples", "test --package gzero --doc", None);
     plan.main_program(host);
     plan.examples(host);
     plan.stop_the_world();
@@ -96,6 +96,7 @@ pub fn steps(host: &Host) -> Vec<Step> {
     plan.test_images(host);
     plan.boot_arguments();
     plan.cpus_left_out();
+    plan.refused(host);
     plan.add("negative-controls", Action::Controls(CONTROLS.to_owned()));
     plan.idle(host);
     plan.old_qemu(host);
@@ -214,7 +215,7 @@ impl Plan {
     fn test_images(&mut self, host: &Host) {
         for name in names(&host.root.join("tests/tests")) {
             let wanted = |machine: &str| match name.as_str() {
-                CONTROLS => machine == "smp4-bios-x2apic",
+                CONTROLS | refused::IMAGE => machine == "smp4-bios-x2apic",
                 name if DEATHS.contains(&name) => FAST.contains(&machine),
                 _ => true,
             };
@@ -223,6 +224,13 @@ impl Plan {
                 self.add(&format!("test-{name}-{machine}"), Action::One(run));
             }
         }
+    }
+
+    /// Programs that must not compile.
+    fn refused(&mut self, host: &Host) {
+        let path = host.root.join("tests/tests").join(refused::IMAGE).with_extension("rs");
+        let runs = refused::runs(&fs::read_to_string(path).unwrap_or_default());
+        self.add("refused", Action::InTurn(runs));
     }
 
     /// Machines with CPUs that do not come up: no memory is left for them, or they do not exist. Those that are left out

@@ -124,7 +124,7 @@ impl fmt::Display for Run {
 }
 
 fn quoted(word: &str) -> String {
-    if word.contains(' ') { format!("'{word}'") } else { word.to_owned() }
+    if word.contains([' ', '"']) { format!("'{word}'") } else { word.to_owned() }
 }
 
 impl Wanted {

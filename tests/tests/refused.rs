@@ -1,0 +1,129 @@
+//! Programs that the compiler must refuse: each would use something after its end, or share what must not be shared.
+//!
+//! Each piece is compiled only with its own `--cfg 'refuse="NAME"'`; a step of `cargo test-all` does that for all of them, and wants the
+//! error whose code stands at the beginning of the line above the attribute. Without one, the image compiles, and runs what is allowed.
+#![no_std]
+#![no_main]
+
+use gzero::prelude::*;
+use tests::{Verdict, equal};
+
+tests::image! {
+    pass: [what_is_allowed_compiles],
+}
+
+/// Borrows, disjoint parts, a value that is returned.
+fn what_is_allowed_compiles() -> Verdict {
+    let (text, mut parts) = (String::from("borrowed"), [0, 0]);
+    let (left, right) = parts.split_at_mut(1);
+    let length = scope(|s| {
+        s.go(|| left[0] = 1);
+        s.go(|| right[0] = 2);
+        s.go(|| text.len()).join()
+    });
+    equal("the length and the parts", &(length, parts), &(8, [1, 2]))
+}
+
+/// E0373: what the function itself has made is gone before the goroutines end.
+#[cfg(refuse = "scope_inner_borrow")]
+fn inner_borrow() {
+    scope(|s| {
+        let local = String::from("gone");
+        s.go(|| println!("{local}"));
+    });
+}
+
+/// E0597: the same, moved in as a reference.
+#[cfg(refuse = "scope_inner_reference")]
+fn inner_reference() {
+    scope(|s| {
+        let local = String::from("gone");
+        let borrowed = &local;
+        s.go(move || println!("{borrowed}"));
+    });
+}
+
+/// E0521: a handle does not leave the scope, …
+#[cfg(refuse = "scope_handle_escapes")]
+fn handle_escapes() {
+    let mut kept = None;
+    scope(|s| kept = Some(s.go(|| 1)));
+    drop(kept);
+}
+
+/// E0521: … nor does the scope itself, to a goroutine that outlives it.
+#[cfg(refuse = "scope_itself_escapes")]
+fn scope_escapes() {
+    scope(|s| {
+        go(move || {
+            s.go(|| 1);
+        });
+    });
+}
+
+/// E0499: two goroutines do not change one thing, …
+#[cfg(refuse = "scope_two_writers")]
+fn two_writers() {
+    let mut n = 0;
+    scope(|s| {
+        s.go(|| n += 1);
+        s.go(|| n += 1);
+    });
+}
+
+/// E0506: … nor does the owner meanwhile.
+#[cfg(refuse = "scope_owner_writes")]
+fn owner_writes() {
+    let mut n = 0;
+    scope(|s| {
+        s.go(|| println!("{n}"));
+        n = 1;
+    });
+}
+
+/// E0277: what belongs to one goroutine is not lent to another.
+#[cfg(refuse = "scope_not_sync")]
+fn not_sync() {
+    let cell = core::cell::Cell::new(1);
+    scope(|s| {
+        s.go(|| cell.set(2));
+    });
+}
+
+/// E0373: without a scope nothing may be borrowed.
+#[cfg(refuse = "go_borrow")]
+fn borrow_without_scope() {
+    let n = 0;
+    go(|| println!("{n}"));
+}
+
+/// E0277: what belongs to one goroutine is not moved to another, …
+#[cfg(refuse = "go_not_send")]
+fn not_send() {
+    let shared = Rc::new(1);
+    go(move || println!("{shared}"));
+}
+
+/// E0277: … nor returned to one.
+#[cfg(refuse = "go_value_not_send")]
+fn value_not_send() {
+    drop(go(|| Rc::new(1)).join());
+}
+
+/// E0133: the end without a return is not safe.
+#[cfg(refuse = "goexit_is_unsafe")]
+fn goexit_is_unsafe() {
+    gzero::goexit();
+}
+
+goroutine_local! {
+    static LOCAL: String = String::from("own");
+}
+
+/// E0521: a local value stays inside of the call. (It is used here so that it is not unused elsewhere.)
+#[cfg(refuse = "local_escapes")]
+fn local_escapes() {
+    let mut kept: &String = &String::new();
+    LOCAL.with(|text| kept = text);
+    drop(kept.len());
+}
