@@ -99,7 +99,7 @@ fn examples_in(module: &str, text: &str) -> Vec<Example> {
 fn shown(line: &str) -> &str {
     match line.trim_start().strip_prefix('#') {
         Some("") => "",
-        Some(rest) if rest.starts_with(' ') => rest,
+        Some(rest) if rest.starts_with(' ') => &rest[1..],
         Some(rest) if rest.starts_with('#') => rest,
         _ => line,
     }

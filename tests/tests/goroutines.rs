@@ -10,8 +10,11 @@ use alloc::vec::Vec;
 use core::hint::black_box;
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
-use gzero::{GoRef, current, go, go_named, goexit, gosched, park, roll_call, stats, try_go, unpark};
-use tests::{Verdict, equal, wait_until_alone};
+use gzero::{
+    GoRef, JoinHandle, StopReason, current, go, go_named, goexit, gosched, num_goroutine, park, roll_call,
+    stats, stop_the_world, try_go, unpark,
+};
+use tests::{Load, Verdict, equal, wait_until_alone};
 
 tests::image! {
     pass: [
@@ -29,6 +32,9 @@ tests::image! {
         all_cpus_run_at_the_same_time,
         a_busy_pair_does_not_starve_others,
         numbers_are_unique,
+        the_count_agrees_with_the_trace,
+        who_asks_for_itself_finds_itself,
+        spinners_run_at_the_same_time_after_a_crowd,
     ],
 }
 
@@ -303,4 +309,68 @@ fn numbers_are_unique() -> Verdict {
     let error = try_go(|| {}).err();
     wait_until_alone();
     equal("error", &error.map(|e| alloc::format!("{e}").into_boxed_str()), &None::<Box<str>>)
+}
+
+/// Go's `TestNumGoroutine`: in a stopped world nobody is between two counts.
+fn the_count_agrees_with_the_trace() -> Verdict {
+    let load = Load::start(2 * stats::gomaxprocs(), |n| {
+        let child = go(move || n);
+        if n % 2 == 0 {
+            child.join();
+        }
+    });
+    for _ in 0..20 {
+        let world = stop_the_world(StopReason::Program);
+        let mut shown = 0;
+        gzero::trace::for_each_goroutine(&mut |_| shown += 1);
+        let counted = num_goroutine();
+        drop(world);
+        equal("goroutines in the trace", &shown, &counted)?;
+        (0..5).for_each(|_| gosched());
+    }
+    drop(load);
+    equal("goroutines at the end", &num_goroutine(), &1)
+}
+
+/// Go's `TestGetgThreadSwitch`: whichever CPU it goes on at, a goroutine is itself there.
+fn who_asks_for_itself_finds_itself() -> Verdict {
+    let run = |_| {
+        go(|| {
+            let (me, number) = (current(), gzero::goid());
+            (0..300).all(|_| {
+                gosched();
+                current() == me && gzero::goid() == number
+            })
+        })
+    };
+    let handles: Vec<_> = (0..4 * stats::gomaxprocs()).map(run).collect();
+    equal("all were themselves", &handles.into_iter().all(JoinHandle::join), &true)
+}
+
+/// Go's `TestGoroutineParallelism2`: all CPUs have just had a goroutine each, and go to sleep; then as many are started by
+/// others, and each of them is needed at the same time.
+fn spinners_run_at_the_same_time_after_a_crowd() {
+    let count = u32::try_from(stats::num_cpu().min(stats::gomaxprocs())).unwrap_or(1);
+    for _ in 0..5 {
+        roll_call();
+        let turn = Arc::new(AtomicU32::new(0));
+        for half in 0..2 {
+            let turn = Arc::clone(&turn);
+            go(move || (half..count).step_by(2).for_each(|n| start_spinner(&turn, n, count)));
+        }
+        wait_until_alone();
+    }
+}
+
+/// Starts a goroutine that spins until it is its turn, ten times.
+fn start_spinner(turn: &Arc<AtomicU32>, n: u32, count: u32) {
+    let turn = Arc::clone(turn);
+    go(move || {
+        for round in 0..10 {
+            while turn.load(Ordering::Acquire) != round * count + n {
+                core::hint::spin_loop();
+            }
+            turn.fetch_add(1, Ordering::Release);
+        }
+    });
 }

@@ -24,6 +24,7 @@ tests::image! {
         a_yield_makes_progress,
         a_yield_of_a_locked_goroutine_makes_progress,
         spinners_run_at_the_same_time,
+        a_locked_goroutine_yields_and_sleeps,
         a_locked_goroutine_can_wait,
         locks_to_a_cpu_nest,
         a_locked_goroutine_stays_on_its_cpu,
@@ -152,6 +153,20 @@ fn wait_and_pass_on(turn: &AtomicU32, mine: u32) {
         spin_loop();
     }
     turn.fetch_add(1, Ordering::Release);
+}
+
+/// Go's `TestYieldLocked`; it ends locked.
+fn a_locked_goroutine_yields_and_sleeps() -> Verdict {
+    let handle = go(|| {
+        lock_os_thread();
+        let home = testing::cpu();
+        (0..10).all(|_| {
+            gosched();
+            sleep(Nanos::from_millis(1));
+            testing::cpu() == home
+        })
+    });
+    equal("it stayed on its CPU", &handle.join(), &true)
 }
 
 /// Go's `TestBlockLocked`.
