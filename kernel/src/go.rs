@@ -274,6 +274,14 @@ pub unsafe fn goexit() -> ! {
 ///
 /// # Throws
 /// When not called on a goroutine's own stack.
+///
+/// # Examples
+/// ```
+/// let handle = gzero::go(|| 1);
+/// while !handle.is_finished() {
+///     gzero::gosched();
+/// }
+/// ```
 #[track_caller]
 pub fn gosched() {
     check_g_stack("gosched");

@@ -304,7 +304,7 @@ impl<T> JoinHandle<T> {
         self.0.join()
     }
 
-    /// [`join`](Self::join) that also serves for goroutines that end by [`goexit`](crate::goexit()). Blocks like it.
+    /// [`join`](Self::join) that also serves for goroutines that end by [`goexit`](crate::goexit()). Blocks like it, on the goroutine's own stack.
     ///
     /// # Errors
     /// [`EndedByGoexit`].

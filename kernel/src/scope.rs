@@ -202,7 +202,7 @@ impl<T> ScopedJoinHandle<'_, T> {
         self.inner.join()
     }
 
-    /// [`join`](Self::join) that also serves for goroutines that end by [`goexit`](crate::goexit()). Blocks like it.
+    /// [`join`](Self::join) that also serves for goroutines that end by [`goexit`](crate::goexit()). Blocks like it, on the goroutine's own stack.
     ///
     /// # Errors
     /// [`EndedByGoexit`].

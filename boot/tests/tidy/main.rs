@@ -115,6 +115,7 @@ fn modules_use_what_is_above_them() {
     for text in ["use crate::panic;", "crate::print!()", "$crate::high()", "//! [`crate::high`]"] {
         assert_eq!(breaches(text, &[]), [""; 0]);
     }
+    assert_eq!(breaches("use crate::shout;\nmacro_rules! shout {", &[]), [""; 0]);
     assert_eq!(breaches("use crate::high;", &["low -> high"]), [""; 0]);
     assert_eq!(breaches("", &["low -> high"]).len(), 1);
     holds(|tree| upward_uses(tree, &CIRCLES), &[]);
