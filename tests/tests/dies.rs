@@ -8,6 +8,7 @@ use core::hint::black_box;
 use core::ptr;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
+use gzero::time::{Duration, Ticker, Timer, sleep};
 use gzero::{WaitReason, current, go, go_named, gopark, goready, gosched, num_cpu, park, println, testing};
 
 tests::image! {
@@ -21,6 +22,10 @@ tests::image! {
         ("fatal", "stack overflow: goroutine", recursion_without_end),
         ("fatal", "[deep]", an_overflow_says_who),
         ("fatal", "all goroutines are asleep - deadlock!", everybody_waits),
+        ("fatal", "all goroutines are asleep - deadlock!", a_ticker_that_was_stopped_wakes_nobody),
+        ("fatal", "all goroutines are asleep - deadlock!", the_end_of_time_wakes_nobody),
+        ("panic", "the interval of a ticker must not be zero", a_ticker_without_an_interval),
+        ("panic", "the interval of a ticker must not be zero", a_ticker_that_is_reset_to_nothing),
         ("throw", "ready: the goroutine is running", a_ready_for_one_that_runs),
         ("throw", "begin_park", a_park_inside_a_park),
         ("throw", "read of a page that is not mapped at 0x0000000000000010", a_read_of_page_zero),
@@ -155,4 +160,28 @@ fn an_exit_code_reaches_the_host() {
 
 fn an_allocation_that_cannot_be() {
     black_box(alloc::vec![0u8; 1 << 46]);
+}
+
+/// What is set no more counts for nothing.
+fn a_ticker_that_was_stopped_wakes_nobody() {
+    let ticker = Ticker::new(Duration::from_millis(1));
+    let timer = Timer::new(Duration::from_secs(3_600));
+    ticker.recv();
+    ticker.stop();
+    timer.stop();
+    ticker.recv();
+}
+
+fn the_end_of_time_wakes_nobody() {
+    sleep(Duration::MAX);
+}
+
+/// Go's `TestNewTickerLtZeroDuration`.
+fn a_ticker_without_an_interval() {
+    drop(Ticker::new(Duration::ZERO));
+}
+
+/// Go's `TestTickerResetLtZeroDuration`.
+fn a_ticker_that_is_reset_to_nothing() {
+    Ticker::new(Duration::from_secs(1)).reset(Duration::ZERO);
 }

@@ -30,10 +30,6 @@ tests::image! {
         a_channel_closes_when_its_timer_is_dropped,
         a_function_is_called_once_for_each_time,
     ],
-    dies: [
-        ("panic", "the interval of a ticker must not be zero", a_ticker_without_an_interval),
-        ("panic", "the interval of a ticker must not be zero", a_ticker_that_is_reset_to_nothing),
-    ]
 }
 
 const MILLI: Duration = Duration::from_millis(1);
@@ -425,14 +421,4 @@ fn a_function_is_called_once_for_each_time() -> Verdict {
         gosched();
     }
     equal("calls", &calls.load(Ordering::Relaxed), &expected)
-}
-
-/// `TestNewTickerLtZeroDuration`.
-fn a_ticker_without_an_interval() {
-    drop(Ticker::new(Duration::ZERO));
-}
-
-/// `TestTickerResetLtZeroDuration`.
-fn a_ticker_that_is_reset_to_nothing() {
-    Ticker::new(HOUR).reset(Duration::ZERO);
 }
