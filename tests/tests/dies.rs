@@ -165,7 +165,7 @@ fn an_allocation_that_cannot_be() {
 /// What is set no more counts for nothing.
 fn a_ticker_that_was_stopped_wakes_nobody() {
     let ticker = Ticker::new(Duration::from_millis(1));
-    let timer = Timer::new(Duration::from_secs(3_600));
+    let timer = Timer::new(Duration::from_hours(1));
     ticker.recv();
     ticker.stop();
     timer.stop();

@@ -11,7 +11,10 @@ use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use gzero::chan::chan;
 use gzero::testing::{self, Fired, TimerInPlace};
 use gzero::time::{Duration, Instant, Ticker, Timer, after_func, sleep};
-use gzero::{Nanos, go, gomaxprocs, gosched, lock_os_thread, now, println, stats, unlock_os_thread};
+use gzero::{
+    Nanos, free_os_memory, go, gomaxprocs, gosched, lock_os_thread, now, park, println, stats, try_go,
+    unlock_os_thread, unpark,
+};
 use tests::{Random, Verdict, equal};
 
 tests::image! {
@@ -22,11 +25,12 @@ tests::image! {
         timers_go_on_when_their_p_goes_away,
         each_setting_of_a_timer_is_received_or_prevented,
         timers_may_be_dropped_while_they_fire,
+        a_function_waits_until_there_is_memory_for_its_goroutine,
     ]
 }
 
 const MILLI: Duration = Duration::from_millis(1);
-const HOUR: Duration = Duration::from_secs(3_600);
+const HOUR: Duration = Duration::from_hours(1);
 
 fn cpus() -> usize {
     stats::gomaxprocs()
@@ -257,7 +261,7 @@ fn timers_of_a_pinned_cpu_are_run_by_an_idle_one() -> Verdict {
 }
 
 /// They stay in the heap of their CPU, and can be stopped and set there.
-fn timers_go_on_when_their_p_goes_away() -> Verdict {
+fn timers_go_on_when_their_p_goes_away() {
     let old = i32::try_from(cpus()).expect("at most 256");
     let calls = Arc::new(AtomicU64::new(0));
     let count = Arc::clone(&calls);
@@ -286,8 +290,6 @@ fn timers_go_on_when_their_p_goes_away() -> Verdict {
         ticker.recv();
         func.stop();
     }
-    drop(timers);
-    Ok(())
 }
 
 /// Many set one timer anew, and others receive from it: each setting ends in one of two ways.
@@ -341,4 +343,42 @@ fn timers_may_be_dropped_while_they_fire() {
             drop(timer);
         }
     });
+}
+
+/// All memory is taken when its time comes. Then nothing is lost, and nobody hangs.
+fn a_function_waits_until_there_is_memory_for_its_goroutine() -> Verdict {
+    if cpus() != 2 {
+        // It takes seconds, and other machines add nothing.
+        return Ok(());
+    }
+    let called = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&called);
+    let mut hoard: Vec<Vec<u8>> = Vec::with_capacity(10_000);
+    let mut parked = Vec::with_capacity(100_000);
+    let timer = after_func(HOUR, move || flag.store(true, Ordering::Relaxed));
+    let mut size = 1 << 30;
+    while size >= 4096 {
+        let mut block = Vec::new();
+        if hoard.len() < hoard.capacity() && block.try_reserve_exact(size).is_ok() {
+            hoard.push(block);
+        } else {
+            size /= 2;
+        }
+    }
+    // And all goroutines that have a stack already.
+    while let Ok(waits) = try_go(park) {
+        parked.push(waits.id());
+    }
+    timer.reset(Duration::ZERO);
+    sleep(15 * MILLI);
+    let early = called.load(Ordering::Relaxed);
+    drop(hoard);
+    // The heap keeps what was dropped until somebody asks for it.
+    free_os_memory();
+    while !called.load(Ordering::Relaxed) {
+        sleep(MILLI);
+    }
+    println!("{} goroutines took the rest", parked.len());
+    parked.into_iter().for_each(|waits| drop(unpark(waits)));
+    equal("it was called without memory", &early, &false)
 }

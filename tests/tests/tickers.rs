@@ -33,7 +33,7 @@ tests::image! {
 }
 
 const MILLI: Duration = Duration::from_millis(1);
-const HOUR: Duration = Duration::from_secs(3_600);
+const HOUR: Duration = Duration::from_hours(1);
 
 /// `TestTicker`.
 fn ticks_come_at_their_times_until_a_stop() {
@@ -338,7 +338,10 @@ fn work_goes_on_beside_many_sleepers() {
             let front = queue.front().copied();
             let to = front.map(|_| &outer);
             select! {
-                send(to, front.unwrap_or(0)) -> _sent => { queue.pop_front(); }
+                send(to, front.unwrap_or(0)) -> sent => {
+                    sent.expect("somebody receives");
+                    queue.pop_front();
+                }
                 recv(inner) -> n => match n {
                     Ok(n) => queue.push_back(n),
                     Err(_) => return,

@@ -22,7 +22,8 @@ const RETRY: Nanos = Nanos::from_millis(10);
 /// while another runs follows it in the same goroutine.
 ///
 /// When the time comes and there is no memory for a goroutine, another attempt is made every 10 ms until there is;
-/// the timer can be stopped meanwhile.
+/// the timer can be stopped meanwhile. What the heap keeps unused counts as memory only after
+/// [`free_os_memory`](crate::free_os_memory), which starting a goroutine from another one does by itself.
 ///
 /// Does not block; may be called wherever allocating is allowed. Ends the machine when there is no memory for the timer.
 ///
@@ -46,7 +47,7 @@ pub fn after_func<F: FnMut() + Send + 'static>(length: Duration, function: F) ->
 /// ```
 /// use gzero::time::{Duration, after_func};
 ///
-/// let timer = after_func(Duration::from_secs(3_600), || unreachable!("an hour has passed"));
+/// let timer = after_func(Duration::from_hours(1), || unreachable!("an hour has passed"));
 /// assert!(timer.stop());
 /// ```
 pub struct FuncTimer {
@@ -78,7 +79,7 @@ impl FuncTimer {
     /// use gzero::time::{Duration, after_func};
     ///
     /// let me = gzero::current();
-    /// let timer = after_func(Duration::from_secs(3_600), move || {
+    /// let timer = after_func(Duration::from_hours(1), move || {
     ///     gzero::unpark(me);
     /// });
     /// assert!(timer.reset(Duration::from_millis(1)));

@@ -1,6 +1,6 @@
 //! Times, and waiting for them: what Go's package `time` has, without dates.
 //!
-//! An [`Instant`] is a time since the machine's start, and a [`Duration`] a length of time. [`sleep`] and [`sleep_until`]
+//! An [`Instant`] is a time since the machine's start, and a [`Duration`] a length of time. [`sleep()`] and [`sleep_until`]
 //! wait. A [`Timer`] delivers one instant on a channel, a [`Ticker`] one after another, and [`after_func`] starts a
 //! goroutine; all of them can be stopped and set anew.
 //!

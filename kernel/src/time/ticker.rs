@@ -112,7 +112,7 @@ impl Ticker {
     /// ```
     /// use gzero::time::{Duration, Ticker};
     ///
-    /// let ticker = Ticker::new(Duration::from_secs(3_600));
+    /// let ticker = Ticker::new(Duration::from_hours(1));
     /// ticker.reset(Duration::from_millis(1));
     /// ticker.recv();
     /// ```

@@ -30,7 +30,7 @@ use crate::stacks::check_g_stack;
 /// let fired = timer.recv();
 /// assert!(fired >= start + Duration::from_millis(2));
 ///
-/// assert!(!timer.reset(Duration::from_secs(3_600)), "it had fired, and that was received");
+/// assert!(!timer.reset(Duration::from_hours(1)), "it had fired, and that was received");
 /// assert!(timer.stop(), "it would have fired in an hour");
 /// ```
 #[derive(Debug)]
@@ -92,7 +92,7 @@ impl Timer {
     /// ```
     /// use gzero::time::{Duration, Timer};
     ///
-    /// let timer = Timer::new(Duration::from_secs(3_600));
+    /// let timer = Timer::new(Duration::from_hours(1));
     /// assert!(timer.receiver().try_recv().is_err());
     /// ```
     pub fn receiver(&self) -> &Receiver<Instant> {
