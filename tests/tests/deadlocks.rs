@@ -58,12 +58,22 @@ tests::image! {
         ),
         (
             "fatal",
-            "all goroutines are asleep - deadlock!\tgoroutine 1 [main] waits: wait group at 0x\t [late] waits: mutex \"other\" at 0x\theld by goroutine \t [holder]\t [holder] waits: park; holds mutex \"other\"",
+            "all goroutines are asleep - deadlock!\t [late] waits: mutex \"other\" at 0x\theld by goroutine \t [holder]",
+            all_that_sleep_are_named_with_what_they_wait_for
+        ),
+        (
+            "fatal",
+            "all goroutines are asleep - deadlock!\t [holder] waits: park; holds mutex \"other\" at 0x",
             all_that_sleep_are_named_with_what_they_hold
         ),
         (
             "fatal",
-            "asleep - deadlock!\twaits: rwmutex \"table\" at 0x\t waits: rwmutex write at 0x\t!deadlock:",
+            "all goroutines are asleep - deadlock!\tgoroutine 1 [main] waits: wait group at 0x",
+            what_is_no_lock_is_named_by_its_address
+        ),
+        (
+            "fatal",
+            "asleep - deadlock!\twaits: rwmutex write at 0x\t!deadlock:",
             a_reader_that_nobody_lets_in_is_no_ring
         ),
         ("exit:0", "deadlock: 2 goroutines wait for each other\t!deadlock:", a_ring_is_reported_once_and_others_run_on),
@@ -166,23 +176,35 @@ fn onces_that_cross_are_named() {
     OTHER.call_once(|| meet(&ONE));
 }
 
+#[expect(unsafe_code, reason = "what ends so is what the case is about")]
 fn a_holder_that_has_ended_is_named() {
     static KEPT: Mutex<()> = Mutex::named("kept", ());
     go_named("holder", || {
         let _kept = KEPT.lock();
-        // SAFETY: nothing relies on what lies on this stack; the lock stays held, which is the case.
-        unsafe { goexit() }
+        // It ends last, so that nobody is born in its place.
+        go_named("waiter", || drop(KEPT.lock()));
+        while stats::waiting().all(|wait| wait.reason != WaitReason::Mutex) {
+            gosched();
+        }
+        // SAFETY: nothing but the guard is on the stack, and nobody else borrows from it.
+        unsafe { goexit() };
     });
-    while !KEPT.is_locked() {
-        gosched();
-    }
-    wait_until_alone();
-    // Main is one of those that would be born in the holder's slot: it is not, because it lives.
-    go_named("waiter", || drop(KEPT.lock()));
     park();
 }
 
+fn all_that_sleep_are_named_with_what_they_wait_for() {
+    all_sleep();
+}
+
 fn all_that_sleep_are_named_with_what_they_hold() {
+    all_sleep();
+}
+
+fn what_is_no_lock_is_named_by_its_address() {
+    all_sleep();
+}
+
+fn all_sleep() {
     static OTHER: Mutex<()> = Mutex::named("other", ());
     go_named("holder", || {
         let _other = OTHER.lock();

@@ -14,6 +14,8 @@
 //! | a point that all have to reach | [`Barrier`] |
 //! | units, several at a time | [`Semaphore`] |
 //! | values to use again | [`Pool`] |
+//! | the end of a task, and its values | [`Context`] |
+//! | tasks that may fail, together | [`ErrGroup`] |
 //!
 //! # No poisoning
 //!
@@ -31,6 +33,8 @@
 
 mod barrier;
 mod cond;
+mod context;
+mod err_group;
 mod list;
 #[expect(unsafe_code, reason = "hands out the value that the lock guards")]
 mod mutex;
@@ -44,6 +48,8 @@ mod wait_group;
 
 pub use barrier::{Barrier, BarrierWaitResult};
 pub use cond::Cond;
+pub use context::{AfterFunc, CancelOnDrop, Canceller, Cause, Context, ContextError};
+pub use err_group::ErrGroup;
 pub use mutex::{Mutex, MutexGuard};
 pub use once::{LazyLock, Once, OnceLock};
 pub use pool::Pool;

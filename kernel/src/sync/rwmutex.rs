@@ -87,8 +87,8 @@ impl<T: ?Sized> RwMutex<T> {
     ///
     /// ```
     /// let lock = gzero::sync::RwMutex::new(1);
-    /// let (one, other) = (lock.read(), lock.try_read());
-    /// assert!(other.is_some());
+    /// let (one, other) = (lock.read(), lock.read());
+    /// assert_eq!(*one, *other);
     /// ```
     ///
     /// # Throws
@@ -146,6 +146,8 @@ impl<T: ?Sized> RwMutex<T> {
     /// let lock = gzero::sync::RwMutex::new(1);
     /// let reader = lock.read();
     /// assert!(lock.try_write().is_none());
+    /// drop(reader);
+    /// assert!(lock.try_write().is_some());
     /// ```
     ///
     /// # Throws

@@ -51,7 +51,7 @@ impl Semaphore {
     /// ```
     /// let slots = gzero::sync::Semaphore::new(4);
     /// let two = slots.acquire(2);
-    /// assert_eq!(slots.free(), 2);
+    /// assert_eq!((two.units(), slots.free()), (2, 2));
     /// ```
     ///
     /// # Panics

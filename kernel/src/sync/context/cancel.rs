@@ -1,0 +1,128 @@
+//! Who ends a context, and who prevents what would come then.
+
+use alloc::sync::{Arc, Weak};
+use core::fmt;
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use super::end::{Cause, ContextError, End, Ended};
+
+/// Ends a [`Context`](super::Context). Dropping it changes nothing; [`on_drop`](Self::on_drop) makes a value that does.
+///
+/// ```
+/// let (context, cancel) = gzero::sync::Context::background().with_cancel();
+/// cancel.cancel();
+/// cancel.cancel(); // nothing more
+/// assert!(context.is_done());
+/// ```
+#[derive(Clone)]
+pub struct Canceller(Arc<End>);
+
+impl fmt::Debug for Canceller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Canceller").field("ended", &self.0.ended().is_some()).finish()
+    }
+}
+
+impl Canceller {
+    pub(super) const fn new(end: Arc<End>) -> Self {
+        Self(end)
+    }
+
+    /// Ends the context and all below it, if it has not ended. Does not wait; on any stack of a goroutine.
+    ///
+    /// When it returns, all of them have ended, unless another goroutine is just about it.
+    ///
+    /// ```
+    /// let (context, cancel) = gzero::sync::Context::background().with_cancel();
+    /// let (below, _) = context.with_cancel();
+    /// cancel.cancel();
+    /// assert!(below.is_done());
+    /// ```
+    pub fn cancel(&self) {
+        self.0.end(&Ended::new(ContextError::Canceled, None));
+    }
+
+    /// The same with a cause. Does not wait.
+    ///
+    /// ```
+    /// let (context, cancel) = gzero::sync::Context::background().with_cancel();
+    /// cancel.cancel_with(alloc::sync::Arc::new(core::fmt::Error));
+    /// assert!(context.cause().is_some_and(|cause| cause.is::<core::fmt::Error>()));
+    /// ```
+    pub fn cancel_with(&self, cause: Cause) {
+        self.0.end(&Ended::new(ContextError::Canceled, Some(cause)));
+    }
+
+    /// A value whose drop ends the context: on every path out of a function, as Go's `defer cancel()`. Does not wait.
+    ///
+    /// ```
+    /// let (context, cancel) = gzero::sync::Context::background().with_cancel();
+    /// let guard = cancel.on_drop();
+    /// drop(guard);
+    /// assert!(context.is_done());
+    /// ```
+    pub const fn on_drop(self) -> CancelOnDrop {
+        CancelOnDrop(self)
+    }
+}
+
+/// Ends a [`Context`](super::Context) when it is dropped; from [`Canceller::on_drop`].
+///
+/// ```
+/// use gzero::sync::{CancelOnDrop, Context};
+///
+/// let (context, cancel) = Context::background().with_cancel();
+/// let guard: CancelOnDrop = cancel.on_drop();
+/// assert!(!context.is_done());
+/// drop(guard);
+/// assert!(context.is_done());
+/// ```
+#[must_use = "the context ends when this value is dropped"]
+#[derive(Debug)]
+pub struct CancelOnDrop(Canceller);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
+/// A call that comes when a context ends; from [`Context::after_func`](super::Context::after_func). Dropping it changes nothing.
+///
+/// ```
+/// let (context, cancel) = gzero::sync::Context::background().with_cancel();
+/// let call = context.after_func(|| unreachable!());
+/// assert!(call.stop());
+/// cancel.cancel();
+/// ```
+#[derive(Debug)]
+pub struct AfterFunc {
+    place: Option<(Weak<End>, u64)>,
+    over: AtomicBool,
+}
+
+impl AfterFunc {
+    /// A call that will come, if there is a place for it.
+    pub(super) const fn new(place: Option<(Weak<End>, u64)>) -> Self {
+        Self { place, over: AtomicBool::new(false) }
+    }
+
+    /// One that has begun.
+    pub(super) const fn over() -> Self {
+        Self { place: None, over: AtomicBool::new(true) }
+    }
+
+    /// Prevents the call. `true`: it does not come. `false`: it has begun, or was prevented before. Does not wait.
+    ///
+    /// ```
+    /// let call = gzero::sync::Context::background().after_func(|| unreachable!());
+    /// assert!(call.stop());
+    /// assert!(!call.stop());
+    /// ```
+    pub fn stop(&self) -> bool {
+        // Relaxed: of two calls one is first; nothing hangs on what was before.
+        let first = !self.over.swap(true, Ordering::Relaxed);
+        let Some((end, number)) = &self.place else { return first };
+        first && end.upgrade().is_none_or(|end| end.unwatch(*number).is_some())
+    }
+}
