@@ -316,6 +316,7 @@ impl Expire for Inner<InPlace> {
             }
         }
     }
+}
 
 /// What a goroutine waits for, if it waits at this moment and has left its CPU.
 pub fn waits_for(g: GoRef) -> Option<WaitReason> {
