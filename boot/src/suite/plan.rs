@@ -18,7 +18,7 @@ const SOAK: &str = "soak";
 const CONTROLS: &str = "must_fail";
 
 /// Test images whose cases die for the most part: a boot for each, so they get only the fast machines below.
-const DEATHS: [&str; 3] = ["dies", "rule", "traces"];
+const DEATHS: [&str; 4] = ["dies", "rule", "traces", "deadlocks"];
 const FAST: [&str; 4] = ["smp1-bios-x2apic", "smp4-bios-x2apic", "smp2-bios-xapic", "smp8-bios-xapic"];
 
 /// Machines for each test image: every value of CPUs, firmware and APIC mode. BIOS mostly, as it boots faster.
@@ -109,7 +109,7 @@ struct Plan(Vec<Step>);
 
 impl Plan {
     fn add(&mut self, name: &str, action: Action) -> &mut Step {
-        self.0.push(Step { name: name.to_owned(), action, skip: None });
+        self.0.push(Step { name: name.to_owned(), action, skip: None, shares: false });
         let last = self.0.len() - 1;
         &mut self.0[last]
     }
@@ -221,7 +221,7 @@ impl Plan {
             };
             for (machine, options) in MACHINES.iter().filter(|(machine, _)| wanted(machine)) {
                 let run = Run::boot(Image::Test(name.clone()), options, Wanted::default());
-                self.add(&format!("test-{name}-{machine}"), Action::One(run));
+                self.add(&format!("test-{name}-{machine}"), Action::One(run)).shares = true;
             }
         }
     }

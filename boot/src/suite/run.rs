@@ -1,11 +1,17 @@
 //! Goes through the steps: one line each while it works, the output of those that fail, a count at the end.
+//!
+//! Boots of test images spend much of their time where one CPU works: in the firmware and the boot loader. So they share the
+//! host; what is measured, or needs the host for itself, runs alone.
 
+use core::num::NonZero;
+use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Instant;
 
@@ -22,6 +28,9 @@ use crate::suite::step::{Action, Run, Step, What};
 /// How often a command is asked whether it has ended.
 const TICK: Duration = Duration::from_millis(20);
 
+/// Steps that share the host at most: each guest takes some of its memory.
+const AT_ONCE: usize = 4;
+
 /// Counts of steps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Count {
@@ -31,6 +40,24 @@ pub struct Count {
     pub failed: usize,
     /// Could not be done on this host.
     pub skipped: usize,
+}
+
+/// How a step has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Done {
+    Passed,
+    Failed,
+    Skipped,
+}
+
+impl Count {
+    fn add(&mut self, done: Done) {
+        *match done {
+            Done::Passed => &mut self.passed,
+            Done::Failed => &mut self.failed,
+            Done::Skipped => &mut self.skipped,
+        } += 1;
+    }
 }
 
 /// Runs steps in the checkout at `root`; logs go to `logs`.
@@ -52,28 +79,18 @@ impl Runner {
         Ok(Self { root, logs, images: Images::default() })
     }
 
-    /// Runs all steps and counts, stops only when interrupted.
+    /// Runs all steps and counts, stops only when interrupted. Those next to each other that may share the host do, one
+    /// for each of its CPUs.
     pub fn run(&mut self, steps: &[Step]) -> Count {
         let mut count = Count::default();
-        for (index, step) in steps.iter().enumerate() {
-            say(&format!("[{:>3}/{}] {}: {} ... ", index + 1, steps.len(), step.name, command(&step.action)));
-            if let Some(reason) = &step.skip {
-                say(&format!("skipped, {reason}\n"));
-                count.skipped += 1;
-                continue;
-            }
-            let start = Instant::now();
-            match self.step(step) {
-                Ok(()) => {
-                    say(&format!("ok, {}\n", seconds(start.elapsed())));
-                    count.passed += 1;
-                }
-                Err(reason) => {
-                    let log = self.log(&step.name);
-                    say(&format!("FAILED, {}\n{}", seconds(start.elapsed()), shown(&log)));
-                    say(&format!("{}: {reason}; log: {}\n", step.name, log.display()));
-                    count.failed += 1;
-                }
+        let numbered: Vec<(usize, &Step)> = (1..).zip(steps).collect();
+        for group in numbered.chunk_by(|(_, before), (_, after)| before.shares && after.shares) {
+            let results = match group {
+                [one] => vec![self.alone(*one, steps.len())],
+                several => self.together(several, steps.len()),
+            };
+            for done in results {
+                count.add(done);
             }
             if signals::interrupted() {
                 break;
@@ -82,15 +99,81 @@ impl Runner {
         count
     }
 
+    /// Runs a step, and shows its command while it works.
+    fn alone(&mut self, (number, step): (usize, &Step), of: usize) -> Done {
+        say(&title(number, of, step));
+        if let Some(reason) = &step.skip {
+            say(&format!("skipped, {reason}\n"));
+            return Done::Skipped;
+        }
+        let start = Instant::now();
+        let needs_images =
+            !matches!(&step.action, Action::Build | Action::One(Run { what: What::Cargo(_), .. }));
+        let built = if needs_images { self.built() } else { Ok(()) };
+        let verdict = match &step.action {
+            Action::Build => self.build_step(&step.name),
+            Action::One(_) | Action::InTurn(_) | Action::AtOnce(_) | Action::Controls(_) => {
+                built.and_then(|()| self.step(step))
+            }
+        };
+        self.tell(step, verdict, start.elapsed(), "")
+    }
+
+    /// Runs steps side by side. Each is shown when it has ended.
+    fn together(&mut self, steps: &[(usize, &Step)], of: usize) -> Vec<Done> {
+        let built = self.built();
+        let (next, results) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+        let work = || {
+            // Relaxed: each number is drawn once; the steps were there before the threads.
+            while let Some((number, step)) = steps.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let title = title(*number, of, step);
+                let done = if let Some(reason) = &step.skip {
+                    say(&format!("{title}skipped, {reason}\n"));
+                    Done::Skipped
+                } else {
+                    let start = Instant::now();
+                    let verdict = built.clone().and_then(|()| self.step(step));
+                    self.tell(step, verdict, start.elapsed(), &title)
+                };
+                results.lock().unwrap_or_else(PoisonError::into_inner).push(done);
+                if signals::interrupted() {
+                    break;
+                }
+            }
+        };
+        let cpus = thread::available_parallelism().map_or(1, NonZero::get);
+        thread::scope(|scope| {
+            for _ in 0..cpus.min(AT_ONCE).min(steps.len()) {
+                scope.spawn(work);
+            }
+        });
+        results.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Shows how a step has ended, behind `title`.
+    fn tell(&self, step: &Step, verdict: Result<(), String>, time: Duration, title: &str) -> Done {
+        match verdict {
+            Ok(()) => {
+                say(&format!("{title}ok, {}\n", seconds(time)));
+                Done::Passed
+            }
+            Err(reason) => {
+                let log = self.log(&step.name);
+                let why = format!("{}: {reason}; log: {}\n", step.name, log.display());
+                say(&format!("{title}FAILED, {}\n{}{why}", seconds(time), shown(&log)));
+                Done::Failed
+            }
+        }
+    }
+
     fn log(&self, name: &str) -> PathBuf {
         self.logs.join(format!("{name}.log"))
     }
 
-    fn step(&mut self, step: &Step) -> Result<(), String> {
-        let path = self.log(&step.name);
-        let log = File::create(&path).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+    fn step(&self, step: &Step) -> Result<(), String> {
+        let log = self.new_log(&step.name)?;
         match &step.action {
-            Action::Build => self.build(&log),
+            Action::Build => Ok(()),
             Action::One(run) => self.at_once(core::slice::from_ref(run), &log),
             Action::InTurn(runs) => {
                 runs.iter().try_for_each(|run| self.at_once(core::slice::from_ref(run), &log))
@@ -98,6 +181,16 @@ impl Runner {
             Action::AtOnce(runs) => self.at_once(runs, &log),
             Action::Controls(name) => self.controls(name, &log),
         }
+    }
+
+    fn new_log(&self, name: &str) -> Result<File, String> {
+        let path = self.log(name);
+        File::create(&path).map_err(|error| format!("cannot write {}: {error}", path.display()))
+    }
+
+    fn build_step(&mut self, name: &str) -> Result<(), String> {
+        let log = self.new_log(name)?;
+        self.build(&log)
     }
 
     /// Builds all images; what Cargo says of programs is read, what the compiler says is logged.
@@ -116,9 +209,8 @@ impl Runner {
         Ok(())
     }
 
-    fn controls(&mut self, name: &str, log: &File) -> Result<(), String> {
+    fn controls(&self, name: &str, log: &File) -> Result<(), String> {
         let image = crate::suite::images::Image::Test(name.to_owned());
-        self.built()?;
         let path = self.images.path(&image).ok_or_else(|| format!("there is no image `{name}`"))?;
         let cases = Program::read(path).and_then(|program| cases::read(&program));
         let cases = cases.map_err(|error| error.to_string())?;
@@ -137,12 +229,11 @@ impl Runner {
         if self.images.boot.is_some() {
             return Ok(());
         }
-        let path = self.log("build");
-        let log = File::create(&path).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
-        self.build(&log).map_err(|reason| format!("{reason}; log: {}", path.display()))
+        let log = self.new_log("build")?;
+        self.build(&log).map_err(|reason| format!("{reason}; log: {}", self.log("build").display()))
     }
 
-    fn at_once(&mut self, runs: &[Run], log: &File) -> Result<(), String> {
+    fn at_once(&self, runs: &[Run], log: &File) -> Result<(), String> {
         let mut started = Vec::new();
         for run in runs {
             let mut output = tempfile::tempfile().map_err(|error| error.to_string())?;
@@ -160,7 +251,7 @@ impl Runner {
         if signals::interrupted() { Err("interrupted".to_owned()) } else { verdict }
     }
 
-    fn start(&mut self, run: &Run, output: &File) -> Result<Child, String> {
+    fn start(&self, run: &Run, output: &File) -> Result<Child, String> {
         let mut command = match &run.what {
             What::Cargo(flags) => {
                 let mut command = Command::new(cargo());
@@ -168,7 +259,6 @@ impl Runner {
                 command
             }
             What::Boot(image) => {
-                self.built()?;
                 let boot = self.images.boot.as_ref().ok_or("cargo built no runner")?;
                 let path = self.images.path(image).ok_or_else(|| format!("cargo built no `{image}`"))?;
                 let mut command = Command::new(boot);
@@ -187,6 +277,11 @@ impl Runner {
 /// The cargo that runs this program, so that toolchains are not mixed.
 fn cargo() -> std::ffi::OsString {
     std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+}
+
+/// The beginning of a step's line.
+fn title(number: usize, of: usize, step: &Step) -> String {
+    format!("[{number:>3}/{of}] {}: {} ... ", step.name, command(&step.action))
 }
 
 fn command(action: &Action) -> String {

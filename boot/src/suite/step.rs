@@ -15,6 +15,8 @@ pub struct Step {
     pub action: Action,
     /// Why it cannot be done on this host, if so.
     pub skip: Option<String>,
+    /// Whether others may run beside it.
+    pub shares: bool,
 }
 
 /// What a step does.

@@ -8,8 +8,10 @@ const KERNEL: &str = "kernel/src";
 /// What can be public and is shown by an example.
 const ITEMS: [&str; 4] = ["fn", "struct", "enum", "trait"];
 
-/// Every public item is used in an example, which the image `doc_examples` compiles and runs: a function in one of its
-/// module, a type, which others may hand out, in any; or the example stands over the item and needs no name of it.
+/// Every public item is used in an example, which the image `doc_examples` compiles and runs.
+///
+/// A function in one of its module, a type, which others may hand out, in any; or the example stands over the item and
+/// needs no name of it.
 pub fn without_example(tree: &Tree) -> Breaches {
     let mut breaches = Breaches::new();
     for source in users_sources(tree) {
