@@ -1,4 +1,4 @@
-//! Selects of many arms, and those that never end.
+//! Selects of many arms, those that end by a time, and those that never end.
 #![no_std]
 #![no_main]
 
@@ -7,15 +7,19 @@ extern crate alloc;
 use alloc::vec;
 use alloc::vec::Vec;
 
-use gzero::chan::RecvError;
+use gzero::chan::{RecvError, RecvTimeoutError, SendTimeoutError};
 use gzero::select::Select;
+use gzero::time::{Duration, Instant};
 use gzero::{Receiver, Sender, chan, go, on_m, select};
-use tests::{Drops, Verdict, equal, wait_until_alone};
+use tests::{Drops, Random, Verdict, equal, wait_until_alone};
 
 tests::image! {
     pass: [
         a_hundred_arms,
         a_select_of_any_number_of_arms,
+        a_time_out_ends_a_wait,
+        an_after_arm_ends_a_select,
+        time_outs_race_with_values,
     ],
     dies: [
         ("fatal", "waits: select (no cases)", an_empty_select),
@@ -181,6 +185,101 @@ fn a_select_of_any_number_of_arms() -> Verdict {
     equal("sent", &Select::new().send(&tx, drops.value(1), |sent| sent.is_ok()).wait(), &true)?;
     equal("received", &result.recv(), &Ok(Ok(1)))?;
     equal("dropped", &drops.counts(), &vec![1, 1])
+}
+
+fn a_time_out_ends_a_wait() -> Verdict {
+    let (tx, rx) = chan(1);
+    let length = Duration::from_millis(3);
+    let when = Instant::now() + length;
+    equal("no value", &rx.recv_deadline(when), &Err(RecvTimeoutError::Timeout))?;
+    equal("not before", &(Instant::now() >= when), &true)?;
+    equal("room", &tx.send_timeout(1, length), &Ok(()))?;
+    let begin = Instant::now();
+    equal("no room", &tx.send_timeout(2, length), &Err(SendTimeoutError::Timeout(2)))?;
+    equal("not before", &(begin.elapsed() >= length), &true)?;
+    equal("a value", &rx.recv_deadline(Instant::BOOT), &Ok(1))?;
+    equal("a time that has passed", &rx.recv_deadline(Instant::BOOT), &Err(RecvTimeoutError::Timeout))?;
+    tx.close();
+    equal("closed", &rx.recv_timeout(length), &Err(RecvTimeoutError::Closed))?;
+    equal("closed", &tx.send_timeout(3, length), &Err(SendTimeoutError::Closed(3)))
+}
+
+fn an_after_arm_ends_a_select() -> Verdict {
+    let ((tx, rx), (full, kept)) = (chan(1), chan(0));
+    let drops = Drops::new(1);
+    let when = Instant::now() + Duration::from_millis(3);
+    let late = select! {
+        recv(rx) -> _v => false,
+        send(full, drops.value(0)) -> _sent => false,
+        after(when) => Instant::now() >= when,
+    };
+    equal("not before", &late, &true)?;
+    equal("the value was dropped", &drops.counts(), &vec![1])?;
+    tx.send(5).expect("open");
+    let value = select! { after(Duration::from_secs(100)) => 0, recv(rx) -> v => v.unwrap_or(1) };
+    equal("a value", &value, &5)?;
+    let passed = select! { recv(rx) -> _v => false, after(Instant::BOOT) => true };
+    equal("a time that has passed", &passed, &true)?;
+    go(move || tx.send(6).expect("open"));
+    let value = select! { after(Duration::from_secs(100)) => 0, recv(rx) -> v => v.unwrap_or(1) };
+    equal("a value that comes", &value, &6)?;
+    equal("only a time", &select! { after(Duration::from_micros(1)) => 7 }, &7)?;
+    drop(kept);
+    equal("nobody waits any more", &full.is_closed(), &true)
+}
+
+/// Times that come together with the values: what was sent is received once, what timed out comes back, and no time-out ends a
+/// later wait.
+fn time_outs_race_with_values() -> Verdict {
+    const EACH: usize = 300;
+    let drops = Drops::new(2 * EACH);
+    let (tx, rx) = chan(0);
+    let (told, results) = chan(2);
+    for sender in 0..2 {
+        let (tx, drops, told) = (tx.clone(), drops.clone(), told.clone());
+        go(move || {
+            let mut random = Random::new(sender as u64 + 1);
+            let mut sent = 0;
+            for n in 0..EACH {
+                let value = drops.value(sender * EACH + n);
+                let most = Duration::from_nanos(random.below(20_000));
+                let passed = if n % 2 == 0 {
+                    tx.send_timeout(value, most).is_ok()
+                } else {
+                    select! { send(tx, value) -> sent => sent.is_ok(), after(most) => false }
+                };
+                sent += u32::from(passed);
+            }
+            told.send(sent).expect("open");
+        });
+    }
+    drop(tx);
+    let mut random = Random::new(9);
+    let mut received = 0;
+    loop {
+        let most = Duration::from_nanos(random.below(20_000));
+        let found = match random.below(3) {
+            0 => rx.recv_timeout(most),
+            1 => {
+                select! { recv(rx) -> v => v.map_err(|_| RecvTimeoutError::Closed), after(most) => Err(RecvTimeoutError::Timeout) }
+            }
+            _ => {
+                // Nothing but a value or the end ends this one.
+                let value = rx.recv();
+                equal("a wait without a time", &(value.is_err() && !rx.is_closed()), &false)?;
+                value.map_err(|_| RecvTimeoutError::Closed)
+            }
+        };
+        match found {
+            Ok(_) => received += 1,
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Closed) => break,
+        }
+    }
+    let sent = results.recv().expect("one") + results.recv().expect("the other");
+    equal("received", &received, &sent)?;
+    wait_until_alone();
+    equal("drops", &drops.counts(), &vec![1; 2 * EACH])
 }
 
 fn an_empty_select() {

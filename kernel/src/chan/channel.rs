@@ -171,7 +171,7 @@ impl<T> Channel<T> {
         match unsafe { self.core.recv(slot.as_mut_ptr().cast(), size_of::<T>(), patience) } {
             // SAFETY: a value was passed into the slot.
             Outcome::Passed => Ok(unsafe { slot.assume_init() }),
-            other @ (Outcome::Closed | Outcome::WouldWait) => Err(other),
+            other @ (Outcome::Closed | Outcome::WouldWait | Outcome::TimedOut) => Err(other),
         }
     }
 

@@ -31,7 +31,7 @@ use core::mem::MaybeUninit;
 use core::ptr;
 
 use machine::address::at;
-use machine::clock;
+use machine::clock::{self, Nanos};
 use machine::lock::{Guard, Lock, Rank};
 use sched::chan::{self, Glance, Locked, Queue, RecvStep, SendStep, Side, Waiter, Woken};
 use sched::claim::Claim;
@@ -42,6 +42,7 @@ use crate::m;
 use crate::park::{Wait, WaitReason, gopark_on, goready};
 use crate::runtime::Runtime;
 use crate::sudog::{acquire_sudog, release_sudog, take_sudog};
+use crate::timers::{add_timeout, remove_timeout};
 
 /// Bytes of a page of a stack.
 const PAGE: usize = 4096;
@@ -56,6 +57,8 @@ pub(crate) enum Outcome {
     Closed,
     /// The operation would have to wait, and may not: nothing has moved.
     WouldWait,
+    /// It has waited as long as it may: nothing has moved.
+    TimedOut,
 }
 
 /// Whether an operation may wait.
@@ -63,6 +66,7 @@ pub(crate) enum Outcome {
 pub(crate) enum Patience {
     None,
     Endless,
+    Until(Nanos),
 }
 
 impl chan::Waiters for Runtime {
@@ -166,7 +170,7 @@ impl Core {
                 SendStep::Wait => {
                     // SAFETY: the contract.
                     unsafe { touch(value, size) };
-                    if let Some(outcome) = self.wait(Side::Send, value, guard, &mut spare) {
+                    if let Some(outcome) = self.wait(Side::Send, value, guard, (patience, &mut spare)) {
                         return outcome;
                     }
                 }
@@ -201,7 +205,7 @@ impl Core {
                 RecvStep::Wait => {
                     // SAFETY: the contract.
                     unsafe { touch(slot, size) };
-                    if let Some(outcome) = self.wait(Side::Recv, slot, guard, &mut spare) {
+                    if let Some(outcome) = self.wait(Side::Recv, slot, guard, (patience, &mut spare)) {
                         return outcome;
                     }
                 }
@@ -278,8 +282,20 @@ impl Core {
     /// Waits in the channel's queue. `None`: a sudog had to be got first, and the caller has to look again.
     #[inline(never)]
     #[track_caller]
-    fn wait(&self, side: Side, element: *mut u8, guard: Guard<'_, ()>, spare: &mut Spare) -> Option<Outcome> {
+    fn wait(
+        &self,
+        side: Side,
+        element: *mut u8,
+        guard: Guard<'_, ()>,
+        (patience, spare): (Patience, &mut Spare),
+    ) -> Option<Outcome> {
         let rt = m::runtime();
+        let since = clock::now();
+        let until = match patience {
+            Patience::Until(when) if when <= since => return Some(Outcome::TimedOut),
+            Patience::Until(when) => Some(when),
+            Patience::None | Patience::Endless => None,
+        };
         let Some(s) = spare.0.take().or_else(|| take_sudog(rt, guard.pinned())) else {
             drop(guard);
             spare.0 = Some(acquire_sudog(rt));
@@ -289,24 +305,44 @@ impl Core {
             Side::Send => WaitReason::ChanSend,
             Side::Recv => WaitReason::ChanReceive,
         };
-        let wait = Wait { reason, on: self.address(), since: clock::now() };
-        gopark_on(wait, |g| {
+        let mut timeout = None;
+        gopark_on(Wait { reason, on: self.address(), since }, |g| {
             let element = element.expose_provenance() as u64;
-            let wait = chan::Wait { g, element, ticket: None, channel: self.address() };
+            let ticket = until.map(|_| rt.slot(g.index).body().claim.begin());
+            let wait = chan::Wait { g, element, ticket, channel: self.address() };
             // SAFETY: the guard, which goes next.
             unsafe { self.locked() }.enqueue(side, s, &wait);
             drop(guard);
+            timeout = until.zip(ticket).and_then(|(when, ticket)| add_timeout(when, g, ticket));
             true
         });
-        let woken = chan::woken(&rt.sudogs, s);
-        release_sudog(rt, s);
-        match woken {
-            Woken::Passed => Some(Outcome::Passed),
-            Woken::Closed => Some(Outcome::Closed),
+        let outcome = match chan::woken(&rt.sudogs, s) {
+            Woken::Passed => Outcome::Passed,
+            Woken::Closed => Outcome::Closed,
+            Woken::Otherwise if until.is_some() => {
+                self.leave(side, s);
+                Outcome::TimedOut
+            }
             Woken::Otherwise => {
                 crate::throw(format_args!("a channel's waiter was readied by something else"))
             }
+        };
+        if outcome != Outcome::TimedOut
+            && let Some(key) = timeout
+        {
+            // Too late to take it back: it claims in vain.
+            remove_timeout(key);
         }
+        release_sudog(rt, s);
+        Some(outcome)
+    }
+
+    /// Takes a sudog out of a queue, after the wait was ended by something else.
+    pub(crate) fn leave(&self, side: Side, s: SudogIndex) {
+        let guard = self.lock.lock();
+        // SAFETY: the guard.
+        unsafe { self.locked() }.dequeue(side, s);
+        drop(guard);
     }
 
     /// The first value in the ring of a closed channel, which is the caller's now, in its place: nothing is put there

@@ -46,6 +46,10 @@ pub struct SendError<T>(pub T);
 
 impl<T> SendError<T> {
     /// The value that was not sent.
+    ///
+    /// ```
+    /// assert_eq!(gzero::chan::SendError(1).into_inner(), 1);
+    /// ```
     pub fn into_inner(self) -> T {
         self.0
     }
@@ -88,6 +92,10 @@ pub enum TrySendError<T> {
 
 impl<T> TrySendError<T> {
     /// The value that was not sent.
+    ///
+    /// ```
+    /// assert_eq!(gzero::chan::TrySendError::Full(1).into_inner(), 1);
+    /// ```
     pub fn into_inner(self) -> T {
         match self {
             Self::Full(value) | Self::Closed(value) => value,
@@ -95,11 +103,19 @@ impl<T> TrySendError<T> {
     }
 
     /// Whether it was for want of room.
+    ///
+    /// ```
+    /// assert!(gzero::chan::TrySendError::Full(1).is_full());
+    /// ```
     pub const fn is_full(&self) -> bool {
         matches!(self, Self::Full(_))
     }
 
     /// Whether the channel is closed.
+    ///
+    /// ```
+    /// assert!(gzero::chan::TrySendError::Closed(1).is_closed());
+    /// ```
     pub const fn is_closed(&self) -> bool {
         matches!(self, Self::Closed(_))
     }
@@ -144,3 +160,95 @@ impl fmt::Display for TryRecvError {
 }
 
 impl Error for TryRecvError {}
+
+/// Why [`Sender::send_timeout`](super::Sender::send_timeout) did not send; the value comes back.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum SendTimeoutError<T> {
+    /// There was no room in time.
+    Timeout(T),
+    /// The channel is closed.
+    Closed(T),
+}
+
+impl<T> SendTimeoutError<T> {
+    /// The value that was not sent.
+    ///
+    /// ```
+    /// use gzero::{chan, time::Duration};
+    ///
+    /// let (tx, _rx) = chan(0);
+    /// assert_eq!(tx.send_timeout(1, Duration::from_micros(1)).unwrap_err().into_inner(), 1);
+    /// ```
+    pub fn into_inner(self) -> T {
+        match self {
+            Self::Timeout(value) | Self::Closed(value) => value,
+        }
+    }
+
+    /// Whether it was for want of time.
+    ///
+    /// ```
+    /// assert!(gzero::chan::SendTimeoutError::Timeout(1).is_timeout());
+    /// ```
+    pub const fn is_timeout(&self) -> bool {
+        matches!(self, Self::Timeout(_))
+    }
+
+    /// Whether the channel is closed.
+    ///
+    /// ```
+    /// assert!(gzero::chan::SendTimeoutError::Closed(1).is_closed());
+    /// ```
+    pub const fn is_closed(&self) -> bool {
+        matches!(self, Self::Closed(_))
+    }
+}
+
+impl<T> fmt::Debug for SendTimeoutError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Timeout(_) => "Timeout(..)",
+            Self::Closed(_) => "Closed(..)",
+        })
+    }
+}
+
+impl<T> fmt::Display for SendTimeoutError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Timeout(_) => "send on a channel that had no room in time",
+            Self::Closed(_) => "send on a closed channel",
+        })
+    }
+}
+
+impl<T> Error for SendTimeoutError<T> {}
+
+/// Why [`Receiver::recv_timeout`](super::Receiver::recv_timeout) has no value.
+///
+/// ```
+/// use gzero::{chan, chan::RecvTimeoutError, time::Duration};
+///
+/// let (tx, rx) = chan::<u8>(0);
+/// assert_eq!(rx.recv_timeout(Duration::from_micros(1)), Err(RecvTimeoutError::Timeout));
+/// tx.close();
+/// assert_eq!(rx.recv_timeout(Duration::from_micros(1)), Err(RecvTimeoutError::Closed));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RecvTimeoutError {
+    /// None came in time.
+    Timeout,
+    /// The channel is closed and empty: none will come.
+    Closed,
+}
+
+impl fmt::Display for RecvTimeoutError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Timeout => "receive from a channel that got no value in time",
+            Self::Closed => "receive from a closed and empty channel",
+        })
+    }
+}
+
+impl Error for RecvTimeoutError {}

@@ -26,7 +26,9 @@ mod error;
 mod receiver;
 mod sender;
 
-pub use error::{ChanError, RecvError, SendError, TryRecvError, TrySendError};
+pub use error::{
+    ChanError, RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError,
+};
 pub use receiver::{IntoIter, Iter, Receiver, TryIter};
 pub use sender::Sender;
 

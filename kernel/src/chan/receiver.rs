@@ -3,11 +3,12 @@
 use core::fmt;
 use core::iter::FusedIterator;
 
+use machine::clock::Nanos;
 use sched::chan::RecvStep;
 
 use super::channel::{Handle, Kind};
 use super::core::{Core, Outcome, Patience};
-use super::error::{RecvError, TryRecvError};
+use super::error::{RecvError, RecvTimeoutError, TryRecvError};
 use crate::stacks::check_g_stack;
 
 /// The side of a [`chan`](super::chan()) that values come out by. Clones receive from the same channel; each value goes to
@@ -68,6 +69,15 @@ impl<T> Receiver<T> {
         self.0.channel().recv(Patience::Endless).map_err(|_| RecvError)
     }
 
+    /// [`recv`](Self::recv) that waits until a time. Whoever calls has checked its stack.
+    #[track_caller]
+    pub(crate) fn recv_until(&self, until: Nanos) -> Result<T, RecvTimeoutError> {
+        self.0.channel().recv(Patience::Until(until)).map_err(|why| match why {
+            Outcome::Closed => RecvTimeoutError::Closed,
+            Outcome::TimedOut | Outcome::WouldWait | Outcome::Passed => RecvTimeoutError::Timeout,
+        })
+    }
+
     /// Receives a value if there is one at this moment, in the channel or with somebody who waits to send it. Go's `select`
     /// with a `default`.
     ///
@@ -94,7 +104,7 @@ impl<T> Receiver<T> {
         }
         self.0.channel().recv(Patience::None).map_err(|why| match why {
             Outcome::Closed => TryRecvError::Closed,
-            Outcome::WouldWait | Outcome::Passed => TryRecvError::Empty,
+            Outcome::WouldWait | Outcome::TimedOut | Outcome::Passed => TryRecvError::Empty,
         })
     }
 

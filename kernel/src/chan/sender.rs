@@ -3,11 +3,12 @@
 use core::fmt;
 use core::mem::MaybeUninit;
 
+use machine::clock::Nanos;
 use sched::chan::SendStep;
 
 use super::channel::{Handle, Kind};
 use super::core::{Core, Outcome, Patience};
-use super::error::{SendError, TrySendError};
+use super::error::{SendError, SendTimeoutError, TrySendError};
 use crate::stacks::check_g_stack;
 
 /// The side of a [`chan`](super::chan()) that values go in by. Clones send into the same channel.
@@ -59,8 +60,23 @@ impl<T> Sender<T> {
         let (outcome, value) = self.0.channel().send(value, Patience::Endless);
         match outcome {
             Outcome::Passed => Ok(()),
-            // SAFETY: it was not passed.
-            Outcome::Closed | Outcome::WouldWait => Err(SendError(unsafe { value.assume_init() })),
+            Outcome::Closed | Outcome::WouldWait | Outcome::TimedOut => {
+                // SAFETY: it was not passed.
+                Err(SendError(unsafe { value.assume_init() }))
+            }
+        }
+    }
+
+    /// [`send`](Self::send) that waits until a time. Whoever calls has checked its stack.
+    #[track_caller]
+    pub(crate) fn send_until(&self, value: T, until: Nanos) -> Result<(), SendTimeoutError<T>> {
+        let (outcome, value) = self.0.channel().send(value, Patience::Until(until));
+        // SAFETY: called where it was not passed.
+        let back = |value: MaybeUninit<T>| unsafe { value.assume_init() };
+        match outcome {
+            Outcome::Passed => Ok(()),
+            Outcome::Closed => Err(SendTimeoutError::Closed(back(value))),
+            Outcome::WouldWait | Outcome::TimedOut => Err(SendTimeoutError::Timeout(back(value))),
         }
     }
 
@@ -92,7 +108,7 @@ impl<T> Sender<T> {
         match outcome {
             Outcome::Passed => Ok(()),
             Outcome::Closed => Err(TrySendError::Closed(back(value))),
-            Outcome::WouldWait => Err(TrySendError::Full(back(value))),
+            Outcome::WouldWait | Outcome::TimedOut => Err(TrySendError::Full(back(value))),
         }
     }
 

@@ -4,7 +4,9 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::fmt;
 use core::mem::{ManuallyDrop, MaybeUninit};
+use core::time::Duration;
 
+use machine::clock::{self, Nanos};
 use sched::chan::Side;
 
 use super::run::{Case, Chosen, Limit};
@@ -142,7 +144,7 @@ impl<'a, T> RecvArm<'a, T> {
         match self.outcome? {
             // SAFETY: a value was passed into the slot.
             Outcome::Passed => Some(Ok(unsafe { self.slot.assume_init() })),
-            Outcome::Closed | Outcome::WouldWait => Some(Err(RecvError)),
+            Outcome::Closed | Outcome::WouldWait | Outcome::TimedOut => Some(Err(RecvError)),
         }
     }
 }
@@ -182,7 +184,7 @@ impl<'a, T> SendArm<'a, T> {
     pub fn finish(mut self, _: Chosen) -> Option<Result<(), SendError<T>>> {
         match self.outcome? {
             Outcome::Passed => Some(Ok(())),
-            Outcome::Closed | Outcome::WouldWait => {
+            Outcome::Closed | Outcome::WouldWait | Outcome::TimedOut => {
                 // The drop leaves it alone from here on.
                 self.outcome = Some(Outcome::Passed);
                 // SAFETY: it was not passed, and is taken once.
@@ -198,6 +200,56 @@ impl<T> Drop for SendArm<'_, T> {
             // SAFETY: it was not passed, and `finish` has not taken it.
             unsafe { ManuallyDrop::drop(&mut self.value) };
         }
+    }
+}
+
+/// What an `after` arm may name: a length of time, [`Duration`] or [`Nanos`], or an [`Instant`](crate::time::Instant).
+///
+/// ```
+/// use gzero::select::Deadline;
+/// use gzero::time::{Duration, Instant};
+///
+/// let at = Instant::now() + Duration::from_secs(1);
+/// assert_eq!(Instant::from(at.deadline()), at);
+/// assert!(Instant::from(Duration::from_secs(2).deadline()) > at);
+/// ```
+pub trait Deadline {
+    /// The time since the start of the clock at which it has come.
+    fn deadline(self) -> Nanos;
+}
+
+impl Deadline for Nanos {
+    fn deadline(self) -> Nanos {
+        clock::now() + self
+    }
+}
+
+impl Deadline for Duration {
+    fn deadline(self) -> Nanos {
+        clock::now() + self.into()
+    }
+}
+
+/// The arm for the case that no other is ready in time.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct AfterArm {
+    outcome: Option<Outcome>,
+}
+
+impl AfterArm {
+    pub fn new(limit: &mut Limit, when: impl Deadline) -> Self {
+        *limit = Limit::Until(when.deadline());
+        Self { outcome: None }
+    }
+
+    pub fn case(&mut self) -> Case<'_> {
+        // SAFETY: without a channel nobody uses the pointer.
+        unsafe { Case::new(None, Side::Recv, core::ptr::null_mut(), &mut self.outcome) }
+    }
+
+    pub fn finish(self, chosen: Chosen) -> Option<()> {
+        (chosen == Chosen::TimedOut).then_some(())
     }
 }
 

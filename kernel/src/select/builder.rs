@@ -169,16 +169,17 @@ impl<'a, R> Select<'a, R> {
         self.run(Limit::Default)
     }
 
-    /// `None`: it has no arms, or none is ready and it may not wait.
+    /// `None`: it has no arms to wait for, or none is ready in time.
     #[track_caller]
-    fn run(mut self, limit: Limit) -> Option<R> {
-        let limit = if self.arms.is_empty() { Limit::Default } else { limit };
+    pub(crate) fn run(mut self, limit: Limit) -> Option<R> {
+        let endless = self.arms.is_empty() && limit == Limit::Endless;
+        let limit = if endless { Limit::Default } else { limit };
         let mut locks = vec![None; self.arms.len()];
         let mut cases: Vec<Case<'_>> = self.arms.iter_mut().map(|arm| arm.case()).collect();
         let chosen = select(&mut cases, &mut locks, limit);
         drop((cases, locks));
         match chosen {
-            Chosen::Default => None,
+            Chosen::Default | Chosen::TimedOut => None,
             Chosen::Case => {
                 let place = self.arms.iter().position(|arm| arm.is_chosen())?;
                 let arm = self.arms.swap_remove(place);

@@ -32,6 +32,7 @@
 /// |---|---|---|
 /// | `recv(rx) -> pattern => body` | when `rx.recv()` would not wait | what that returns |
 /// | `send(tx, value) -> pattern => body` | when `tx.send(value)` would not wait | what that returns |
+/// | `after(time) => body` | when no other arm has been ready by then; a `Duration`, or an `Instant` | |
 /// | `default => body` | when no other arm is ready | |
 ///
 /// - Arms stand in any order; between them is a comma, which may be left out behind a block. The `-> pattern` of a `recv`
@@ -40,6 +41,7 @@
 ///   `?` do what they do outside.
 /// - Channels and values are evaluated once, in the order of the arms, before anything else. A value moves only if its arm is
 ///   chosen; else it is dropped before the body runs.
+/// - With `after` the wait ends at that time. The time is taken when the arm is evaluated.
 /// - If several arms are ready, one is chosen at random, each as likely as the others.
 /// - An arm whose channel is `None` ([`Source`](crate::select::Source), [`Sink`](crate::select::Sink)) is never chosen.
 ///   Without any other, and in `select! {}`, the goroutine waits for ever.
@@ -47,7 +49,7 @@
 /// - The arms are a hundred at most, if the crate does not raise its `recursion_limit`;
 ///   [`Select`](crate::select::Select) is for any number.
 ///
-/// Nothing is allocated. Unless there is a `default` it may block, and so it is called on a goroutine's own stack.
+/// Nothing is allocated. Unless there is a `default` it may block, so it is called on a goroutine's own stack.
 ///
 /// # Throws
 /// When not called on a goroutine's own stack, even with a `default`.
@@ -69,7 +71,10 @@ macro_rules! __select {
     (@arms [$({ $arm:ident $from:ident $result:ident $kind:ident $args:tt $pattern:tt $body:expr })+]) => {{
         const {
             let defaults = 0 $(+ $crate::__select!(@defaults $kind))+;
+            let afters = 0 $(+ $crate::__select!(@afters $kind))+;
             ::core::assert!(defaults <= 1, "select!: two arms are the `default`; a select has one at most");
+            ::core::assert!(afters <= 1, "select!: two arms are `after`; a select has one at most");
+            ::core::assert!(defaults + afters <= 1, "select!: beside a `default` an `after` is never chosen");
         }
         let ($($result,)+) = {
             let mut limit = $crate::select::Limit::Endless;
@@ -108,13 +113,15 @@ macro_rules! __select {
         ::core::compile_error!(::core::concat!(
             "select!: this is no arm, or the comma before the next one is missing: `",
             ::core::stringify!($($bad)+),
-            "`; arms are `recv(rx) -> pattern => body`, `send(tx, value) -> pattern => body` and `default => body`"
+            "`; arms are `recv(rx) -> pattern => body`, `send(tx, value) -> pattern => body`, `after(time) => body` and `default => body`"
         ))
     };
 
     // Which arms are the default.
     (@defaults default) => { 1 };
     (@defaults $other:ident) => { 0 };
+    (@afters after) => { 1 };
+    (@afters $other:ident) => { 0 };
 
     // The arms' values. A channel that is made in the arm lives as long as they do.
     (@new $arm:ident $from:ident $limit:ident recv ($receiver:expr)) => {
@@ -128,6 +135,9 @@ macro_rules! __select {
     (@new $arm:ident $from:ident $limit:ident default ()) => {
         let mut $arm = $crate::select::DefaultArm::new(&mut $limit);
     };
+    (@new $arm:ident $from:ident $limit:ident after ($time:expr)) => {
+        let mut $arm = $crate::select::AfterArm::new(&mut $limit, $time);
+    };
     (@new $arm:ident $from:ident $limit:ident recv $args:tt) => {
         ::core::compile_error!(::core::concat!(
             "select!: `recv` takes one receiver: `recv(rx) -> pattern => body`, found `recv", ::core::stringify!($args), "`"
@@ -139,13 +149,18 @@ macro_rules! __select {
             ::core::stringify!($args), "`"
         ));
     };
+    (@new $arm:ident $from:ident $limit:ident after $args:tt) => {
+        ::core::compile_error!(::core::concat!(
+            "select!: `after` takes one length of time or instant: `after(time) => body`, found `after", ::core::stringify!($args), "`"
+        ));
+    };
     (@new $arm:ident $from:ident $limit:ident default $args:tt) => {
         ::core::compile_error!("select!: `default` takes nothing: `default => body`");
     };
     (@new $arm:ident $from:ident $limit:ident $kind:ident $args:tt) => {
         ::core::compile_error!(::core::concat!(
             "select!: `", ::core::stringify!($kind), "` is no arm; arms are `recv(rx) -> pattern => body`, ",
-            "`send(tx, value) -> pattern => body` and `default => body`"
+            "`send(tx, value) -> pattern => body`, `after(time) => body` and `default => body`"
         ));
     };
 
@@ -157,6 +172,9 @@ macro_rules! __select {
     };
     (@bind default [$pattern:pat] $result:ident) => {
         ::core::compile_error!("select!: `default` gets nothing: `default => body`");
+    };
+    (@bind after [$pattern:pat] $result:ident) => {
+        ::core::compile_error!("select!: `after` gets nothing: `after(time) => body`");
     };
     (@bind $kind:ident [] $result:ident) => {
         let _ = $result;

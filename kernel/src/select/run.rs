@@ -23,7 +23,7 @@
 
 use core::marker::PhantomData;
 
-use machine::clock;
+use machine::clock::{self, Nanos};
 use machine::lock::{Lock, Together};
 use machine::percpu::Pinned;
 use sched::chan::{self, RecvStep, SendStep, Side, Woken};
@@ -36,6 +36,7 @@ use crate::park::{Wait, WaitReason, gopark_on};
 use crate::runtime::Runtime;
 use crate::stacks::check_g_stack;
 use crate::sudog::{acquire_sudog, release_sudog, take_sudog};
+use crate::timers::{add_timeout, remove_timeout};
 
 /// One thing that a select may do. It borrows the arm that it is made of.
 #[derive(Debug)]
@@ -60,6 +61,8 @@ pub enum Limit {
     Endless,
     /// Not at all.
     Default,
+    /// Until this time.
+    Until(Nanos),
 }
 
 /// What a select has come to.
@@ -70,6 +73,8 @@ pub enum Chosen {
     Case,
     /// No case was ready, and it may not wait.
     Default,
+    /// The time has come first.
+    TimedOut,
 }
 
 impl<'a> Case<'a> {
@@ -130,10 +135,7 @@ impl<'a> Case<'a> {
         if outcome.is_some() {
             *self.outcome = outcome;
         } else {
-            let guard = core.lock().lock();
-            // SAFETY: the guard.
-            unsafe { core.locked() }.dequeue(self.side, s);
-            drop(guard);
+            core.leave(self.side, s);
         }
         release_sudog(rt, s);
         outcome.is_some()
@@ -162,17 +164,20 @@ pub(super) fn select<'a>(cases: &mut [Case<'a>], locks: &mut [Option<&'a Lock<()
         let together = Together::lock(locks);
         // SAFETY: all locks are held.
         let found = unsafe { pass(cases) };
-        if found.is_none() && limit == Limit::Endless {
+        let until = match limit {
+            _ if found.is_some() => None,
+            Limit::Default => None,
+            Limit::Until(when) if when <= clock::now() => None,
+            Limit::Endless => Some(Nanos(u64::MAX)),
+            Limit::Until(when) => Some(when),
+        };
+        if let Some(until) = until {
             if !take_sudogs(rt, cases, together.pinned()) {
                 drop(together);
                 get_sudogs(rt, cases);
                 continue;
             }
-            wait(rt, cases, together);
-            if cases.iter_mut().fold(false, |chosen, case| case.leave(rt) || chosen) {
-                return Chosen::Case;
-            }
-            throw(format_args!("a select was readied by none of its channels"));
+            return wait(rt, cases, together, until);
         }
         drop(together);
         give_sudogs_back(rt, cases);
@@ -181,7 +186,8 @@ pub(super) fn select<'a>(cases: &mut [Case<'a>], locks: &mut [Option<&'a Lock<()
                 ready(wake);
                 Chosen::Case
             }
-            None => Chosen::Default,
+            None if limit == Limit::Default => Chosen::Default,
+            None => Chosen::TimedOut,
         };
     }
 }
@@ -202,30 +208,43 @@ unsafe fn pass(cases: &mut [Case<'_>]) -> Option<Option<GoRef>> {
     None
 }
 
-/// Puts the goroutine into all queues and parks it.
+/// Puts the goroutine into all queues, and parks it until it is readied out of one of them or the time has come.
 #[track_caller]
-fn wait(rt: &'static Runtime, cases: &[Case<'_>], together: Together<'_, '_>) {
-    for case in cases {
+fn wait(rt: &'static Runtime, cases: &mut [Case<'_>], together: Together<'_, '_>, until: Nanos) -> Chosen {
+    for case in &*cases {
         if let Some(core) = case.core {
             // SAFETY: the contract of `new`.
             unsafe { touch(case.element, core.size()) };
         }
     }
-    let absent = cases.iter().all(|case| case.core.is_none());
+    let absent = until.0 == u64::MAX && cases.iter().all(|case| case.core.is_none());
     let reason = if absent { WaitReason::NilChan } else { WaitReason::Select };
+    let mut timeout = None;
     gopark_on(Wait { reason, on: 0, since: clock::now() }, |g| {
-        let ticket = Some(rt.slot(g.index).body().claim.begin());
+        let ticket = rt.slot(g.index).body().claim.begin();
         // In the order of turns, too: of two arms for the same channel either may be the first in its queue.
         for case in cases.iter().map(|case| &cases[case.turn]) {
             let (Some(core), Some(s)) = (case.core, case.sudog) else { continue };
             let element = case.element.expose_provenance() as u64;
-            let wait = chan::Wait { g, element, ticket, channel: core.address() };
+            let wait = chan::Wait { g, element, ticket: Some(ticket), channel: core.address() };
             // SAFETY: all locks are held.
             unsafe { core.locked() }.enqueue(case.side, s, &wait);
         }
         drop(together);
+        timeout = add_timeout(until, g, ticket);
         true
     });
+    if !cases.iter_mut().fold(false, |chosen, case| case.leave(rt) || chosen) {
+        if timeout.is_none() {
+            throw(format_args!("a select was readied by none of its channels"));
+        }
+        return Chosen::TimedOut;
+    }
+    if let Some(key) = timeout {
+        // Too late to take it back: it claims in vain.
+        remove_timeout(key);
+    }
+    Chosen::Case
 }
 
 /// Draws the order of the pass.

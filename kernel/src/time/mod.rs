@@ -24,6 +24,7 @@
 //! The CPU on which a timer was set, as soon as it may be interrupted; else another that has nothing to do. Nothing
 //! happens before its time, and how long after it depends on the machine.
 
+mod channel;
 mod func;
 mod instant;
 mod set;
