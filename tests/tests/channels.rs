@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use gzero::chan::{RecvError, TryRecvError, TrySendError};
-use gzero::{Receiver, Sender, WaitReason, chan, go, gosched, testing};
+use gzero::{WaitReason, chan, go, gosched, testing};
 use tests::{Verdict, equal, start, start_waiting, wait_until_alone, wait_until_waiting};
 
 tests::image! {
@@ -377,26 +377,27 @@ fn a_chain_of_goroutines_passes_a_value() -> Verdict {
     Ok(())
 }
 
-/// Go's `test/chan/fifo.go`: each goroutine passes on only after the one before it.
+/// Go's `test/chan/fifo.go`: each goroutine takes the next value, and lets the one behind it have its turn.
 fn a_fifo_of_goroutines_keeps_its_order() -> Verdict {
     let (values, input) = chan(0);
-    let (mut before, first) = (chan::<()>(0), None::<Sender<()>>);
-    let start_first = first.unwrap_or_else(|| before.0.clone());
+    let (begin, mut turn) = chan::<()>(0);
+    let (told, order) = chan(20);
     for n in 0..20_u32 {
-        let next = chan::<()>(0);
-        let (_, turn) = core::mem::replace(&mut before, next);
-        let (input, pass): (Receiver<u32>, _) = (input.clone(), before.0.clone());
+        let (pass, next) = chan(0);
+        let mine = core::mem::replace(&mut turn, next);
+        let (input, told) = (input.clone(), told.clone());
         go(move || {
-            turn.recv().expect("my turn");
-            assert_eq!(input.recv(), Ok(n), "the values come in order");
+            mine.recv().expect("my turn");
+            told.send((n, input.recv().expect("a value"))).expect("open");
             pass.send(()).expect("the next one waits");
         });
     }
     go(move || (0..20).for_each(|n| values.send(n).expect("open")));
-    start_first.send(()).expect("the first one waits");
-    before.1.recv().expect("the last one is done");
+    begin.send(()).expect("the first one waits");
+    turn.recv().expect("the last one is done");
     wait_until_alone();
-    Ok(())
+    let all: Vec<(u32, u32)> = order.try_iter().collect();
+    equal("who got what", &all, &(0..20).map(|n| (n, n)).collect())
 }
 
 /// Go's `test/chan/sieve1.go`.

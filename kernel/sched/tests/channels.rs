@@ -4,7 +4,9 @@
 //! delays at will: a woken goroutine takes its other sudogs out of their queues only when it is let go on, so that others find
 //! them there; and a time-out may come for a wait that is long over.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use core::mem::replace;
+use core::panic::AssertUnwindSafe;
+use std::panic::catch_unwind;
 
 use chanmodel::{Arm, Completion, Model, Op, Outcome, Program, Random, value};
 use sched::chan::{Glance, Locked, Queue, RecvStep, SendStep, Side, Wait, Waiter, Waiters, Woken, woken};
@@ -133,7 +135,7 @@ impl Machine {
                     RecvStep::Rotate(place, waiter) => {
                         let new = self.slot(waiter).take();
                         self.ready(waiter);
-                        std::mem::replace(&mut self.channels[c].ring[place], new).map(Outcome::Received)
+                        replace(&mut self.channels[c].ring[place], new).map(Outcome::Received)
                     }
                     RecvStep::Hand(waiter) => {
                         let value = self.slot(waiter).take();
@@ -259,66 +261,98 @@ impl Machine {
     }
 }
 
-/// Runs a program to its end.
-fn run(seed: u64) {
-    let program = Program::new(seed, true);
-    let (mut machine, mut model) = (Machine::new(&program), Model::new(&program));
-    let mut random = Random(seed);
-    let count = program.goroutines.len();
-    // What the model says a woken goroutine will find.
-    let mut expected: Vec<Option<Completion>> = vec![None; count];
-    loop {
-        if let Some((me, ticket)) = machine.old.pop() {
-            assert_eq!(machine.world.claims[me].claim(ticket), Claimed::No, "a time-out of an older wait");
-            if random.one_in(2) {
-                machine.old.insert(0, (me, ticket));
-            }
+/// A program on its way, on the machine and in the model.
+struct Run {
+    machine: Machine,
+    model: Model,
+    random: Random,
+    /// What the model says a woken goroutine will find.
+    expected: Vec<Option<Completion>>,
+}
+
+impl Run {
+    fn new(seed: u64) -> Self {
+        let program = Program::new(seed, true);
+        Self {
+            machine: Machine::new(&program),
+            model: Model::new(&program),
+            random: Random(seed),
+            expected: vec![None; program.goroutines.len()],
         }
-        let can = |me: &usize| machine.waiting[*me].is_some() || model.next(*me).is_some();
-        let useful = |me: &usize| {
-            can(me)
-                && machine.waiting[*me].as_ref().is_none_or(|waiting| waiting.readied || waiting.may_time_out)
+    }
+
+    /// Somebody can make a step, go on, or time out.
+    fn any(&mut self) -> Option<usize> {
+        let can = |me: &usize| match &self.machine.waiting[*me] {
+            Some(waiting) => waiting.readied || waiting.may_time_out,
+            None => self.model.next(*me).is_some(),
         };
-        let candidates: Vec<usize> = (0..count).filter(useful).collect();
-        if candidates.is_empty() {
-            break;
+        let all: Vec<usize> = (0..self.expected.len()).filter(can).collect();
+        if all.is_empty() { None } else { Some(all[self.random.below(all.len())]) }
+    }
+
+    /// A time-out comes for a wait that is over.
+    fn late_time_out(&mut self) {
+        if let Some((me, ticket)) = self.machine.old.pop() {
+            assert_eq!(self.machine.world.claims[me].claim(ticket), Claimed::No, "the wait is over");
+            if self.random.one_in(2) {
+                self.machine.old.insert(0, (me, ticket));
+            }
         }
-        let me = candidates[random.below(candidates.len())];
-        match &machine.waiting[me] {
-            Some(waiting) if waiting.readied => {
-                let found = machine.go_on(me);
-                assert_eq!(Some(found), expected[me].take(), "what goroutine {me} finds");
-            }
-            Some(_) => {
-                assert!(machine.time_out(me), "nobody has ended the wait before");
-                model.time_out(me);
-                expected[me] = Some(Completion { goroutine: me, arm: None, outcome: Outcome::TimedOut });
-            }
-            None => {
-                let (number, op) = model.next(me).expect("it can make a step");
-                let op = op.clone();
-                let found = machine.step(me, number, &op, &mut random);
-                let mut over = model.step(me, found.and_then(|found| found.arm));
-                let own = (!over.is_empty()).then(|| over.remove(0));
-                assert_eq!(found, own, "step {number} of goroutine {me}: {op:?}");
-                for woken in over {
-                    assert_eq!(expected[woken.goroutine].replace(woken), None, "woken twice");
+    }
+
+    fn step(&mut self, me: usize) {
+        let Some(waiting) = &self.machine.waiting[me] else { return self.begin(me) };
+        if waiting.readied {
+            let found = self.machine.go_on(me);
+            assert_eq!(Some(found), self.expected[me].take(), "what goroutine {me} finds");
+        } else {
+            assert!(self.machine.time_out(me), "nobody has ended the wait before");
+            self.model.time_out(me);
+            self.expected[me] = Some(Completion { goroutine: me, arm: None, outcome: Outcome::TimedOut });
+        }
+    }
+
+    /// A goroutine that does not wait makes its next step.
+    fn begin(&mut self, me: usize) {
+        let (number, op) = self.model.next(me).expect("it can make a step");
+        let op = op.clone();
+        let found = self.machine.step(me, number, &op, &mut self.random);
+        let mut over = self.model.step(me, found.and_then(|found| found.arm));
+        let own = (!over.is_empty()).then(|| over.remove(0));
+        assert_eq!(found, own, "step {number} of goroutine {me}: {op:?}");
+        for woken in over {
+            assert_eq!(self.expected[woken.goroutine].replace(woken), None, "woken twice");
+        }
+    }
+
+    /// What is left in the channels at the end.
+    fn compare_what_is_left(&mut self) {
+        for (c, channel) in self.machine.channels.iter_mut().enumerate() {
+            let mut left = Vec::new();
+            let mut locked = Locked::new(&mut channel.queue, &channel.glance, &self.machine.world);
+            while left.len() < self.model.channel(c).0 {
+                match locked.recv() {
+                    RecvStep::Take(place) | RecvStep::Rotate(place, _) => {
+                        left.extend(channel.ring[place].take());
+                    }
+                    RecvStep::Hand(_) | RecvStep::Wait | RecvStep::Closed => break,
                 }
             }
+            assert!(self.model.values(c).eq(left), "what is left in channel {c}");
         }
-        compare(&machine, &model, &expected);
     }
-    for (c, channel) in machine.channels.iter_mut().enumerate() {
-        let mut left = Vec::new();
-        let mut locked = Locked::new(&mut channel.queue, &channel.glance, &machine.world);
-        while left.len() < model.channel(c).0 {
-            match locked.recv() {
-                RecvStep::Take(place) | RecvStep::Rotate(place, _) => left.extend(channel.ring[place].take()),
-                RecvStep::Hand(_) | RecvStep::Wait | RecvStep::Closed => break,
-            }
-        }
-        assert!(model.values(c).eq(left), "what is left in channel {c}");
+}
+
+/// Runs a program to its end.
+fn run(seed: u64) {
+    let mut run = Run::new(seed);
+    while let Some(me) = run.any() {
+        run.late_time_out();
+        run.step(me);
+        compare(&run.machine, &run.model, &run.expected);
     }
+    run.compare_what_is_left();
 }
 
 /// What can be seen from outside.

@@ -39,6 +39,7 @@ use sched::sudog::Sudogs;
 use sched::{GoIndex, GoRef, SudogIndex};
 
 use crate::m;
+use crate::panic::throw;
 use crate::park::{Wait, WaitReason, gopark_on, goready};
 use crate::runtime::Runtime;
 use crate::sudog::{acquire_sudog, release_sudog, take_sudog};
@@ -156,7 +157,7 @@ impl Core {
     /// 1. `value` is a value of the channel's type in memory that others may read, of `size` bytes, which is
     ///    what the channel was made for.
     /// 2. If `patience` is not `None`, the caller is on its goroutine's stack.
-    #[inline(always)]
+    #[inline]
     #[track_caller]
     pub(super) unsafe fn send(&self, value: *mut u8, size: usize, patience: Patience) -> Outcome {
         let mut spare = Spare(None);
@@ -191,7 +192,7 @@ impl Core {
     /// 1. `slot` is memory for a value of the channel's type that others may write, of `size` bytes, which is what the
     ///    channel was made for.
     /// 2. If `patience` is not `None`, the caller is on its goroutine's stack.
-    #[inline(always)]
+    #[inline]
     #[track_caller]
     pub(super) unsafe fn recv(&self, slot: *mut u8, size: usize, patience: Patience) -> Outcome {
         let mut spare = Spare(None);
@@ -225,7 +226,7 @@ impl Core {
     /// # Safety
     /// 1. `value` is a value of `size` bytes, the channel's.
     /// 2. The lock is held since the step was made.
-    #[inline(always)]
+    #[inline]
     pub(crate) unsafe fn move_in(&self, step: SendStep, value: *const u8, size: usize) -> Option<GoRef> {
         match step {
             SendStep::Hand(Waiter { g, element }) => {
@@ -247,7 +248,7 @@ impl Core {
     /// # Safety
     /// 1. `slot` is memory for a value of `size` bytes, the channel's.
     /// 2. The lock is held since the step was made.
-    #[inline(always)]
+    #[inline]
     pub(crate) unsafe fn move_out(&self, step: RecvStep, slot: *mut u8, size: usize) -> Option<GoRef> {
         match step {
             RecvStep::Hand(Waiter { g, element }) => {
@@ -274,7 +275,7 @@ impl Core {
     }
 
     /// A place of the ring.
-    #[inline(always)]
+    #[inline]
     fn place(&self, place: usize, size: usize) -> *mut u8 {
         self.buffer.wrapping_add(place * size)
     }
@@ -323,9 +324,7 @@ impl Core {
                 self.leave(side, s);
                 Outcome::TimedOut
             }
-            Woken::Otherwise => {
-                crate::throw(format_args!("a channel's waiter was readied by something else"))
-            }
+            Woken::Otherwise => throw(format_args!("a channel's waiter was readied by something else")),
         };
         if outcome != Outcome::TimedOut
             && let Some(key) = timeout
@@ -386,7 +385,7 @@ impl Core {
 }
 
 /// Readies whom a step has taken out of a queue, now that the lock has gone.
-#[inline(always)]
+#[inline]
 pub(crate) fn ready(wake: Option<GoRef>) {
     if let Some(g) = wake {
         goready(g);

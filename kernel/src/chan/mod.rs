@@ -9,7 +9,7 @@
 //! | close a closed channel | panics | `false` |
 //! | nobody has a receiver any more | senders wait for ever | the channel is closed, what it holds is dropped |
 //! | nobody has a sender any more | receivers wait for ever | the channel is closed |
-//! | the nil channel | waits for ever | an `Option` in a [`select!`](crate::select) |
+//! | the nil channel | waits for ever | an `Option` in a [`select!`](crate::select!) |
 //!
 //! What is sent is received once or dropped once: by the last receiver, or by the sender who gets it back.
 //!

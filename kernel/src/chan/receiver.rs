@@ -226,6 +226,15 @@ impl<T> fmt::Debug for Receiver<T> {
 }
 
 /// Of [`Receiver::iter`].
+///
+/// ```
+/// use gzero::chan::{Iter, chan};
+///
+/// let (tx, rx) = chan(1);
+/// tx.send(1).unwrap();
+/// let mut values: Iter<'_, u8> = rx.iter();
+/// assert_eq!(values.next(), Some(1));
+/// ```
 #[derive(Debug)]
 #[must_use = "an iterator receives only when it is asked"]
 pub struct Iter<'r, T>(&'r Receiver<T>);
@@ -242,6 +251,14 @@ impl<T> Iterator for Iter<'_, T> {
 impl<T> FusedIterator for Iter<'_, T> {}
 
 /// Of [`Receiver::try_iter`].
+///
+/// ```
+/// use gzero::chan::{TryIter, chan};
+///
+/// let (_tx, rx) = chan::<u8>(1);
+/// let mut values: TryIter<'_, u8> = rx.try_iter();
+/// assert_eq!(values.next(), None);
+/// ```
 #[derive(Debug)]
 #[must_use = "an iterator receives only when it is asked"]
 pub struct TryIter<'r, T>(&'r Receiver<T>);
@@ -255,6 +272,15 @@ impl<T> Iterator for TryIter<'_, T> {
 }
 
 /// Of a [`Receiver`] that a loop has taken over: `for v in rx`.
+///
+/// ```
+/// use gzero::chan::{IntoIter, chan};
+///
+/// let (tx, rx) = chan(1);
+/// tx.send(1).unwrap();
+/// let mut values: IntoIter<u8> = rx.into_iter();
+/// assert_eq!(values.next(), Some(1));
+/// ```
 #[derive(Debug)]
 #[must_use = "an iterator receives only when it is asked"]
 pub struct IntoIter<T>(Receiver<T>);

@@ -140,6 +140,7 @@ impl<'a, T> RecvArm<'a, T> {
     }
 
     /// What it has received, if it was chosen.
+    #[doc(hidden)]
     pub fn finish(self, _: Chosen) -> Option<Result<T, RecvError>> {
         match self.outcome? {
             // SAFETY: a value was passed into the slot.
@@ -181,6 +182,7 @@ impl<'a, T> SendArm<'a, T> {
     }
 
     /// Whether it has sent, if it was chosen.
+    #[doc(hidden)]
     pub fn finish(mut self, _: Chosen) -> Option<Result<(), SendError<T>>> {
         match self.outcome? {
             Outcome::Passed => Some(Ok(())),

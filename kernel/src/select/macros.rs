@@ -1,4 +1,6 @@
-//! The macro. Each arm becomes a value on the caller's stack, with names of its own that the macro's step has made; then all
+//! The macro `select!`.
+//!
+//! Each arm becomes a value on the caller's stack, with names of its own that the macro's step has made; then all
 //! become cases, one is carried out, and the arms are gone before the chosen body runs: it may use, move and
 //! change all that the arms have named.
 
@@ -84,8 +86,7 @@ macro_rules! __select {
         };
         $(
             if let ::core::option::Option::Some(result) = $result {
-                $crate::__select!(@bind $kind $pattern result);
-                $body
+                $crate::__select!(@body $kind $pattern result $body)
             } else
         )+ {
             ::core::unreachable!("a select has chosen none of its arms")
@@ -164,22 +165,25 @@ macro_rules! __select {
         ));
     };
 
-    // What a body sees of its arm.
-    (@bind send [] $result:ident) => {
+    // A body, with what it sees of its arm.
+    (@body send [] $result:ident $body:expr) => {
         ::core::compile_error!(
             "select!: `send` needs a pattern: `send(tx, value) -> sent => body`; `sent` gives the value back when the channel is closed"
         );
     };
-    (@bind default [$pattern:pat] $result:ident) => {
+    (@body default [$pattern:pat] $result:ident $body:expr) => {
         ::core::compile_error!("select!: `default` gets nothing: `default => body`");
     };
-    (@bind after [$pattern:pat] $result:ident) => {
+    (@body after [$pattern:pat] $result:ident $body:expr) => {
         ::core::compile_error!("select!: `after` gets nothing: `after(time) => body`");
     };
-    (@bind $kind:ident [] $result:ident) => {
-        let _ = $result;
-    };
-    (@bind $kind:ident [$pattern:pat] $result:ident) => {
-        let $pattern = $result;
+    (@body $kind:ident [] $result:ident $body:expr) => {{
+        ::core::mem::drop($result);
+        $body
+    }};
+    (@body $kind:ident [$pattern:pat] $result:ident $body:expr) => {
+        match $result {
+            $pattern => $body,
+        }
     };
 }

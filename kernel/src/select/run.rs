@@ -38,7 +38,16 @@ use crate::stacks::check_g_stack;
 use crate::sudog::{acquire_sudog, release_sudog, take_sudog};
 use crate::timers::{add_timeout, remove_timeout};
 
+/// What a case's step has come to.
+enum Step {
+    /// The case is not ready.
+    NotReady,
+    /// It was carried out. Somebody may have to be readied.
+    Done(Option<GoRef>),
+}
+
 /// One thing that a select may do. It borrows the arm that it is made of.
+#[doc(hidden)]
 #[derive(Debug)]
 pub struct Case<'a> {
     /// `None`: never chosen.
@@ -55,6 +64,7 @@ pub struct Case<'a> {
 }
 
 /// How long a select may wait.
+#[doc(hidden)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Limit {
     /// Until a case is ready.
@@ -66,6 +76,7 @@ pub enum Limit {
 }
 
 /// What a select has come to.
+#[doc(hidden)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use = "one arm is to be carried out"]
 pub enum Chosen {
@@ -94,17 +105,17 @@ impl<'a> Case<'a> {
         Self { core, side, element, outcome, turn: 0, sudog: None, arm: PhantomData }
     }
 
-    /// Makes the case's step. `None`: it is not ready.
+    /// Makes the case's step.
     ///
     /// # Safety
     /// The channel's lock is held.
-    unsafe fn step(&mut self) -> Option<Option<GoRef>> {
-        let core = self.core?;
+    unsafe fn step(&mut self) -> Step {
+        let Some(core) = self.core else { return Step::NotReady };
         // SAFETY: the caller's contract.
         let mut locked = unsafe { core.locked() };
         let (outcome, wake) = match self.side {
             Side::Send => match locked.send() {
-                SendStep::Wait => return None,
+                SendStep::Wait => return Step::NotReady,
                 SendStep::Closed => (Outcome::Closed, None),
                 step @ (SendStep::Hand(_) | SendStep::Store(_)) => {
                     // SAFETY: 1. The contract of `new`. 2. The caller's.
@@ -112,7 +123,7 @@ impl<'a> Case<'a> {
                 }
             },
             Side::Recv => match locked.recv() {
-                RecvStep::Wait => return None,
+                RecvStep::Wait => return Step::NotReady,
                 RecvStep::Closed => (Outcome::Closed, None),
                 step @ (RecvStep::Hand(_) | RecvStep::Take(_) | RecvStep::Rotate(_, _)) => {
                     // SAFETY: 1. The contract of `new`. 2. The caller's.
@@ -121,7 +132,7 @@ impl<'a> Case<'a> {
             },
         };
         *self.outcome = Some(outcome);
-        Some(wake)
+        Step::Done(wake)
     }
 
     /// Leaves the queue, unless somebody has taken it out, and says whether this case was chosen.
@@ -146,12 +157,13 @@ impl<'a> Case<'a> {
 ///
 /// # Throws
 /// When not called on a goroutine's own stack.
+#[doc(hidden)]
 #[track_caller]
 pub fn run<const N: usize>(mut cases: [Case<'_>; N], limit: Limit) -> Chosen {
     select(&mut cases, &mut [None; N], limit)
 }
 
-/// [`run`] of any number of cases, for which `locks` is room.
+/// [`run`] of any number of cases, for which `locks` is room. On the goroutine's own stack.
 #[track_caller]
 pub(super) fn select<'a>(cases: &mut [Case<'a>], locks: &mut [Option<&'a Lock<()>>], limit: Limit) -> Chosen {
     check_g_stack("select");
@@ -163,32 +175,25 @@ pub(super) fn select<'a>(cases: &mut [Case<'a>], locks: &mut [Option<&'a Lock<()
         }
         let together = Together::lock(locks);
         // SAFETY: all locks are held.
-        let found = unsafe { pass(cases) };
-        let until = match limit {
-            _ if found.is_some() => None,
-            Limit::Default => None,
-            Limit::Until(when) if when <= clock::now() => None,
-            Limit::Endless => Some(Nanos(u64::MAX)),
-            Limit::Until(when) => Some(when),
+        let (chosen, wake) = match unsafe { pass(cases) } {
+            Step::Done(wake) => (Chosen::Case, wake),
+            Step::NotReady => match limit {
+                Limit::Default => (Chosen::Default, None),
+                Limit::Until(when) if when <= clock::now() => (Chosen::TimedOut, None),
+                Limit::Endless | Limit::Until(_) => {
+                    if take_sudogs(rt, cases, together.pinned()) {
+                        return wait(rt, cases, together, limit);
+                    }
+                    drop(together);
+                    get_sudogs(rt, cases);
+                    continue;
+                }
+            },
         };
-        if let Some(until) = until {
-            if !take_sudogs(rt, cases, together.pinned()) {
-                drop(together);
-                get_sudogs(rt, cases);
-                continue;
-            }
-            return wait(rt, cases, together, until);
-        }
         drop(together);
         give_sudogs_back(rt, cases);
-        return match found {
-            Some(wake) => {
-                ready(wake);
-                Chosen::Case
-            }
-            None if limit == Limit::Default => Chosen::Default,
-            None => Chosen::TimedOut,
-        };
+        ready(wake);
+        return chosen;
     }
 }
 
@@ -196,28 +201,27 @@ pub(super) fn select<'a>(cases: &mut [Case<'a>], locks: &mut [Option<&'a Lock<()
 ///
 /// # Safety
 /// All locks are held.
-unsafe fn pass(cases: &mut [Case<'_>]) -> Option<Option<GoRef>> {
+unsafe fn pass(cases: &mut [Case<'_>]) -> Step {
     for n in 0..cases.len() {
         let turn = cases[n].turn;
         // SAFETY: the caller's contract.
-        let found = unsafe { cases[turn].step() };
-        if found.is_some() {
-            return found;
+        if let Step::Done(wake) = unsafe { cases[turn].step() } {
+            return Step::Done(wake);
         }
     }
-    None
+    Step::NotReady
 }
 
 /// Puts the goroutine into all queues, and parks it until it is readied out of one of them or the time has come.
 #[track_caller]
-fn wait(rt: &'static Runtime, cases: &mut [Case<'_>], together: Together<'_, '_>, until: Nanos) -> Chosen {
+fn wait(rt: &'static Runtime, cases: &mut [Case<'_>], together: Together<'_, '_>, limit: Limit) -> Chosen {
     for case in &*cases {
         if let Some(core) = case.core {
             // SAFETY: the contract of `new`.
             unsafe { touch(case.element, core.size()) };
         }
     }
-    let absent = until.0 == u64::MAX && cases.iter().all(|case| case.core.is_none());
+    let absent = limit == Limit::Endless && cases.iter().all(|case| case.core.is_none());
     let reason = if absent { WaitReason::NilChan } else { WaitReason::Select };
     let mut timeout = None;
     gopark_on(Wait { reason, on: 0, since: clock::now() }, |g| {
@@ -231,10 +235,14 @@ fn wait(rt: &'static Runtime, cases: &mut [Case<'_>], together: Together<'_, '_>
             unsafe { core.locked() }.enqueue(case.side, s, &wait);
         }
         drop(together);
-        timeout = add_timeout(until, g, ticket);
+        if let Limit::Until(when) = limit {
+            timeout = add_timeout(when, g, ticket);
+        }
         true
     });
-    if !cases.iter_mut().fold(false, |chosen, case| case.leave(rt) || chosen) {
+    // All of them leave.
+    let chosen = cases.iter_mut().filter_map(|case| case.leave(rt).then_some(())).count();
+    if chosen == 0 {
         if timeout.is_none() {
             throw(format_args!("a select was readied by none of its channels"));
         }

@@ -120,20 +120,16 @@ impl Model {
         let ready: Vec<usize> = (0..arms.len()).filter(|arm| self.is_ready(arms[*arm])).collect();
         let arm = if is_select { chosen } else { ready.first().copied() };
         let waiting = Waiting { goroutine, step, arms, is_select };
-        match arm {
-            Some(arm) => {
-                assert!(ready.contains(&arm), "arm {arm} was chosen, ready are {ready:?}");
-                self.carry_out(&waiting, arm)
-            }
-            None => {
-                assert!(ready.is_empty(), "no arm was chosen, ready are {ready:?}");
-                if may_wait {
-                    self.waiting.push(waiting);
-                    return Vec::new();
-                }
-                vec![Completion { goroutine, arm: None, outcome: Outcome::WouldWait }]
-            }
+        if let Some(arm) = arm {
+            assert!(ready.contains(&arm), "arm {arm} was chosen, ready are {ready:?}");
+            return self.carry_out(&waiting, arm);
         }
+        assert!(ready.is_empty(), "no arm was chosen, ready are {ready:?}");
+        if may_wait {
+            self.waiting.push(waiting);
+            return Vec::new();
+        }
+        vec![Completion { goroutine, arm: None, outcome: Outcome::WouldWait }]
     }
 
     /// Ends the wait of a goroutine.

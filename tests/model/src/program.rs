@@ -76,12 +76,11 @@ impl Program {
     /// The program of a seed.
     pub fn new(seed: u64, timeouts: bool) -> Self {
         let mut random = Random(seed.wrapping_mul(0x0fed_cba9_8765_4321));
-        let channels: Vec<usize> = (0..1 + random.below(4))
-            .map(|_| if random.one_in(2) { 0 } else { 1 + random.below(3) })
-            .collect();
+        let channels: Vec<usize> =
+            (0..=random.below(4)).map(|_| if random.one_in(2) { 0 } else { 1 + random.below(3) }).collect();
         let goroutines = 2 + random.below(5);
         let goroutines = (0..goroutines)
-            .map(|_| (0..1 + random.below(12)).map(|_| op(&mut random, channels.len(), timeouts)).collect())
+            .map(|_| (0..=random.below(12)).map(|_| op(&mut random, channels.len(), timeouts)).collect())
             .collect();
         Self { channels, goroutines }
     }
@@ -96,7 +95,7 @@ fn op(random: &mut Random, channels: usize, timeouts: bool) -> Op {
         9 => Op::TryRecv(channel),
         10 if random.one_in(4) => Op::Close(channel),
         _ => Op::Select {
-            arms: (0..1 + random.below(5)).map(|_| arm(random, channels)).collect(),
+            arms: (0..=random.below(5)).map(|_| arm(random, channels)).collect(),
             default: random.one_in(4),
             timeout: timeouts && random.one_in(3),
         },
