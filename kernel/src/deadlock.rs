@@ -11,6 +11,7 @@ use sched::{GoIndex, GoRef, Status};
 
 use crate::goroutine::Body;
 use crate::panic::{Named, fatal};
+use crate::park::WaitReason;
 use crate::runtime::Runtime;
 use crate::waits::{HeldBy, LockHead, Ring, lock_of, wait_of};
 
@@ -50,7 +51,7 @@ impl fmt::Display for Asleep {
             write!(f, "\n  {} waits: ", Named(g.get()))?;
             match wait_of(rt, g).and_then(lock_of) {
                 Some(lock) => write!(f, "{lock}, {}", HeldBy(lock))?,
-                None => write!(f, "{}", What(slot.body()))?,
+                None => write!(f, "{}", What(rt, slot.body()))?,
             }
             write!(f, "{}", Holds(rt, rt.table.handle(g)))?;
         }
@@ -63,16 +64,28 @@ impl fmt::Display for Asleep {
 }
 
 /// What a goroutine waits for that is no lock.
-struct What<'b>(&'b Body);
+struct What<'b>(&'static Runtime, &'b Body);
 
 impl fmt::Display for What<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0.wait_reason().name())?;
-        match self.0.waits_on() {
+        let Self(rt, body) = self;
+        f.write_str(body.wait_reason().name())?;
+        match body.waits_on() {
             0 => Ok(()),
+            on if body.wait_reason() == WaitReason::Join
+                && let Some(g) = goroutine_at(rt, on) =>
+            {
+                write!(f, " of {}", Named(g.get()))
+            }
             on => write!(f, " at {on:#x}"),
         }
     }
+}
+
+/// The goroutine whose slot lies at an address.
+fn goroutine_at(rt: &'static Runtime, address: u64) -> Option<GoIndex> {
+    let at = |slot: &Slot<Body>| core::ptr::from_ref(slot).addr() as u64;
+    rt.table.iter().take(MOST_LOOKED_AT).find(|(_, slot)| at(slot) == address).map(|(g, _)| g)
 }
 
 /// The locks that a goroutine holds and others wait for.

@@ -351,7 +351,7 @@ fn who_asks_for_itself_finds_itself() -> Verdict {
 /// others, and each of them is needed at the same time.
 fn spinners_run_at_the_same_time_after_a_crowd() {
     let count = u32::try_from(stats::num_cpu().min(stats::gomaxprocs())).unwrap_or(1);
-    for _ in 0..5 {
+    for _ in 0..3 {
         roll_call();
         let turn = Arc::new(AtomicU32::new(0));
         for half in 0..2 {
@@ -362,11 +362,11 @@ fn spinners_run_at_the_same_time_after_a_crowd() {
     }
 }
 
-/// Starts a goroutine that spins until it is its turn, ten times.
+/// Starts a goroutine that spins until it is its turn, three times.
 fn start_spinner(turn: &Arc<AtomicU32>, n: u32, count: u32) {
     let turn = Arc::clone(turn);
     go(move || {
-        for round in 0..10 {
+        for round in 0..3 {
             while turn.load(Ordering::Acquire) != round * count + n {
                 core::hint::spin_loop();
             }

@@ -34,7 +34,7 @@ tests::image! {
         ("throw", "JoinHandle::join_result not on the G stack", a_join_result_inside_of_on_m),
         ("panic", "joins itself", a_goroutine_joins_itself),
         ("panic", "ended by goexit and has no value", a_join_after_a_goexit),
-        ("fatal", "deadlock!\t[main] [join]", a_join_without_an_end),
+        ("fatal", "deadlock!\t[main] waits: join of goroutine \t[endless]\t[main] [join]", a_join_without_an_end),
         ("fatal", "[small] has used up its 32 KiB", a_limit_is_kept),
         ("fatal", "[small] has used up its 32 KiB", a_limit_is_kept_on_a_stack_that_was_larger),
     ],
@@ -427,7 +427,7 @@ fn a_join_after_a_goexit() {
 }
 
 fn a_join_without_an_end() {
-    go(park).join();
+    go_named("endless", park).join();
 }
 
 /// Uses about a hundred KiB.
