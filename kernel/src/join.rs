@@ -347,6 +347,7 @@ impl<T> JoinHandle<T> {
     ///     }
     ///     gzero::gosched();
     /// };
+    /// assert_eq!(value, 7);
     /// ```
     #[track_caller]
     pub fn try_join(self) -> Result<T, Self> {
