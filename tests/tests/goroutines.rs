@@ -11,8 +11,8 @@ use core::hint::black_box;
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use gzero::{
-    GoRef, JoinHandle, StopReason, current, go, go_named, goexit, gosched, num_goroutine, park, roll_call,
-    stats, stop_the_world, try_go, unpark,
+    GoRef, JoinHandle, StopReason, current, go, go_named, goexit, gosched, num_goroutine, on_m, park,
+    roll_call, stats, stop_the_world, try_go, unpark,
 };
 use tests::{Load, Verdict, equal, wait_until_alone};
 
@@ -354,23 +354,30 @@ fn spinners_run_at_the_same_time_after_a_crowd() {
     for _ in 0..3 {
         roll_call();
         let turn = Arc::new(AtomicU32::new(0));
-        for half in 0..2 {
+        let start_half = |half| {
             let turn = Arc::clone(&turn);
-            go(move || (half..count).step_by(2).for_each(|n| start_spinner(&turn, n, count)));
-        }
-        wait_until_alone();
+            go(move || {
+                let spinners: Vec<_> =
+                    (half..count).step_by(2).map(|n| start_spinner(&turn, n, count)).collect();
+                spinners.into_iter().for_each(JoinHandle::join);
+            })
+        };
+        // Nobody but the spinners may keep a CPU: whoever waits for them parks.
+        [0, 1].map(start_half).into_iter().for_each(JoinHandle::join);
     }
 }
 
-/// Starts a goroutine that spins until it is its turn, three times.
-fn start_spinner(turn: &Arc<AtomicU32>, n: u32, count: u32) {
+/// Starts a goroutine that spins until it is its turn, three times, and does not give way meanwhile.
+fn start_spinner(turn: &Arc<AtomicU32>, n: u32, count: u32) -> JoinHandle<()> {
     let turn = Arc::clone(turn);
     go(move || {
-        for round in 0..3 {
-            while turn.load(Ordering::Acquire) != round * count + n {
-                core::hint::spin_loop();
+        on_m(|| {
+            for mine in (0..3).map(|round| round * count + n) {
+                while turn.load(Ordering::Acquire) != mine {
+                    core::hint::spin_loop();
+                }
+                turn.fetch_add(1, Ordering::Release);
             }
-            turn.fetch_add(1, Ordering::Release);
-        }
-    });
+        });
+    })
 }

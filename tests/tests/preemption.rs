@@ -155,8 +155,10 @@ fn wait_and_pass_on(turn: &AtomicU32, mine: u32) {
     turn.fetch_add(1, Ordering::Release);
 }
 
-/// Go's `TestYieldLocked`; it ends locked.
+/// Go's `TestYieldLocked`, among others that want all CPUs; it ends locked.
 fn a_locked_goroutine_yields_and_sleeps() -> Verdict {
+    let stop = Arc::new(AtomicBool::new(false));
+    hogs(&stop);
     let handle = go(|| {
         lock_os_thread();
         let home = testing::cpu();
@@ -166,7 +168,10 @@ fn a_locked_goroutine_yields_and_sleeps() -> Verdict {
             testing::cpu() == home
         })
     });
-    equal("it stayed on its CPU", &handle.join(), &true)
+    let stayed = handle.join();
+    stop.store(true, Ordering::Relaxed);
+    wait_until_alone();
+    equal("it stayed on its CPU", &stayed, &true)
 }
 
 /// Go's `TestBlockLocked`.

@@ -162,7 +162,7 @@ fn frames_name_functions_in_the_order_of_calls() -> Verdict {
     equal("frames without a name", &its.iter().filter(|frame| frame.function().is_none()).count(), &0)?;
     in_order(
         &its,
-        &["traces::reads_a_mailbox", "gzero::go::first::<traces::reader>", "machine::context::start"],
+        &["traces::reads_a_mailbox", "gzero::go::first::<traces::reader, ()>", "machine::context::start"],
     )
 }
 
