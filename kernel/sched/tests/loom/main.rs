@@ -10,14 +10,19 @@
 //! race that is argued in the sources needs fewer than the bound.
 #![cfg(loom)]
 
+mod blocked;
 mod chan;
 mod deadlock;
 mod idle;
 mod join;
+mod meet;
+mod mutex;
 mod park;
 mod queue;
+mod rwmutex;
 mod sema;
 mod timer;
+mod units;
 mod world;
 
 /// Runs `f` under the model checker. A thread that could go on is left for another one `preemptions` times

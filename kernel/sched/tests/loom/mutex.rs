@@ -1,0 +1,194 @@
+//! A mutex: one inside at a time, nobody is forgotten, and nobody comes between a hand-off and its waiter.
+
+use loom::cell::UnsafeCell;
+use loom::sync::Arc;
+use loom::sync::atomic::{AtomicU32, Ordering};
+use loom::thread;
+
+use sched::mutex::{Awake, Contender, MutexWord, PATIENCE, Step};
+use sched::once::OnceWord;
+use sched::sema::{Handoff, Order};
+
+use crate::model;
+use crate::units::Units;
+
+/// A mutex with what it guards. A goroutine is a thread.
+struct Guarded {
+    word: MutexWord,
+    units: Units,
+    value: UnsafeCell<u32>,
+}
+
+// SAFETY: the cell is what the scenes check: the model checker reports two who touch it at a time.
+unsafe impl Sync for Guarded {}
+
+impl Guarded {
+    fn new() -> Arc<Self> {
+        Arc::new(Self { word: MutexWord::new(), units: Units::default(), value: UnsafeCell::new(0) })
+    }
+
+    /// All of a lock, with this much time gone after each sleep.
+    fn lock(&self, slept: u64) {
+        lock(&self.word, &self.units, slept);
+    }
+
+    fn unlock(&self) {
+        unlock(&self.word, &self.units);
+    }
+
+    /// What is done inside.
+    fn work(&self) -> u32 {
+        self.value.with_mut(|value| {
+            // SAFETY: the mutex is held; else the model checker says so.
+            let value = unsafe { &mut *value };
+            *value += 1;
+            *value
+        })
+    }
+}
+
+fn lock(word: &MutexWord, units: &Units, slept: u64) {
+    if word.lock_free() {
+        return;
+    }
+    let (mut me, mut now) = (Contender::default(), 0);
+    loop {
+        match word.step(&mut me, || false, || now) {
+            Step::Locked => return,
+            Step::Spin => unreachable!("it never pays"),
+            Step::Sleep(_) => {
+                units.acquire();
+                now += slept;
+                if word.woken(&mut me, now) == Awake::Locked {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+fn unlock(word: &MutexWord, units: &Units) {
+    if word.unlock().is_some() {
+        units.release();
+    }
+}
+
+fn contend(preemptions: usize, threads: u32, rounds: u32, slept: u64) {
+    model(preemptions, move || {
+        let mutex = Guarded::new();
+        let work = move |mutex: &Guarded| {
+            for _ in 0..rounds {
+                mutex.lock(slept);
+                mutex.work();
+                mutex.unlock();
+            }
+        };
+        let others: Vec<_> = (1..threads)
+            .map(|_| {
+                let mutex = Arc::clone(&mutex);
+                thread::spawn(move || work(&mutex))
+            })
+            .collect();
+        work(&mutex);
+        for other in others {
+            other.join().expect("no panic");
+        }
+        mutex.lock(slept);
+        assert_eq!(mutex.work(), threads * rounds + 1);
+    });
+}
+
+#[test]
+fn one_is_inside_at_a_time_and_nobody_is_forgotten() {
+    contend(3, 2, 2, 0);
+}
+
+#[test]
+fn three_are_not_forgotten_either() {
+    contend(2, 3, 1, 0);
+}
+
+/// Each sleep is too long: the mutex goes from hand to hand.
+#[test]
+fn nobody_is_forgotten_in_starvation_mode() {
+    contend(3, 2, 2, PATIENCE + 1);
+}
+
+#[test]
+fn three_are_not_forgotten_in_starvation_mode() {
+    contend(2, 3, 1, PATIENCE + 1);
+}
+
+/// The mutex is locked, in starvation mode, with one waiter. From the unlock on nobody gets it before the waiter.
+#[test]
+fn nobody_comes_between_a_hand_off_and_its_waiter() {
+    model(3, || {
+        let mutex = Guarded::new();
+        assert!(mutex.word.lock_free());
+        let mut waiter = Contender::default();
+        assert_eq!(mutex.word.step(&mut waiter, || false, || 0), Step::Sleep(Order::Fifo));
+        assert_eq!(mutex.word.unlock(), Some(Handoff::No));
+        assert!(mutex.word.try_lock());
+        assert_eq!(mutex.word.woken(&mut waiter, PATIENCE + 1), Awake::Again);
+        assert_eq!(mutex.word.step(&mut waiter, || false, || 0), Step::Sleep(Order::Lifo));
+        let served = Arc::new(AtomicU32::new(0));
+        let waits = {
+            let (mutex, served) = (Arc::clone(&mutex), Arc::clone(&served));
+            thread::spawn(move || {
+                mutex.units.acquire();
+                assert_eq!(mutex.word.woken(&mut waiter, PATIENCE + 2), Awake::Locked);
+                served.store(1, Ordering::Relaxed);
+                mutex.work();
+                mutex.unlock();
+            })
+        };
+        let barges = {
+            let (mutex, served) = (Arc::clone(&mutex), Arc::clone(&served));
+            thread::spawn(move || {
+                if mutex.word.lock_free() || mutex.word.try_lock() {
+                    assert_eq!(served.load(Ordering::Relaxed), 1, "it has come in between");
+                    mutex.work();
+                    mutex.unlock();
+                }
+            })
+        };
+        mutex.work();
+        mutex.unlock();
+        waits.join().expect("no panic");
+        barges.join().expect("no panic");
+        mutex.lock(0);
+    });
+}
+
+/// Two come at the same time: one does it, and both see it done.
+#[test]
+fn once_is_once() {
+    struct Once {
+        word: OnceWord,
+        units: Units,
+        value: UnsafeCell<u32>,
+    }
+    // SAFETY: as for `Guarded`.
+    unsafe impl Sync for Once {}
+    fn call(once: &Once) {
+        if !once.word.is_done() {
+            lock(once.word.mutex(), &once.units, 0);
+            if !once.word.is_done() {
+                // SAFETY: the first one writes, before anybody reads; else the model checker says so.
+                once.value.with_mut(|value| unsafe { *value += 1 });
+                once.word.set_done();
+            }
+            unlock(once.word.mutex(), &once.units);
+        }
+        // SAFETY: nobody writes any more.
+        assert_eq!(once.value.with(|value| unsafe { *value }), 1);
+    }
+    model(3, || {
+        let once =
+            Arc::new(Once { word: OnceWord::new(), units: Units::default(), value: UnsafeCell::new(0) });
+        let other = Arc::clone(&once);
+        let other = thread::spawn(move || call(&other));
+        call(&once);
+        other.join().expect("no panic");
+    });
+}

@@ -1,0 +1,624 @@
+//! Contexts: who ends with whom, for which reason, and that nobody is missed. And groups of tasks that may fail.
+#![no_std]
+#![no_main]
+
+extern crate alloc;
+
+use alloc::string::ToString;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt;
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use gzero::sync::{Cause, Context, ContextError, ErrGroup, WaitGroup};
+use gzero::time::{Duration, Instant, sleep};
+use gzero::{MemStats, chan, go, gosched, num_goroutine, read_mem_stats, select};
+use tests::{Random, Verdict, equal, wait_until_alone};
+
+tests::image! {
+    pass: [
+        the_background_does_not_end,
+        a_cancel_ends_all_below,
+        a_deadline_ends_all_below,
+        a_deadline_that_has_passed_ends_at_once,
+        a_timeout_ends,
+        a_cancel_comes_before_a_late_deadline,
+        values_are_found_by_their_type_upwards,
+        a_parent_that_ends_ends_all_below,
+        a_child_that_ends_leaves_others_alone,
+        what_has_ended_or_is_gone_is_not_kept,
+        cancels_of_a_tree_at_the_same_time,
+        a_child_that_cancels_itself_beside_its_parent,
+        layers_end_by_a_cancel,
+        layers_end_by_a_timeout,
+        a_child_of_what_has_ended_has_ended,
+        a_child_that_is_made_beside_a_cancel_ends,
+        causes_are_those_of_the_first_end,
+        a_cause_is_there_with_the_end,
+        without_cancel_only_values_stay,
+        a_call_comes_after_a_cancel,
+        a_call_comes_after_a_timeout,
+        a_call_comes_at_once_after_the_end,
+        a_call_that_is_stopped_does_not_come,
+        a_cancel_does_not_wait_for_calls,
+        a_guard_ends_its_context_on_every_path,
+        contexts_allocate_little,
+        a_deep_tree_ends_without_recursion,
+        the_first_error_is_the_groups,
+        an_error_ends_the_context_of_the_group,
+        a_group_runs_no_more_than_its_limit,
+        a_group_may_refuse_a_task,
+    ],
+}
+
+const SHORT: Duration = Duration::from_millis(1);
+const LONG: Duration = Duration::from_secs(1_000_000);
+
+/// An error with a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Named(&'static str);
+
+impl fmt::Display for Named {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl core::error::Error for Named {}
+
+fn named(name: &'static str) -> Cause {
+    Arc::new(Named(name))
+}
+
+/// Whether the channel of a context is closed.
+fn is_closed(context: &Context) -> bool {
+    select! {
+        recv(context.done()) => true,
+        default => false,
+    }
+}
+
+/// Error, closed channel and cause of a context agree; returns the error.
+fn err(context: &Context) -> Result<Option<ContextError>, alloc::borrow::Cow<'static, str>> {
+    let error = context.err();
+    equal("the channel is closed", &is_closed(context), &error.is_some())?;
+    equal("it is done", &context.is_done(), &error.is_some())?;
+    equal("there is a cause", &context.cause().is_some(), &error.is_some())?;
+    Ok(error)
+}
+
+fn cause(context: &Context) -> Option<alloc::string::String> {
+    context.cause().map(|cause| cause.to_string())
+}
+
+/// Go's `TestBackground` and `TestTODO`.
+fn the_background_does_not_end() -> Verdict {
+    let background = Context::background();
+    equal("done", &background.done().is_none(), &true)?;
+    equal("error", &err(&background)?, &None)?;
+    equal("in words", &background.to_string().as_str(), &"background")
+}
+
+/// Go's `TestWithCancel`.
+fn a_cancel_ends_all_below() -> Verdict {
+    let (one, cancel) = Context::background().with_cancel();
+    equal("in words", &one.to_string().as_str(), &"background.with_cancel")?;
+    let between = one.with_value(1_u8);
+    let (two, _) = between.with_cancel();
+    let all = [one, between, two];
+    for context in &all {
+        equal("there is a channel", &context.done().is_some(), &true)?;
+        equal("before", &err(context)?, &None)?;
+    }
+    cancel.cancel();
+    for context in &all {
+        equal("afterwards", &err(context)?, &Some(ContextError::Canceled))?;
+    }
+    Ok(())
+}
+
+fn ends_by_its_deadline(context: &Context) -> Verdict {
+    equal("the wait", &context.wait(), &ContextError::DeadlineExceeded)?;
+    equal("the error", &err(context)?, &Some(ContextError::DeadlineExceeded))
+}
+
+/// Go's `TestDeadline`.
+fn a_deadline_ends_all_below() -> Verdict {
+    let (context, _) = Context::background().with_deadline(Instant::now() + SHORT);
+    equal("in words", &context.to_string().starts_with("background.with_deadline("), &true)?;
+    ends_by_its_deadline(&context)?;
+    let (context, _) = Context::background().with_deadline(Instant::now() + SHORT);
+    ends_by_its_deadline(&context.with_value(1_u8))?;
+    let soon = Instant::now() + SHORT;
+    let (context, _) = Context::background().with_deadline(soon);
+    let (below, _) = context.with_value(1_u8).with_deadline(Instant::now() + LONG);
+    equal("the earlier one counts", &below.deadline(), &Some(soon))?;
+    ends_by_its_deadline(&below)
+}
+
+fn a_deadline_that_has_passed_ends_at_once() -> Verdict {
+    for deadline in [Instant::BOOT, Instant::now()] {
+        let (context, _) = Context::background().with_deadline(deadline);
+        equal("at once", &err(&context)?, &Some(ContextError::DeadlineExceeded))?;
+    }
+    Ok(())
+}
+
+/// Go's `TestTimeout`.
+fn a_timeout_ends() -> Verdict {
+    let (context, _) = Context::background().with_timeout(SHORT);
+    ends_by_its_deadline(&context)?;
+    let (context, _) = Context::background().with_timeout(SHORT);
+    ends_by_its_deadline(&context.with_value(1_u8))?;
+    let (context, _) = Context::background().with_timeout(SHORT);
+    let (below, _) = context.with_value(1_u8).with_timeout(LONG);
+    ends_by_its_deadline(&below)
+}
+
+/// Go's `TestCanceledTimeout`.
+fn a_cancel_comes_before_a_late_deadline() -> Verdict {
+    let (context, _) = Context::background().with_timeout(LONG);
+    let (below, cancel) = context.with_value(1_u8).with_timeout(LONG);
+    cancel.cancel();
+    equal("the one below", &err(&below)?, &Some(ContextError::Canceled))?;
+    equal("the one above", &err(&context)?, &None)
+}
+
+/// Go's `TestValues`, where types are keys.
+fn values_are_found_by_their_type_upwards() -> Verdict {
+    #[derive(Debug, PartialEq)]
+    struct One(&'static str);
+    #[derive(Debug, PartialEq)]
+    struct Two(&'static str);
+    let zero = Context::background();
+    equal("nothing", &zero.value::<One>(), &None)?;
+    let one = zero.with_value(One("c1"));
+    let two = one.with_value(Two("c2"));
+    equal("in words", &two.to_string().as_str(), &"background.with_value.with_value")?;
+    equal("both", &(two.value::<One>(), two.value::<Two>()), &(Some(&One("c1")), Some(&Two("c2"))))?;
+    equal("only one", &(one.value::<One>(), one.value::<Two>()), &(Some(&One("c1")), None))?;
+    let (three, cancel) = two.with_cancel();
+    let three = three.with_value(One("c3"));
+    equal("the nearest", &three.value::<One>(), &Some(&One("c3")))?;
+    equal("through others", &three.value::<Two>(), &Some(&Two("c2")))?;
+    cancel.cancel();
+    equal("after the end", &three.value::<Two>(), &Some(&Two("c2")))?;
+    equal("above it is as it was", &two.value::<One>(), &Some(&One("c1")))
+}
+
+/// Go's `TestParentFinishesChild`.
+fn a_parent_that_ends_ends_all_below() -> Verdict {
+    let (parent, cancel) = Context::background().with_cancel();
+    let (child, _) = parent.with_cancel();
+    let value = parent.with_value(1_u8);
+    let (below_value, _) = value.with_cancel();
+    let (timed, _) = value.with_timeout(LONG);
+    let all = [parent, child, value, below_value, timed];
+    for context in &all {
+        equal("before", &err(context)?, &None)?;
+    }
+    cancel.cancel();
+    for context in &all {
+        equal("afterwards", &err(context)?, &Some(ContextError::Canceled))?;
+        let (new, _) = context.with_cancel();
+        equal("a new one", &err(&new)?, &Some(ContextError::Canceled))?;
+    }
+    Ok(())
+}
+
+/// Go's `TestChildFinishesFirst`.
+fn a_child_that_ends_leaves_others_alone() -> Verdict {
+    let (cancelable, _stop) = Context::background().with_cancel();
+    for parent in [Context::background(), cancelable] {
+        let (child, cancel) = parent.with_cancel();
+        let (sister, _) = parent.with_cancel();
+        cancel.cancel();
+        equal("the child", &err(&child)?, &Some(ContextError::Canceled))?;
+        equal("its sister", &err(&sister)?, &None)?;
+        equal("its parent", &err(&parent)?, &None)?;
+    }
+    Ok(())
+}
+
+/// Blocks of the heap that are in use.
+fn live() -> u64 {
+    let mut stats = alloc::boxed::Box::<MemStats>::default();
+    read_mem_stats(&mut stats);
+    stats.mallocs - stats.frees
+}
+
+/// Go's `TestCancelRemoves`, by what stays in the heap; and ours: what is dropped is gone without a cancel.
+fn what_has_ended_or_is_gone_is_not_kept() -> Verdict {
+    let (parent, _cancel) = Context::background().with_cancel();
+    let round = |parent: &Context| {
+        let (_context, cancel) = parent.with_timeout(LONG);
+        cancel.cancel();
+        let (context, cancel) = parent.with_cancel();
+        cancel.cancel();
+        let stopped = context.with_value(1_u8).after_func(|| {});
+        stopped.stop();
+        drop(parent.with_cancel());
+        drop(parent.with_timeout(LONG));
+        parent.after_func(|| {}).stop();
+        wait_until_alone();
+    };
+    round(&parent);
+    let before = live();
+    (0..50).for_each(|_| round(&parent));
+    let more = live().saturating_sub(before);
+    equal("blocks that stay of fifty rounds are few", &(more < 20), &true)
+}
+
+/// Go's `TestSimultaneousCancels`.
+fn cancels_of_a_tree_at_the_same_time() -> Verdict {
+    let mut all = alloc::vec![Context::background().with_cancel()];
+    for at in 0..25 {
+        for _ in 0..4 {
+            let child = all[at].0.with_cancel();
+            all.push(child);
+        }
+    }
+    let mut random = Random::new(7);
+    let mut order: Vec<usize> = (0..all.len()).collect();
+    for at in (1..order.len()).rev() {
+        order.swap(at, random.index(at + 1));
+    }
+    let cancels = Arc::new(WaitGroup::new());
+    for at in order {
+        let cancel = all[at].1.clone();
+        cancels.go(move || cancel.cancel());
+    }
+    for (context, _) in &all {
+        equal("the wait", &context.wait(), &ContextError::Canceled)?;
+    }
+    cancels.wait();
+    Ok(())
+}
+
+/// Go's `TestInterlockedCancels`.
+fn a_child_that_cancels_itself_beside_its_parent() -> Verdict {
+    let (parent, cancel_parent) = Context::background().with_cancel();
+    let (child, cancel_child) = parent.with_cancel();
+    go(move || {
+        parent.wait();
+        cancel_child.cancel();
+    });
+    cancel_parent.cancel();
+    equal("the wait", &child.wait(), &ContextError::Canceled)
+}
+
+/// A tower of values, cancels and timeouts.
+fn layers(seed: u64, timeout: Duration) -> (Context, Vec<gzero::sync::Canceller>, Vec<usize>) {
+    let mut random = Random::new(seed);
+    let (mut context, mut cancels, mut timed) = (Context::background(), Vec::new(), Vec::new());
+    while cancels.len() < 20 || timed.is_empty() {
+        match random.below(3) {
+            0 => context = context.with_value(cancels.len()),
+            1 => {
+                let (new, cancel) = context.with_cancel();
+                context = new;
+                cancels.push(cancel);
+            }
+            _ => {
+                let (new, cancel) = context.with_timeout(timeout);
+                timed.push(cancels.len());
+                context = new;
+                cancels.push(cancel);
+            }
+        }
+    }
+    (context, cancels, timed)
+}
+
+/// Go's `TestLayersCancel`.
+fn layers_end_by_a_cancel() -> Verdict {
+    for seed in 0..10 {
+        let (context, cancels, _) = layers(seed, LONG);
+        let value = context.value::<usize>().copied();
+        equal("before", &err(&context)?, &None)?;
+        cancels[Random::new(seed).index(cancels.len())].cancel();
+        equal("afterwards", &err(&context)?, &Some(ContextError::Canceled))?;
+        equal("its value", &context.value::<usize>().copied(), &value)?;
+    }
+    Ok(())
+}
+
+/// Go's `TestLayersTimeout`.
+fn layers_end_by_a_timeout() -> Verdict {
+    for seed in 0..10 {
+        let (context, _cancels, _) = layers(seed, SHORT);
+        let value = context.value::<usize>().copied();
+        ends_by_its_deadline(&context)?;
+        equal("its value", &context.value::<usize>().copied(), &value)?;
+    }
+    Ok(())
+}
+
+/// Go's `TestWithCancelCanceledParent`.
+fn a_child_of_what_has_ended_has_ended() -> Verdict {
+    let (parent, cancel) = Context::background().with_cancel();
+    cancel.cancel_with(named("because"));
+    let (child, _) = parent.with_cancel();
+    equal("the child", &err(&child)?, &Some(ContextError::Canceled))?;
+    equal("its cause", &cause(&child).as_deref(), &Some("because"))
+}
+
+/// Go's `TestWithCancelSimultaneouslyCanceledParent`.
+fn a_child_that_is_made_beside_a_cancel_ends() -> Verdict {
+    for _ in 0..100 {
+        let (parent, cancel) = Context::background().with_cancel();
+        go(move || cancel.cancel_with(named("because")));
+        let (child, _) = parent.with_cancel();
+        equal("the wait", &child.wait(), &ContextError::Canceled)?;
+        equal("its cause", &cause(&child).as_deref(), &Some("because"))?;
+    }
+    Ok(())
+}
+
+/// Go's `TestCause`.
+fn causes_are_those_of_the_first_end() -> Verdict {
+    use ContextError::{Canceled, DeadlineExceeded};
+    let expect = |what: &str, context: &Context, error: Option<ContextError>, text: Option<&str>| {
+        equal(what, &err(context)?, &error)?;
+        equal(what, &cause(context).as_deref(), &text)
+    };
+    let canceled = Canceled.to_string();
+    let (parent, child) = (|| named("parent"), || named("child"));
+    let root = Context::background();
+    expect("background", &root, None, None)?;
+    let (a, cancel) = root.with_cancel();
+    cancel.cancel();
+    expect("no cause", &a, Some(Canceled), Some(canceled.as_str()))?;
+    let (a, cancel) = root.with_cancel();
+    cancel.cancel_with(parent());
+    expect("a cause", &a, Some(Canceled), Some("parent"))?;
+    for parent_first in [true, false] {
+        let (a, cancel_parent) = root.with_cancel();
+        let (b, cancel_child) = a.with_cancel();
+        if parent_first {
+            cancel_parent.cancel_with(parent());
+        }
+        cancel_child.cancel_with(child());
+        cancel_parent.cancel_with(parent());
+        expect("the first of two", &b, Some(Canceled), Some(if parent_first { "parent" } else { "child" }))?;
+        let (a, cancel_parent) = root.with_cancel();
+        let (b, cancel_child) = a.with_cancel();
+        if parent_first {
+            cancel_parent.cancel();
+        }
+        cancel_child.cancel_with(child());
+        cancel_parent.cancel();
+        let text = if parent_first { canceled.as_str() } else { "child" };
+        expect("the first of two, one without", &b, Some(Canceled), Some(text))?;
+    }
+    let (a, cancel) = root.with_timeout(Duration::ZERO);
+    cancel.cancel();
+    expect("a timeout", &a, Some(DeadlineExceeded), Some(&DeadlineExceeded.to_string()))?;
+    let (a, cancel) = root.with_timeout(LONG);
+    cancel.cancel();
+    expect("before a timeout", &a, Some(Canceled), Some(canceled.as_str()))?;
+    let (a, cancel) = root.with_timeout_cause(Duration::ZERO, named("too slow"));
+    cancel.cancel();
+    expect("a timeout with a cause", &a, Some(DeadlineExceeded), Some("too slow"))?;
+    let (a, cancel) = root.with_timeout_cause(LONG, named("too slow"));
+    cancel.cancel();
+    expect("before a timeout with a cause", &a, Some(Canceled), Some(canceled.as_str()))?;
+    let (a, cancel) = root.with_cancel();
+    let (b, _) = a.with_timeout_cause(Duration::ZERO, named("too slow"));
+    cancel.cancel_with(named("early"));
+    expect("a timeout below", &b, Some(DeadlineExceeded), Some("too slow"))?;
+    let (a, cancel) = root.with_cancel();
+    let (b, _) = a.with_timeout_cause(LONG, named("too slow"));
+    cancel.cancel_with(named("early"));
+    expect("a cancel above", &b, Some(Canceled), Some("early"))?;
+    expect("without cancel", &a.without_cancel(), None, None)
+}
+
+/// Go's `TestCauseRace`.
+fn a_cause_is_there_with_the_end() -> Verdict {
+    let (context, cancel) = Context::background().with_cancel();
+    go(move || cancel.cancel_with(named("race")));
+    loop {
+        if let Some(text) = cause(&context) {
+            return equal("the cause", &text.as_str(), &"race");
+        }
+        gosched();
+    }
+}
+
+/// Go's `TestWithoutCancel`.
+fn without_cancel_only_values_stay() -> Verdict {
+    let (parent, cancel) = Context::background().with_value("value").with_timeout(LONG);
+    let context = parent.without_cancel();
+    cancel.cancel();
+    equal("deadline", &context.deadline(), &None)?;
+    equal("channel", &context.done().is_none(), &true)?;
+    equal("error", &err(&context)?, &None)?;
+    equal("value", &context.value::<&str>(), &Some(&"value"))?;
+    let (below, cancel) = context.with_cancel();
+    cancel.cancel();
+    equal("below it", &err(&below)?, &Some(ContextError::Canceled))
+}
+
+/// Go's `TestAfterFuncCalledAfterCancel`.
+fn a_call_comes_after_a_cancel() -> Verdict {
+    let (context, cancel) = Context::background().with_cancel();
+    let (tx, rx) = chan(1);
+    let call = context.after_func(move || drop(tx.send(())));
+    sleep(SHORT);
+    equal("before", &rx.is_empty(), &true)?;
+    cancel.cancel();
+    equal("the call", &rx.recv(), &Ok(()))?;
+    equal("it has come", &call.stop(), &false)
+}
+
+/// Go's `TestAfterFuncCalledAfterTimeout`.
+fn a_call_comes_after_a_timeout() -> Verdict {
+    let (context, _cancel) = Context::background().with_timeout(SHORT);
+    let (tx, rx) = chan(1);
+    let _call = context.after_func(move || drop(tx.send(())));
+    equal("the call", &rx.recv(), &Ok(()))
+}
+
+/// Go's `TestAfterFuncCalledImmediately`.
+fn a_call_comes_at_once_after_the_end() -> Verdict {
+    let (context, cancel) = Context::background().with_cancel();
+    cancel.cancel();
+    let (tx, rx) = chan(1);
+    let call = context.after_func(move || drop(tx.send(())));
+    equal("the call", &rx.recv(), &Ok(()))?;
+    equal("it has come", &call.stop(), &false)
+}
+
+/// Go's `TestAfterFuncNotCalledAfterStop`.
+fn a_call_that_is_stopped_does_not_come() -> Verdict {
+    let (context, cancel) = Context::background().with_cancel();
+    let called = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&called);
+    let call = context.after_func(move || flag.store(true, Ordering::Relaxed));
+    equal("stopped", &call.stop(), &true)?;
+    cancel.cancel();
+    wait_until_alone();
+    equal("called", &called.load(Ordering::Relaxed), &false)?;
+    equal("stopped again", &call.stop(), &false)
+}
+
+/// Go's `TestAfterFuncCalledAsynchronously`.
+fn a_cancel_does_not_wait_for_calls() -> Verdict {
+    let (context, cancel) = Context::background().with_cancel();
+    let (tx, rx) = chan(0);
+    let _call = context.after_func(move || drop(tx.send(())));
+    cancel.cancel();
+    equal("the call, which waits for this", &rx.recv(), &Ok(()))
+}
+
+fn a_guard_ends_its_context_on_every_path() -> Verdict {
+    fn leaves(context: &Context, early: bool) -> (Context, Option<u32>) {
+        let (below, cancel) = context.with_cancel();
+        let _guard = cancel.on_drop();
+        if early {
+            return (below, None);
+        }
+        (below, Some(1))
+    }
+    for early in [true, false] {
+        let (below, _) = leaves(&Context::background(), early);
+        equal("ended", &err(&below)?, &Some(ContextError::Canceled))?;
+    }
+    Ok(())
+}
+
+/// Go's `TestAllocs`.
+fn contexts_allocate_little() -> Verdict {
+    fn mallocs() -> u64 {
+        let mut stats = alloc::boxed::Box::<MemStats>::default();
+        read_mem_stats(&mut stats);
+        stats.mallocs
+    }
+    fn count(work: impl Fn()) -> u64 {
+        work();
+        let before = mallocs();
+        let none = mallocs() - before;
+        let before = mallocs();
+        (0..10).for_each(|_| work());
+        (mallocs() - before - none).div_ceil(10)
+    }
+    let root = Context::background();
+    equal("a clone", &count(|| drop(root.clone())), &0)?;
+    let value = count(|| drop(root.with_value(1_u8).value::<u8>().copied()));
+    equal("a value", &(value <= 3), &true)?;
+    let cancel = count(|| {
+        let (context, cancel) = root.with_cancel();
+        cancel.cancel();
+        context.wait();
+    });
+    equal("a cancel", &(cancel <= 8), &true)?;
+    let timeout = count(|| {
+        let (context, cancel) = root.with_timeout(Duration::from_secs(5));
+        cancel.cancel();
+        context.wait();
+    });
+    equal("a timeout", &(timeout <= 12), &true)
+}
+
+fn a_deep_tree_ends_without_recursion() -> Verdict {
+    let (root, cancel) = Context::background().with_cancel();
+    let mut tower = alloc::vec![root];
+    for n in 0..2_000 {
+        let (next, _) = tower[n].with_cancel();
+        tower.push(next);
+    }
+    cancel.cancel();
+    equal("the last", &err(&tower[2_000])?, &Some(ContextError::Canceled))?;
+    // From the last one on: each lets the one above go.
+    while tower.pop().is_some() {}
+    Ok(())
+}
+
+fn the_first_error_is_the_groups() -> Verdict {
+    let group = ErrGroup::new();
+    let (tx, rx) = chan::<()>(0);
+    group.go(|| Err(Named("first")));
+    wait_until_alone();
+    group.go(move || {
+        drop(rx.recv());
+        Err(Named("second"))
+    });
+    group.go(|| Ok(()));
+    drop(tx);
+    equal("the error", &group.wait(), &Err(Named("first")))?;
+    equal("it was given away", &group.wait(), &Ok(()))
+}
+
+fn an_error_ends_the_context_of_the_group() -> Verdict {
+    let (group, context) = ErrGroup::with_context(&Context::background());
+    for n in 0..5 {
+        let context = context.clone();
+        group.go(move || {
+            if n == 3 {
+                return Err(Named("third"));
+            }
+            context.wait();
+            Ok(())
+        });
+    }
+    equal("the error", &group.wait(), &Err(Named("third")))?;
+    equal("the context's cause", &cause(&context).as_deref(), &Some("third"))?;
+    let (group, context) = ErrGroup::<Named>::with_context(&Context::background());
+    group.go(|| Ok(()));
+    equal("no error", &group.wait(), &Ok(()))?;
+    equal("it ends with the wait", &err(&context)?, &Some(ContextError::Canceled))
+}
+
+fn a_group_runs_no_more_than_its_limit() -> Verdict {
+    let group = ErrGroup::<Named>::with_limit(3);
+    let counts = Arc::new((AtomicU32::new(0), AtomicU32::new(0)));
+    for _ in 0..50 {
+        let counts = Arc::clone(&counts);
+        group.go(move || {
+            let now = counts.0.fetch_add(1, Ordering::Relaxed) + 1;
+            assert!(now <= 3, "{now} at a time");
+            gosched();
+            counts.0.fetch_sub(1, Ordering::Relaxed);
+            counts.1.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        });
+    }
+    equal("errors", &group.wait(), &Ok(()))?;
+    equal("tasks", &counts.1.load(Ordering::Relaxed), &50)
+}
+
+fn a_group_may_refuse_a_task() -> Verdict {
+    let group = ErrGroup::<Named>::with_limit(1);
+    let (tx, rx) = chan::<()>(0);
+    let first = group.try_go(move || {
+        drop(rx.recv());
+        Ok(())
+    });
+    let second = group.try_go(|| Ok(()));
+    equal("taken and refused", &(first, second), &(true, false))?;
+    drop(tx);
+    equal("errors", &group.wait(), &Ok(()))?;
+    wait_until_alone();
+    equal("goroutines", &num_goroutine(), &1)
+}
