@@ -67,9 +67,17 @@ pub struct MutexWord {
 pub struct Contender {
     /// When it began to wait; none while it has not.
     since: Option<u64>,
-    starving: bool,
+    mood: Mood,
     /// [`WOKEN`] is set for it.
     awoke: bool,
+}
+
+/// Whether a contender has lost for too long.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Mood {
+    #[default]
+    Patient,
+    Starving,
 }
 
 /// What a contender does next.
@@ -148,7 +156,7 @@ impl MutexWord {
                 new += WAITER;
             }
             // Not of a free mutex: an unlocker expects waiters in that mode.
-            if me.starving && old & LOCKED != 0 {
+            if me.mood == Mood::Starving && old & LOCKED != 0 {
                 new |= STARVING;
             }
             if me.awoke {
@@ -181,7 +189,9 @@ impl MutexWord {
 
     /// After the semaphore was acquired.
     pub fn woken(&self, me: &mut Contender, now: u64) -> Awake {
-        me.starving |= me.since.is_some_and(|since| now.saturating_sub(since) > PATIENCE);
+        if me.since.is_some_and(|since| now.saturating_sub(since) > PATIENCE) {
+            me.mood = Mood::Starving;
+        }
         // Acquire: as in `lock_free`, for the mutex that was handed over.
         let old = self.state.load(Ordering::Acquire);
         if old & STARVING == 0 {
@@ -191,7 +201,7 @@ impl MutexWord {
         assert!(old & (LOCKED | WOKEN) == 0 && old >= WAITER, "mutex {old:#x}: handed over to nobody");
         // It was free for the waiter, who is still counted.
         let mut change = LOCKED.wrapping_sub(WAITER);
-        if !me.starving || old < 2 * WAITER {
+        if me.mood == Mood::Patient || old < 2 * WAITER {
             // Two goroutines in turn would keep the mode up for ever.
             change = change.wrapping_sub(STARVING);
         }

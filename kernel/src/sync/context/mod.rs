@@ -104,7 +104,7 @@ impl Context {
         Self(Arc::new(Node { kind: Kind::Background, above: None, end: None, deadline: None }))
     }
 
-    fn new(&self, kind: Kind, end: Option<Arc<End>>, deadline: Option<Instant>) -> Self {
+    fn below(&self, kind: Kind, end: Option<Arc<End>>, deadline: Option<Instant>) -> Self {
         Self(Arc::new(Node { kind, above: Some(self.clone()), end, deadline }))
     }
 
@@ -124,7 +124,7 @@ impl Context {
     /// ```
     pub fn with_cancel(&self) -> (Self, Canceller) {
         let end = End::below(self.0.end.as_ref());
-        (self.new(Kind::Cancel, Some(Arc::clone(&end)), self.0.deadline), Canceller::new(end))
+        (self.below(Kind::Cancel, Some(Arc::clone(&end)), self.0.deadline), Canceller::new(end))
     }
 
     /// A context that also ends at a time. Go's `context.WithDeadline`. Does not wait.
@@ -160,7 +160,7 @@ impl Context {
             return self.with_cancel();
         }
         let end = End::below(self.0.end.as_ref());
-        let context = self.new(Kind::Deadline, Some(Arc::clone(&end)), Some(deadline));
+        let context = self.below(Kind::Deadline, Some(Arc::clone(&end)), Some(deadline));
         let ended = Ended::new(ContextError::DeadlineExceeded, cause);
         let now = Instant::now();
         if deadline <= now {
@@ -225,7 +225,7 @@ impl Context {
     /// ```
     #[must_use = "the value is in the new context"]
     pub fn with_value<T: Any + Send + Sync>(&self, value: T) -> Self {
-        self.new(Kind::Value(Box::new(value)), self.0.end.clone(), self.0.deadline)
+        self.below(Kind::Value(Box::new(value)), self.0.end.clone(), self.0.deadline)
     }
 
     /// The value of this type: the nearest, upwards. Does not wait.
@@ -251,7 +251,7 @@ impl Context {
     /// ```
     #[must_use = "it is the new context that does not end"]
     pub fn without_cancel(&self) -> Self {
-        self.new(Kind::WithoutCancel, None, None)
+        self.below(Kind::WithoutCancel, None, None)
     }
 
     /// A channel that is closed when the context ends, for [`select!`](crate::select!); `None` if it never does. Nothing is
