@@ -6,7 +6,6 @@ pub use machine::paging::{Audit, audit, translate};
 pub use machine::patterns;
 pub use machine::power::triple_fault;
 
-pub use crate::waits::OnDeadlock;
 use alloc::sync::Arc;
 
 use core::mem::ManuallyDrop;
@@ -202,9 +201,13 @@ pub fn in_interrupt(function: fn()) {
     drop(pinned);
 }
 
-/// Sets what is done about goroutines that wait for each other, as the boot argument `deadlock` does.
-pub fn on_deadlock(what: OnDeadlock) {
-    waits::set_on_deadlock(what);
+/// Sets what is done about goroutines that wait for each other, by the words of the boot argument `deadlock`.
+///
+/// # Panics
+/// When it is none of them.
+pub fn on_deadlock(what: &str) {
+    let choice = waits::CHOICES.iter().find(|(word, _)| *word == what);
+    waits::set_on_deadlock(choice.expect("a value of the boot argument").1);
 }
 
 /// Waiters in the root of a semaphore: none if it is 0. Those of other words may be among them.

@@ -29,7 +29,7 @@ const MOST: u32 = 10_000;
 /// What is done about a ring of goroutines that wait for each other's locks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
-pub enum OnDeadlock {
+pub(crate) enum OnDeadlock {
     /// It is printed, and the others run on.
     Report,
     /// It is a fatal error: exit code 2.

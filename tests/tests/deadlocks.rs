@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use gzero::sync::{Barrier, Mutex, Once, RwMutex, WaitGroup};
-use gzero::testing::{OnDeadlock, on_deadlock};
+use gzero::testing::on_deadlock;
 use gzero::{Nanos, WaitReason, deadlocks, exit, go, go_named, goexit, gosched, park, sleep, stats};
 use tests::{Random, Verdict, equal, hogs, wait_until_alone};
 
@@ -98,7 +98,7 @@ fn cross() {
 }
 
 fn two_that_cross_are_named_while_others_run() {
-    on_deadlock(OnDeadlock::Fatal);
+    on_deadlock("fatal");
     hogs(&Arc::new(AtomicBool::new(false)));
     cross();
     park();
@@ -106,7 +106,7 @@ fn two_that_cross_are_named_while_others_run() {
 
 fn three_in_a_ring_are_named_in_their_order() {
     static ALL: Barrier = Barrier::new(3);
-    on_deadlock(OnDeadlock::Fatal);
+    on_deadlock("fatal");
     for (name, first, second) in [("A", &A, &B), ("B", &B, &C), ("C", &C, &A)] {
         go_named(name, move || {
             let first = first.lock();
@@ -125,7 +125,7 @@ fn three_in_a_ring_are_named_in_their_order() {
 
 fn a_second_lock_of_ones_own_mutex_is_named() {
     static MINE: Mutex<()> = Mutex::named("mine", ());
-    on_deadlock(OnDeadlock::Fatal);
+    on_deadlock("fatal");
     let once = MINE.lock();
     let twice = MINE.lock();
     drop((once, twice));
@@ -136,7 +136,7 @@ static M: Mutex<()> = Mutex::named("m", ());
 
 fn writers_that_cross_are_named() {
     static BOTH: Barrier = Barrier::new(2);
-    on_deadlock(OnDeadlock::Fatal);
+    on_deadlock("fatal");
     go(|| {
         let table = TABLE.write();
         BOTH.wait();
@@ -149,7 +149,7 @@ fn writers_that_cross_are_named() {
 
 fn a_reader_and_a_writer_that_cross_are_named() {
     static BOTH: Barrier = Barrier::new(2);
-    on_deadlock(OnDeadlock::Fatal);
+    on_deadlock("fatal");
     go_named("writer", || {
         let table = TABLE.write();
         BOTH.wait();
@@ -167,7 +167,7 @@ fn onces_that_cross_are_named() {
     static ONE: Once = Once::new();
     static OTHER: Once = Once::new();
     static BOTH: Barrier = Barrier::new(2);
-    on_deadlock(OnDeadlock::Fatal);
+    on_deadlock("fatal");
     let meet = |once: &'static Once| {
         BOTH.wait();
         once.call_once(|| {});
@@ -221,7 +221,7 @@ fn all_sleep() {
 
 /// A reader that waits for a writer, which waits for another reader, whom nobody knows.
 fn a_reader_that_nobody_lets_in_is_no_ring() {
-    on_deadlock(OnDeadlock::Fatal);
+    on_deadlock("fatal");
     go(|| {
         let _reads = TABLE.read();
         park();
@@ -263,7 +263,7 @@ fn a_ring_is_reported_once_and_others_run_on() {
 }
 
 fn two_that_cross_are_found_on_request() {
-    on_deadlock(OnDeadlock::Off);
+    on_deadlock("off");
     assert_eq!(deadlocks(), []);
     cross();
     let mut found = deadlocks();
@@ -280,9 +280,9 @@ fn two_that_cross_are_found_on_request() {
 
 /// What a case does while a ring would be a fatal error.
 fn under_watch(case: impl FnOnce() -> Verdict) -> Verdict {
-    on_deadlock(OnDeadlock::Fatal);
+    on_deadlock("fatal");
     let verdict = case();
-    on_deadlock(OnDeadlock::Report);
+    on_deadlock("report");
     verdict
 }
 
