@@ -201,7 +201,7 @@ fn the_first_error_is_the_groups() -> Verdict {
     group.go(|| Err(Named("first")));
     wait_until_alone();
     group.go(move || {
-        drop(rx.recv());
+        assert!(rx.recv().is_err(), "it is closed");
         Err(Named("second"))
     });
     group.go(|| Ok(()));
@@ -252,7 +252,7 @@ fn a_group_may_refuse_a_task() -> Verdict {
     let group = ErrGroup::<Named>::with_limit(1);
     let (tx, rx) = chan::<()>(0);
     let first = group.try_go(move || {
-        drop(rx.recv());
+        assert!(rx.recv().is_err(), "it is closed");
         Ok(())
     });
     let second = group.try_go(|| Ok(()));

@@ -18,7 +18,7 @@ const SOAK: &str = "soak";
 const CONTROLS: &str = "must_fail";
 
 /// Test images whose cases die for the most part: a boot for each, so they get only the fast machines below.
-const DEATHS: [&str; 4] = ["dies", "rule", "traces", "deadlocks"];
+const DEATHS: [&str; 4] = ["deadlocks", "dies", "rule", "traces"];
 const FAST: [&str; 4] = ["smp1-bios-x2apic", "smp4-bios-x2apic", "smp2-bios-xapic", "smp8-bios-xapic"];
 
 /// Machines for each test image: every value of CPUs, firmware and APIC mode. BIOS mostly, as it boots faster.
@@ -144,6 +144,19 @@ impl Plan {
             let step = format!("example-{name}");
             self.add(&step, Action::One(Run::boot(Image::Example(name), "", Wanted::default())));
         }
+        let lines = [
+            "deadlock: 5 goroutines wait for each other in a ring",
+            "[Hypatia] holds mutex \"fork 0\"",
+            "all goroutines are asleep - deadlock!",
+            "goroutine 1 [main] waits: wait group",
+        ];
+        let wanted = Wanted { code: 2, lines: lines.map(ToOwned::to_owned).to_vec(), ..Wanted::default() };
+        let run = Run::boot(Image::Example("dining".to_owned()), "", wanted).with_args("variant=deadlock");
+        self.add("example-dining-deadlock", Action::One(run));
+        let lines = vec!["deadlock: 5 goroutines wait for each other in a ring".to_owned()];
+        let wanted = Wanted { code: 2, lines, ..Wanted::default() };
+        let run = Run::boot(Image::Example("dining".to_owned()), "--smp 1", wanted);
+        self.add("example-dining-fatal", Action::One(run.with_args("variant=deadlock deadlock=fatal")));
     }
 
     /// The example's own program of stops, where CPUs have cores of the host, and where they are many.

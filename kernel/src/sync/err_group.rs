@@ -122,7 +122,7 @@ impl<E: Send + 'static> ErrGroup<E> {
     /// ```
     /// let group = gzero::sync::ErrGroup::<()>::with_limit(1);
     /// let (tx, rx) = gzero::chan::<()>(0);
-    /// assert!(group.try_go(move || Ok(drop(rx.recv()))));
+    /// assert!(group.try_go(move || rx.recv().or(Ok(()))));
     /// assert!(!group.try_go(|| Ok(())));
     /// drop(tx);
     /// assert_eq!(group.wait(), Ok(()));

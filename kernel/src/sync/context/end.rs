@@ -28,7 +28,7 @@ use crate::time::FuncTimer;
 /// let (context, cancel) = Context::background().with_cancel();
 /// let cause: Cause = alloc::sync::Arc::new(core::fmt::Error);
 /// cancel.cancel_with(cause);
-/// assert_eq!(context.cause().map(|cause| cause.to_string()), Some(core::fmt::Error.to_string()));
+/// assert!(context.cause().is_some_and(|cause| cause.is::<core::fmt::Error>()));
 /// ```
 pub type Cause = Arc<dyn Error + Send + Sync>;
 
