@@ -9,9 +9,9 @@ use alloc::sync::Arc;
 use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use gzero::sync::{Context, ContextError, ErrGroup};
+use gzero::sync::{Context, ContextError, ErrGroup, Semaphore, WaitGroup};
 use gzero::time::{Duration, sleep};
-use gzero::{MemStats, chan, gosched, num_goroutine, read_mem_stats};
+use gzero::{MemStats, WaitReason, chan, go, gosched, num_goroutine, read_mem_stats, stats};
 use tests::{Verdict, equal, wait_until_alone};
 
 tests::image! {
@@ -29,6 +29,9 @@ tests::image! {
         an_error_ends_the_context_of_the_group,
         a_group_runs_no_more_than_its_limit,
         a_group_may_refuse_a_task,
+        who_waits_for_units_gives_up_with_its_context,
+        who_gives_up_does_not_hold_others_up,
+        units_and_cancels_at_the_same_time,
     ],
 }
 
@@ -261,4 +264,75 @@ fn a_group_may_refuse_a_task() -> Verdict {
     equal("errors", &group.wait(), &Ok(()))?;
     wait_until_alone();
     equal("goroutines", &num_goroutine(), &1)
+}
+
+fn who_waits_for_units_gives_up_with_its_context() -> Verdict {
+    let slots = Semaphore::new(2);
+    let (context, cancel) = Context::background().with_timeout(SHORT);
+    let one = slots.acquire_with(&context, 2);
+    equal("free ones", &one.as_ref().map(|permit| permit.units()), &Ok(2))?;
+    let late = slots.acquire_with(&context, 1).map(|permit| permit.units());
+    equal("none in time", &late, &Err(ContextError::DeadlineExceeded))?;
+    drop(one);
+    cancel.cancel();
+    let late = slots.acquire_with(&context, 1).map(|permit| permit.units());
+    equal("free ones after the end", &late, &Err(ContextError::DeadlineExceeded))?;
+    let (context, _cancel) = Context::background().with_timeout(SHORT);
+    let never = slots.acquire_with(&context, 3).map(|permit| permit.units());
+    equal("more than there are", &never, &Err(ContextError::DeadlineExceeded))?;
+    let none = slots.acquire_with(&Context::background(), 2).map(|permit| permit.units());
+    equal("without an end", &none, &Ok(2))?;
+    equal("all came back", &slots.free(), &2)
+}
+
+fn who_gives_up_does_not_hold_others_up() -> Verdict {
+    let slots = Arc::new(Semaphore::new(3));
+    let (context, cancel) = Context::background().with_cancel();
+    let one = slots.acquire(1);
+    let waits = |count: usize| {
+        while stats::waiting().filter(|wait| wait.reason == WaitReason::Semacquire).count() != count {
+            gosched();
+        }
+    };
+    let large = Arc::clone(&slots);
+    let first = go(move || large.acquire_with(&context, 3).map(|permit| permit.units()));
+    waits(1);
+    let small = Arc::clone(&slots);
+    let second = go(move || small.acquire(2).units());
+    waits(2);
+    cancel.cancel();
+    equal("the one in front", &first.join(), &Err(ContextError::Canceled))?;
+    equal("the one behind it", &second.join(), &2)?;
+    drop(one);
+    equal("all came back", &slots.free(), &3)
+}
+
+fn units_and_cancels_at_the_same_time() -> Verdict {
+    let slots = Arc::new(Semaphore::new(3));
+    let all = Arc::new(WaitGroup::new());
+    let counts = Arc::new((AtomicU32::new(0), AtomicU32::new(0)));
+    for n in 0..6_u32 {
+        let (slots, counts) = (Arc::clone(&slots), Arc::clone(&counts));
+        all.go(move || {
+            for round in 0..100 {
+                let (context, cancel) = Context::background().with_cancel();
+                go(move || cancel.cancel());
+                match slots.acquire_with(&context, (n + round) % 3 + 1) {
+                    Ok(permit) => {
+                        counts.0.fetch_add(1, Ordering::Relaxed);
+                        gosched();
+                        drop(permit);
+                    }
+                    Err(_) => {
+                        counts.1.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+            }
+        });
+    }
+    all.wait();
+    wait_until_alone();
+    let sum = counts.0.load(Ordering::Relaxed) + counts.1.load(Ordering::Relaxed);
+    equal("rounds", &sum, &600)?;
+    equal("all came back", &slots.free(), &3)
 }

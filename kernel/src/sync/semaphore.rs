@@ -1,16 +1,29 @@
 //! A semaphore of which one may take several units at once. [`sched::weighted`] decides who gets them.
 
+use alloc::boxed::Box;
+use alloc::sync::Arc;
 use core::fmt;
 use core::mem::ManuallyDrop;
+use core::sync::atomic::{AtomicBool, Ordering};
 
+use machine::clock;
 use machine::lock::{Lock, Rank};
+use sched::claim::{Claimed, Ticket};
 use sched::weighted::Weighted;
+use sched::{GoRef, SudogIndex};
 
 use crate::m;
-use crate::park::WaitReason;
+use crate::park::{Wait, WaitReason, current, gopark_on, goready};
 use crate::stacks::check_g_stack;
+use crate::sudog::{acquire_sudog, release_sudog};
 
+use super::context::{Context, ContextError};
 use super::list::{park_in, ready_all};
+
+/// Claims a waiter that others may have claimed.
+fn claim(g: GoRef, ticket: Ticket) -> Claimed {
+    m::runtime().slot(g.index).body().claim.claim(ticket)
+}
 
 /// A number of units, of which each goroutine takes as many as it needs. As Go's `golang.org/x/sync/semaphore`.
 ///
@@ -71,12 +84,110 @@ impl Semaphore {
             park_in(&self.state, WaitReason::Semacquire, on, |state, sudogs, s| {
                 let must_wait = !state.try_acquire(units);
                 if must_wait {
-                    state.wait(sudogs, s, units);
+                    state.wait(sudogs, s, units, None);
                 }
                 must_wait
             });
         }
         Permit { semaphore: self, units }
+    }
+
+    /// [`acquire`](Self::acquire) that gives up when a context ends.
+    ///
+    /// Of more units than there are it waits for the end of the context.
+    ///
+    /// ```
+    /// use gzero::sync::{Context, ContextError, Semaphore};
+    /// use gzero::time::Duration;
+    ///
+    /// let slots = Semaphore::new(1);
+    /// let (context, _cancel) = Context::background().with_timeout(Duration::from_millis(1));
+    /// let one = slots.acquire_with(&context, 1);
+    /// assert!(one.is_ok());
+    /// assert_eq!(slots.acquire_with(&context, 1).err(), Some(ContextError::DeadlineExceeded));
+    /// ```
+    ///
+    /// # Errors
+    /// Why the context has ended, before the units were there or before the call.
+    ///
+    /// # Throws
+    /// When not called on a goroutine's own stack, even if the units are free.
+    #[track_caller]
+    pub fn acquire_with(&self, context: &Context, units: u32) -> Result<Permit<'_>, ContextError> {
+        check_g_stack("Semaphore::acquire_with");
+        if let Some(error) = context.err() {
+            return Err(error);
+        }
+        let mut state = self.state.lock();
+        let (all, taken) = (state.capacity(), state.try_acquire(units));
+        drop(state);
+        if units > all {
+            return Err(context.wait());
+        }
+        if !taken {
+            self.wait_with(context, units)?;
+        }
+        Ok(Permit { semaphore: self, units })
+    }
+
+    /// Waits for units, or for the end of the context: whoever claims the goroutine first.
+    ///
+    /// It is queued first and watches the context second, both while it is `Parking`, so that either may ready it at any
+    /// time. If the context has ended by then, nobody has told it, and it claims itself.
+    fn wait_with(&self, context: &Context, units: u32) -> Result<(), ContextError> {
+        let rt = m::runtime();
+        let g = current();
+        let gives_up = Arc::new(AtomicBool::new(false));
+        let ticket = rt.slot(g.index).body().claim.begin();
+        let ended = {
+            let gives_up = Arc::clone(&gives_up);
+            // Release: pairs with the Acquire below.
+            move || {
+                if claim(g, ticket) == Claimed::Yes {
+                    gives_up.store(true, Ordering::Release);
+                    goready(g);
+                }
+            }
+        };
+        let mut call: Option<Box<dyn FnOnce() + Send>> = Some(Box::new(ended));
+        let mut watch = None;
+        let s = acquire_sudog(rt);
+        let since = clock::now();
+        rt.sudogs.get(s).prepare(g, since.0);
+        let on = core::ptr::from_ref(self).addr() as u64;
+        gopark_on(Wait { reason: WaitReason::Semacquire, on, since }, |_| {
+            let mut state = self.state.lock();
+            if state.try_acquire(units) {
+                drop(state);
+                // Nobody else has the ticket.
+                return claim(g, ticket) == Claimed::No;
+            }
+            state.wait(&rt.sudogs, s, units, Some(ticket));
+            drop(state);
+            watch = call.take().and_then(|call| context.watch(call));
+            let over = watch.is_none() && context.is_done() && claim(g, ticket) == Claimed::Yes;
+            if over {
+                gives_up.store(true, Ordering::Release);
+            }
+            !over
+        });
+        if let Some(number) = watch {
+            context.unwatch(number);
+        }
+        let result = match gives_up.load(Ordering::Acquire) {
+            true => Err(self.leave(context, s)),
+            false => Ok(()),
+        };
+        release_sudog(rt, s);
+        result
+    }
+
+    /// The goroutine has given up.
+    #[cold]
+    fn leave(&self, context: &Context, s: SudogIndex) -> ContextError {
+        let served = self.state.lock().leave(&m::runtime().sudogs, s, claim);
+        ready_all(served);
+        context.err().unwrap_or(ContextError::Canceled)
     }
 
     /// Takes the units if they are free and nobody waits, without waiting. On any stack.
@@ -103,7 +214,7 @@ impl Semaphore {
     /// When more are given back than were taken.
     #[track_caller]
     pub fn release(&self, units: u32) {
-        let released = self.state.lock().release(&m::runtime().sudogs, units);
+        let released = self.state.lock().release(&m::runtime().sudogs, units, claim);
         match released {
             Ok(granted) => ready_all(granted),
             Err(taken) => panic!("Semaphore: {units} units are given back, and {taken} were taken"),

@@ -132,6 +132,8 @@ fn nobody_comes_between_a_hand_off_and_its_waiter() {
         assert_eq!(mutex.word.woken(&mut waiter, PATIENCE + 1), Awake::Again);
         assert_eq!(mutex.word.step(&mut waiter, || false, || 0), Step::Sleep(Order::Lifo));
         let served = Arc::new(AtomicU32::new(0));
+        let queue = Arc::new(Units::default());
+        let behind = Arc::clone(&queue);
         let waits = {
             let (mutex, served) = (Arc::clone(&mutex), Arc::clone(&served));
             thread::spawn(move || {
@@ -139,17 +141,20 @@ fn nobody_comes_between_a_hand_off_and_its_waiter() {
                 assert_eq!(mutex.word.woken(&mut waiter, PATIENCE + 2), Awake::Locked);
                 served.store(1, Ordering::Relaxed);
                 mutex.work();
-                mutex.unlock();
+                // The next in the queue is the one who came by.
+                unlock(&mutex.word, &behind);
             })
         };
         let barges = {
             let (mutex, served) = (Arc::clone(&mutex), Arc::clone(&served));
             thread::spawn(move || {
-                if mutex.word.lock_free() || mutex.word.try_lock() {
-                    assert_eq!(served.load(Ordering::Relaxed), 1, "it has come in between");
-                    mutex.work();
-                    mutex.unlock();
+                // By the easy ways, and else by the steps of one who has just come.
+                if !mutex.word.try_lock() {
+                    lock(&mutex.word, &queue, 0);
                 }
+                assert_eq!(served.load(Ordering::Relaxed), 1, "it has come in between");
+                mutex.work();
+                mutex.unlock();
             })
         };
         mutex.work();

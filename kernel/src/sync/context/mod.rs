@@ -327,6 +327,19 @@ impl Context {
         self.ended().map(|ended| ended.cause)
     }
 
+    /// Has a function called when the context ends, by whoever ends it: it must not wait. Returns its number. `None`: the context
+    /// never ends, or it has ended, and nothing is called.
+    pub(crate) fn watch(&self, call: Box<dyn FnOnce() + Send>) -> Option<u64> {
+        self.0.end.as_ref()?.watch(Watcher::Call(call)).ok()
+    }
+
+    /// Prevents that.
+    pub(crate) fn unwatch(&self, number: u64) {
+        if let Some(end) = &self.0.end {
+            drop(end.unwatch(number));
+        }
+    }
+
     fn ended(&self) -> Option<Ended> {
         self.0.end.as_ref()?.ended()
     }
