@@ -174,10 +174,7 @@ impl Semaphore {
         if let Some(number) = watch {
             context.unwatch(number);
         }
-        let result = match gives_up.load(Ordering::Acquire) {
-            true => Err(self.leave(context, s)),
-            false => Ok(()),
-        };
+        let result = if gives_up.load(Ordering::Acquire) { Err(self.leave(context, s)) } else { Ok(()) };
         release_sudog(rt, s);
         result
     }
