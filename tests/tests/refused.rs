@@ -127,3 +127,57 @@ fn local_escapes() {
     LOCAL.with(|text| kept = text);
     drop(kept.len());
 }
+
+/// error: select!: `receive` is no arm
+#[cfg(refuse = "select_unknown_arm")]
+fn select_unknown_arm(rx: &Receiver<u32>) {
+    select! { receive(rx) -> _v => {} }
+}
+
+/// error: select!: `recv` takes one receiver
+#[cfg(refuse = "select_recv_of_two")]
+fn select_recv_of_two(rx: &Receiver<u32>) {
+    select! { recv(rx, rx) -> _v => {} }
+}
+
+/// error: select!: `send` takes a sender and a value
+#[cfg(refuse = "select_send_of_nothing")]
+fn select_send_of_nothing(tx: &Sender<u32>) {
+    select! { send(tx) -> _sent => {} }
+}
+
+/// error: select!: `send` needs a pattern
+#[cfg(refuse = "select_send_unseen")]
+fn select_send_unseen(tx: &Sender<u32>) {
+    select! { send(tx, 1) => {} }
+}
+
+/// error: select!: this is no arm, or the comma before the next one is missing
+#[cfg(refuse = "select_missing_comma")]
+fn select_missing_comma(rx: &Receiver<u32>) {
+    select! { recv(rx) -> v => drop(v) default => {} }
+}
+
+/// E0080: two arms for the same case.
+#[cfg(refuse = "select_two_defaults")]
+fn select_two_defaults(rx: &Receiver<u32>) {
+    select! { recv(rx) -> _v => {}, default => {}, default => {} }
+}
+
+/// E0080: beside a default no time is waited for.
+#[cfg(refuse = "select_default_and_after")]
+fn select_default_and_after() {
+    select! { default => {}, after(gzero::Nanos(1)) => {} }
+}
+
+/// E0308: the value is not the channel's.
+#[cfg(refuse = "select_value_of_another_type")]
+fn select_value_of_another_type(tx: &Sender<u32>) {
+    select! { send(tx, "text") -> _sent => {} }
+}
+
+/// error[E0277]: `gzero::prelude::Vec<u32>` is no receiver
+#[cfg(refuse = "select_no_channel")]
+fn select_no_channel(rx: &Vec<u32>) {
+    select! { recv(rx) -> _v => {} }
+}

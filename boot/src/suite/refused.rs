@@ -1,7 +1,7 @@
 //! Programs that the compiler must refuse: pieces of one test image, each behind a `cfg` of its own.
 //!
-//! A piece is announced by two lines: a comment that begins with the code of the error, as `/// E0373: why`, and, behind the rest of
-//! the comment if there is any, the attribute `#[cfg(refuse = "name")]`.
+//! A piece is announced by two lines: a comment that begins with the code of the error, as `/// E0373: why`, or is the beginning of its
+//! text, as `/// error[E0277]: what` or `/// error: what`, and, behind the rest of the comment if there is any, the attribute `#[cfg(refuse = "name")]`.
 
 use crate::suite::step::{Run, Wanted};
 use crate::verdict::code;
@@ -17,7 +17,7 @@ pub fn runs(image: &str) -> Vec<Run> {
 fn refused(name: &str, error: &str) -> Run {
     let mut run =
         Run::cargo(&format!("rustc --package tests --test {IMAGE} -- --cfg refuse=\"{name}\""), None);
-    let lines = vec![format!("error[{error}]")];
+    let lines = vec![if error.starts_with("error") { error.to_owned() } else { format!("error[{error}]") }];
     run.wanted = Wanted { code: code::TEST_FAILED, lines, ..Wanted::default() };
     run
 }
@@ -31,6 +31,8 @@ fn pieces(image: &str) -> Vec<(&str, &str)> {
             let code = comment.split(':').next().unwrap_or_default();
             if code.len() == 5 && code.starts_with('E') {
                 error = code;
+            } else if comment.starts_with("error") {
+                error = comment;
             }
             continue;
         }

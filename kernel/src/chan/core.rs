@@ -23,7 +23,8 @@
 //!
 //! A goroutine's stack is mapped page by page as it touches it, and nobody else can do that for it. So each side
 //! touches all pages of its slot ([`touch`]) before it tells the address: a receiver's slot is empty, and a sender's value
-//! need not fill its slot, as a large enum's smallest variant does not.
+//! need not fill its slot, as a large enum's smallest variant does not. (On this target the compiler probes the pages of a large
+//! frame when a function begins; but that is its own defence, against overflows, and no promise about slots.)
 
 use core::cell::UnsafeCell;
 use core::hint::black_box;

@@ -28,6 +28,10 @@ use crate::chan::{Receiver, RecvError, SendError, Sender};
 /// let second = select! { recv(input) -> _v => 3, default => 2 };
 /// assert_eq!((first, second), (1, 2));
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no receiver",
+    note = "a `recv` arm names a `Receiver`, a reference to one, or an `Option` of either"
+)]
 pub trait Source {
     /// The type of its values.
     type Value;
@@ -45,6 +49,10 @@ pub trait Source {
 /// assert!(nowhere.sink().is_none());
 /// select! { send(nowhere, 1) -> _r => unreachable!(), default => {} }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no sender",
+    note = "a `send` arm names a `Sender`, a reference to one, or an `Option` of either"
+)]
 pub trait Sink {
     /// The type of its values.
     type Value;
@@ -215,6 +223,10 @@ impl<T> Drop for SendArm<'_, T> {
 /// assert_eq!(Instant::from(at.deadline()), at);
 /// assert!(Instant::from(Duration::from_secs(2).deadline()) > at);
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no time",
+    note = "an `after` arm names a `Duration` or an `Instant`"
+)]
 pub trait Deadline {
     /// The time since the start of the clock at which it has come.
     fn deadline(self) -> Nanos;

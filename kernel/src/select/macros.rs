@@ -140,26 +140,26 @@ macro_rules! __select {
         let mut $arm = $crate::select::AfterArm::new(&mut $limit, $time);
     };
     (@new $arm:ident $from:ident $limit:ident recv $args:tt) => {
-        ::core::compile_error!(::core::concat!(
+        let mut $arm: $crate::select::DefaultArm = ::core::compile_error!(::core::concat!(
             "select!: `recv` takes one receiver: `recv(rx) -> pattern => body`, found `recv", ::core::stringify!($args), "`"
         ));
     };
     (@new $arm:ident $from:ident $limit:ident send $args:tt) => {
-        ::core::compile_error!(::core::concat!(
+        let mut $arm: $crate::select::DefaultArm = ::core::compile_error!(::core::concat!(
             "select!: `send` takes a sender and a value: `send(tx, value) -> pattern => body`, found `send",
             ::core::stringify!($args), "`"
         ));
     };
     (@new $arm:ident $from:ident $limit:ident after $args:tt) => {
-        ::core::compile_error!(::core::concat!(
+        let mut $arm: $crate::select::DefaultArm = ::core::compile_error!(::core::concat!(
             "select!: `after` takes one length of time or instant: `after(time) => body`, found `after", ::core::stringify!($args), "`"
         ));
     };
     (@new $arm:ident $from:ident $limit:ident default $args:tt) => {
-        ::core::compile_error!("select!: `default` takes nothing: `default => body`");
+        let mut $arm: $crate::select::DefaultArm = ::core::compile_error!("select!: `default` takes nothing: `default => body`");
     };
     (@new $arm:ident $from:ident $limit:ident $kind:ident $args:tt) => {
-        ::core::compile_error!(::core::concat!(
+        let mut $arm: $crate::select::DefaultArm = ::core::compile_error!(::core::concat!(
             "select!: `", ::core::stringify!($kind), "` is no arm; arms are `recv(rx) -> pattern => body`, ",
             "`send(tx, value) -> pattern => body`, `after(time) => body` and `default => body`"
         ));
