@@ -10,7 +10,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use chanmodel::{Arm, Completion, History, Model, Op, Outcome, Program, Random, value};
+use chanmodel::{Arm, Completion, History, Model, Op, Outcome, Program, Random, Timeouts, value};
 use gzero::chan::{TryRecvError, TrySendError};
 use gzero::select::Select;
 use gzero::{GoRef, Mailbox, Receiver, Sender, WaitReason, chan, gosched, testing};
@@ -90,7 +90,7 @@ impl World {
         let make = |arm| self.ledger.make(value(goroutine, step, arm));
         let received = |token: Token| Outcome::Received(token.number);
         let outcome = match op {
-            Op::Send(c) => sent(self.channels[*c].0.send(make(0)).is_ok()),
+            Op::Send(c) => sent(self.channels[*c].0.send(make(0))),
             Op::Recv(c) => self.channels[*c].1.recv().map_or(Outcome::ChannelClosed, received),
             Op::TrySend(c) => match self.channels[*c].0.try_send(make(0)) {
                 Ok(()) => Outcome::Sent,
@@ -107,9 +107,9 @@ impl World {
                 let mut select = Select::new();
                 for (a, arm) in arms.iter().enumerate() {
                     select = match arm {
-                        Arm::Send(Some(c)) => select.send(&self.channels[*c].0, make(a), move |result| {
-                            (Some(a), sent(result.is_ok()))
-                        }),
+                        Arm::Send(Some(c)) => {
+                            select.send(&self.channels[*c].0, make(a), move |result| (Some(a), sent(result)))
+                        }
                         Arm::Recv(Some(c)) => select.recv(&self.channels[*c].1, move |result| {
                             (Some(a), result.map_or(Outcome::ChannelClosed, received))
                         }),
@@ -131,8 +131,8 @@ impl World {
     }
 }
 
-const fn sent(sent: bool) -> Outcome {
-    if sent { Outcome::Sent } else { Outcome::ChannelClosed }
+fn sent<E>(result: Result<(), E>) -> Outcome {
+    result.map_or(Outcome::ChannelClosed, |()| Outcome::Sent)
 }
 
 /// Whether a goroutine waits in a channel.
@@ -171,7 +171,7 @@ impl Worker {
 
 /// Selects that would wait for ever, for nothing, are left out: nothing ends them.
 fn program(seed: u64) -> Program {
-    let mut program = Program::new(seed, false);
+    let mut program = Program::new(seed, Timeouts::Never);
     for op in program.goroutines.iter_mut().flatten() {
         if let Op::Select { arms, default, .. } = op {
             let mut seen = Vec::new();

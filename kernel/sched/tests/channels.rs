@@ -8,7 +8,7 @@ use core::mem::replace;
 use core::panic::AssertUnwindSafe;
 use std::panic::catch_unwind;
 
-use chanmodel::{Arm, Completion, Model, Op, Outcome, Program, Random, value};
+use chanmodel::{Arm, Completion, Model, Op, Outcome, Program, Random, Timeouts, value};
 use sched::chan::{Glance, Locked, Queue, RecvStep, SendStep, Side, Wait, Waiter, Waiters, Woken, woken};
 use sched::claim::{Claim, Claimed, Ticket};
 use sched::sudog::Sudogs;
@@ -44,11 +44,31 @@ struct Channel {
 /// A goroutine that waits or is not yet let go on.
 struct Waiting {
     arms: Vec<Arm>,
-    is_select: bool,
-    may_time_out: bool,
+    kind: Kind,
     ticket: Ticket,
-    readied: bool,
-    timed_out: bool,
+    state: State,
+}
+
+/// What a goroutine waits in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    OneChannel,
+    Select,
+    SelectUntil,
+}
+
+impl Kind {
+    /// The arm, where a completion names it.
+    fn arm(self, arm: usize) -> Option<usize> {
+        (self != Self::OneChannel).then_some(arm)
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Waits,
+    Readied,
+    TimedOut,
 }
 
 /// What the kernel and its memory are.
@@ -101,8 +121,8 @@ impl Machine {
 
     fn ready(&mut self, waiter: Waiter) {
         let waiting = self.waiting[waiter.g.index.get() as usize].as_mut().expect("it waits");
-        assert!(!waiting.readied, "a goroutine is readied twice");
-        waiting.readied = true;
+        assert!(waiting.state == State::Waits, "a goroutine is readied twice");
+        waiting.state = State::Readied;
     }
 
     fn slot(&mut self, waiter: Waiter) -> &mut Option<u64> {
@@ -150,7 +170,7 @@ impl Machine {
     /// One step of goroutine `me`: over, or it waits.
     fn step(&mut self, me: usize, number: usize, op: &Op, random: &mut Random) -> Option<Completion> {
         let over = |arm, outcome| Some(Completion { goroutine: me, arm, outcome });
-        let (arms, may_wait, is_select, may_time_out) = match op {
+        let (arms, may_wait, kind) = match op {
             Op::Close(c) => {
                 let first = self.locked(*c).close();
                 while let Some(waiter) = self.locked(*c).wake_one() {
@@ -158,34 +178,26 @@ impl Machine {
                 }
                 return over(None, Outcome::Close(first));
             }
-            Op::Send(c) => (vec![Arm::Send(Some(*c))], true, false, false),
-            Op::TrySend(c) => (vec![Arm::Send(Some(*c))], false, false, false),
-            Op::Recv(c) => (vec![Arm::Recv(Some(*c))], true, false, false),
-            Op::TryRecv(c) => (vec![Arm::Recv(Some(*c))], false, false, false),
-            Op::Select { arms, default, timeout } => (arms.clone(), !default, true, *timeout),
+            Op::Send(c) => (vec![Arm::Send(Some(*c))], true, Kind::OneChannel),
+            Op::TrySend(c) => (vec![Arm::Send(Some(*c))], false, Kind::OneChannel),
+            Op::Recv(c) => (vec![Arm::Recv(Some(*c))], true, Kind::OneChannel),
+            Op::TryRecv(c) => (vec![Arm::Recv(Some(*c))], false, Kind::OneChannel),
+            Op::Select { arms, default, timeout } => {
+                (arms.clone(), !default, if *timeout { Kind::SelectUntil } else { Kind::Select })
+            }
         };
         let first = random.below(arms.len());
         for turn in 0..arms.len() {
             let arm = (first + turn) % arms.len();
             if let Some(outcome) = self.try_arm(arms[arm], value(me, number, arm)) {
-                return over(is_select.then_some(arm), outcome);
+                return over(kind.arm(arm), outcome);
             }
         }
         if !may_wait {
             return over(None, Outcome::WouldWait);
         }
-        self.wait(
-            me,
-            number,
-            Waiting {
-                arms,
-                is_select,
-                may_time_out,
-                ticket: self.world.claims[me].begin(),
-                readied: false,
-                timed_out: false,
-            },
-        );
+        let ticket = self.world.claims[me].begin();
+        self.wait(me, number, Waiting { arms, kind, ticket, state: State::Waits });
         None
     }
 
@@ -199,7 +211,7 @@ impl Machine {
             let element = me * SUDOGS + a;
             self.slots[element] = slot;
             // One that waits for nothing else needs no claim.
-            let alone = !waiting.is_select;
+            let alone = waiting.kind == Kind::OneChannel;
             let ticket = (!alone).then_some(waiting.ticket);
             let wait = Wait { g: g(me), element: element as u64, ticket, channel: channel as u64 + 1 };
             self.locked(channel).enqueue(side, s(element), &wait);
@@ -233,14 +245,14 @@ impl Machine {
                 }
             };
             assert!(over.is_none(), "two arms were chosen");
-            over = Some(Completion { goroutine: me, arm: waiting.is_select.then_some(a), outcome });
+            over = Some(Completion { goroutine: me, arm: waiting.kind.arm(a), outcome });
         }
-        if !waiting.is_select {
+        if waiting.kind == Kind::OneChannel {
             // Nobody claims who waits for one thing; the next wait has another number all the same.
             assert_eq!(self.world.claims[me].claim(waiting.ticket), Claimed::Yes);
         }
         self.old.push((me, waiting.ticket));
-        if waiting.timed_out {
+        if waiting.state == State::TimedOut {
             assert!(over.is_none(), "an arm was chosen although the time-out was first");
             return Completion { goroutine: me, arm: None, outcome: Outcome::TimedOut };
         }
@@ -253,8 +265,8 @@ impl Machine {
         match self.world.claims[me].claim(waiting.ticket) {
             Claimed::No => false,
             Claimed::Yes => {
-                assert!(!waiting.readied, "a readied goroutine can still be claimed");
-                (waiting.readied, waiting.timed_out) = (true, true);
+                assert!(waiting.state == State::Waits, "a readied goroutine can still be claimed");
+                waiting.state = State::TimedOut;
                 true
             }
         }
@@ -272,7 +284,7 @@ struct Run {
 
 impl Run {
     fn new(seed: u64) -> Self {
-        let program = Program::new(seed, true);
+        let program = Program::new(seed, Timeouts::Sometimes);
         Self {
             machine: Machine::new(&program),
             model: Model::new(&program),
@@ -284,7 +296,7 @@ impl Run {
     /// Somebody can make a step, go on, or time out.
     fn any(&mut self) -> Option<usize> {
         let can = |me: &usize| match &self.machine.waiting[*me] {
-            Some(waiting) => waiting.readied || waiting.may_time_out,
+            Some(waiting) => waiting.state != State::Waits || waiting.kind == Kind::SelectUntil,
             None => self.model.next(*me).is_some(),
         };
         let all: Vec<usize> = (0..self.expected.len()).filter(can).collect();
@@ -303,13 +315,13 @@ impl Run {
 
     fn step(&mut self, me: usize) {
         let Some(waiting) = &self.machine.waiting[me] else { return self.begin(me) };
-        if waiting.readied {
-            let found = self.machine.go_on(me);
-            assert_eq!(Some(found), self.expected[me].take(), "what goroutine {me} finds");
-        } else {
+        if waiting.state == State::Waits {
             assert!(self.machine.time_out(me), "nobody has ended the wait before");
             self.model.time_out(me);
             self.expected[me] = Some(Completion { goroutine: me, arm: None, outcome: Outcome::TimedOut });
+        } else {
+            let found = self.machine.go_on(me);
+            assert_eq!(Some(found), self.expected[me].take(), "what goroutine {me} finds");
         }
     }
 
@@ -375,9 +387,9 @@ fn compare(machine: &Machine, model: &Model, expected: &[Option<Completion>]) {
         }
     }
     for (me, waiting) in machine.waiting.iter().enumerate() {
-        let waits = waiting.as_ref().is_some_and(|waiting| !waiting.readied);
+        let waits = waiting.as_ref().is_some_and(|waiting| waiting.state == State::Waits);
         assert_eq!(waits, model.waits(me), "whether goroutine {me} waits");
-        let readied = waiting.as_ref().is_some_and(|waiting| waiting.readied);
+        let readied = waiting.as_ref().is_some_and(|waiting| waiting.state != State::Waits);
         assert_eq!(readied, expected[me].is_some(), "whether goroutine {me} is woken");
     }
 }
@@ -386,7 +398,7 @@ fn compare(machine: &Machine, model: &Model, expected: &[Option<Completion>]) {
 fn random_programs_do_as_the_model() {
     for seed in 1..=PROGRAMS {
         if let Err(error) = catch_unwind(AssertUnwindSafe(|| run(seed))) {
-            eprintln!("seed {seed}: {:#?}", Program::new(seed, true));
+            eprintln!("seed {seed}: {:#?}", Program::new(seed, Timeouts::Sometimes));
             std::panic::resume_unwind(error);
         }
     }

@@ -19,4 +19,4 @@ mod program;
 
 pub use history::History;
 pub use model::{Completion, Model, Outcome};
-pub use program::{Arm, Op, Program, Random, value};
+pub use program::{Arm, Op, Program, Random, Timeouts, value};

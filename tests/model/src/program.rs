@@ -58,6 +58,15 @@ pub enum Op {
     },
 }
 
+/// Whether the selects of a program may time out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Timeouts {
+    /// None may.
+    Never,
+    /// Some may.
+    Sometimes,
+}
+
 /// A program.
 #[derive(Debug, Clone)]
 pub struct Program {
@@ -74,7 +83,7 @@ pub const fn value(goroutine: usize, step: usize, arm: usize) -> u64 {
 
 impl Program {
     /// The program of a seed.
-    pub fn new(seed: u64, timeouts: bool) -> Self {
+    pub fn new(seed: u64, timeouts: Timeouts) -> Self {
         let mut random = Random(seed.wrapping_mul(0x0fed_cba9_8765_4321));
         let channels: Vec<usize> =
             (0..=random.below(4)).map(|_| if random.one_in(2) { 0 } else { 1 + random.below(3) }).collect();
@@ -86,7 +95,7 @@ impl Program {
     }
 }
 
-fn op(random: &mut Random, channels: usize, timeouts: bool) -> Op {
+fn op(random: &mut Random, channels: usize, timeouts: Timeouts) -> Op {
     let channel = random.below(channels);
     match random.below(20) {
         0..4 => Op::Send(channel),
@@ -97,7 +106,7 @@ fn op(random: &mut Random, channels: usize, timeouts: bool) -> Op {
         _ => Op::Select {
             arms: (0..=random.below(5)).map(|_| arm(random, channels)).collect(),
             default: random.one_in(4),
-            timeout: timeouts && random.one_in(3),
+            timeout: timeouts == Timeouts::Sometimes && random.one_in(3),
         },
     }
 }
