@@ -128,7 +128,7 @@ fn a_million_timers_half_of_them_stopped() -> Verdict {
     let began = now();
     // The first ones are due when all have been set and half of them stopped, if the machine does not get much slower, and
     // the last ones a little later.
-    let base = began + Nanos(2 * each as u64 * time_of_one().0 + 1_500_000_000);
+    let base = began + Nanos(each as u64 * time_of_one().0 + 1_500_000_000);
     let timers = on_each_cpu(move |cpu| {
         let mut random = Random::new(7 + cpu as u64);
         let first = cpu * each;
@@ -348,8 +348,8 @@ fn timers_may_be_dropped_while_they_fire() {
 
 /// All memory is taken when its time comes. Then nothing is lost, and nobody hangs.
 fn a_function_waits_until_there_is_memory_for_its_goroutine() -> Verdict {
-    if cpus() != 2 {
-        // It takes seconds, and other machines add nothing.
+    if cpus() != 1 {
+        // Another CPU could have kept a goroutine that has a stack already.
         return Ok(());
     }
     let called = Arc::new(AtomicBool::new(false));
