@@ -169,11 +169,9 @@ impl Program {
     }
 
     fn config(&self) -> Result<(&Section, &[u8]), Error> {
-        let section = self.find(CONFIG)?.ok_or_else(|| {
-            self.problem(
-                "has no .bootloader-config section; declare the entry point by bootloader_api::entry_point!",
-            )
-        })?;
+        let section = self
+            .find(CONFIG)?
+            .ok_or_else(|| self.problem("names no main function; add `gzero::entry!(main);`"))?;
         let content = section.data(Le, self.data()).map_err(|error| self.broken(&error))?;
         Ok((section, content))
     }

@@ -1,6 +1,7 @@
 //! Boots a bare-metal program in QEMU and ends with its exit code; Cargo's runner for `cargo run` and `cargo test`.
 #![expect(clippy::large_stack_frames, reason = "a host's stack has megabytes")]
 
+use core::fmt::Display;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
@@ -17,7 +18,7 @@ fn main() -> ExitCode {
     match run() {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            eprintln!("boot: {error}");
+            tell(error);
             ExitCode::from(code::NOT_RUN)
         }
     }
@@ -42,9 +43,14 @@ fn run() -> Result<u8, Error> {
     }
     let outcome = session::boot(&options, &program, "", options.run_limit(), &mut Terminal)?;
     for line in outcome.report() {
-        eprintln!("boot: {line}");
+        tell(line);
     }
     Ok(outcome.end.code())
+}
+
+/// Says something to whoever listens; the exit code says it too.
+fn tell(line: impl Display) {
+    drop(writeln!(io::stderr(), "boot: {line}"));
 }
 
 /// Passes the guest's output on, byte by byte.

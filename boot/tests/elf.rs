@@ -76,7 +76,7 @@ fn a_program_for_another_boot_loader_is_refused() {
     let name = file.windows(19).rposition(|window| window == b".bootloader-config\0").expect("its name");
     file[name + 1] = b'x';
     let error = read(&file).expect("a program").bootable().expect_err("no section").to_string();
-    assert!(error.contains("entry_point!"), "{error}");
+    assert!(error.contains("gzero::entry!(main);"), "{error}");
 }
 
 #[test]

@@ -22,7 +22,7 @@ use core::fmt;
 use core::ops::RangeInclusive;
 use core::str::FromStr;
 
-/// Keys that the kernel itself understands. Programs declare more with [`Args::warn_unknown`].
+/// Keys that the kernel itself understands. Programs declare more in [`entry!`](crate::entry!).
 pub const KERNEL_KEYS: [&str; 10] = [
     "gomaxprocs",
     "preempt",
@@ -81,8 +81,8 @@ impl Args {
         self.pairs().filter(|&(name, _)| name == key).last().map(|(_, value)| value)
     }
 
-    /// The number that a key has, or the default when there is none. A value that is no number in the range
-    /// gives a warning and the default.
+    /// The number that a key has, or the default when there is none, which may lie outside of the range. A value that is
+    /// no number in the range gives a warning and the default.
     pub fn number<T>(&self, key: &str, default: T, range: RangeInclusive<T>) -> T
     where
         T: FromStr + PartialOrd + fmt::Display,

@@ -20,10 +20,17 @@
 //! }
 //! ```
 //!
-//! This crate joins `sched`, which decides, and `machine`, which acts: interrupt or park, then `sched` decides, then
-//! `perform` carries it out. Each file uses only files above it in the list below, but for `panic`, which all use.
+//! # What waits, and on which stack
+//!
+//! A function that may make its goroutine wait says so by `# Throws`: it is called on a goroutine's own stack, which is what
+//! programs have everywhere but inside of [`on_m`], [`mcall`] and the closure of [`gopark`], and it ends the machine elsewhere, also
+//! when there was nothing to wait for. All other functions return without waiting and may be called on any stack, unless
+//! they say otherwise.
 #![no_std]
 #![deny(unsafe_code)]
+
+// This crate joins `sched`, which decides, and `machine`, which acts: interrupt or park, then `sched` decides, then
+// `perform` carries it out. Each file uses only files above it in the list below, but for `panic`, which all use.
 
 /// Rust's own `alloc`: collections, strings, boxes; so that a program need not say `extern crate alloc`.
 pub extern crate alloc;
@@ -161,7 +168,7 @@ pub use world::{StopReason, StoppedWorld, start_the_world, stop_the_world};
 
 use args::Args;
 
-/// The boot arguments.
+/// The boot arguments. A program that reads keys of its own names them in [`entry!`], or they are warned of.
 ///
 /// ```
 /// // `cargo run -- --args "rounds=5"`

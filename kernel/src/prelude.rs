@@ -1,8 +1,10 @@
 //! What most programs use, by one line: `use gzero::prelude::*;`.
 //!
 //! It has the names that `std`'s prelude gives a hosted program beyond those of `core`, the macros `format!`, `vec!`, `print!` and
-//! `println!`, and what it takes to start goroutines and to wait. All else is in the crate itself, and the collections are in
-//! [`gzero::alloc`](crate::alloc).
+//! `println!`, goroutines and scopes, channels and [`select!`](crate::select!), and [`time`]. Not in it: [`entry!`](crate::entry!), the
+//! locks and contexts of [`sync`](crate::sync), [`boot_args`](crate::boot_args()), and the collections, which are in
+//! [`gzero::alloc`](crate::alloc): `BTreeMap`, `BTreeSet`, `VecDeque`, `BinaryHeap`. `HashMap` is not among them, because its
+//! seed needs a source of random numbers; the crate `hashbrown` has one for which the program brings the seed.
 //!
 //! # Examples
 //! ```
