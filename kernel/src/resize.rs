@@ -1,16 +1,16 @@
 //! Changing the number of Ps, in a stopped world.
 //!
-//! P i belongs to CPU i; the first GOMAXPROCS of them are active. Ps beyond the CPUs are counted and nothing else, so they
-//! never hold work that nobody runs.
+//! P i belongs to CPU i; the first GOMAXPROCS of them are active. Ps beyond the CPUs are counted and nothing else, so
+//! they never hold work that nobody runs.
 //!
 //! # A P that goes away
 //!
 //! It happens while the world is stopped. The queue of the P moves to the global one; its timers stay, because they are
-//! the CPU's ([`crate::timers`]). If its CPU was asleep, its bit leaves the idle mask, and the CPU is told by [`M::retired`] that it is
-//! counted nowhere. If it runs a goroutine, that gives way when the CPU goes on, and is queued for the others
-//! ([`crate::perform::give_away`]). From then on the CPU runs nothing but goroutines that are locked to it: an M
-//! cannot be made here, as Go would do, nor its place be changed. So while more CPUs have such goroutines than there are
-//! Ps, more than GOMAXPROCS goroutines can run.
+//! the CPU's ([`crate::timers`]). If its CPU was asleep, its bit leaves the idle mask, and the CPU is told by
+//! [`M::retired`] that it is counted nowhere. If it runs a goroutine, that gives way when the CPU goes on, and is
+//! queued for the others ([`crate::perform::give_away`]). From then on the CPU runs nothing but goroutines that are
+//! locked to it: an M cannot be made here, as Go would do, nor its place be changed. So while more CPUs have such
+//! goroutines than there are Ps, more than GOMAXPROCS goroutines can run.
 
 use core::sync::atomic::Ordering;
 

@@ -6,10 +6,10 @@
 //!
 //! # Where an event stays
 //!
-//! In the heap that it was added to, until it is due or taken out: so a [`TimerKey`] names a heap and a place in it, and
-//! no look-up has to follow an event. A P may go away ([`crate::resize`]); its heap does not, because it belongs to the CPU. A CPU whose P
-//! is not active takes timer interrupts all the same: its scheduler loop runs what is due, and readies goroutines into the global
-//! queue ([`crate::perform::enqueue`]).
+//! In the heap that it was added to, until it is due or taken out: so a [`TimerKey`] names a heap and a place in it,
+//! and no look-up has to follow an event. A P may go away ([`crate::resize`]); its heap does not, because it belongs to
+//! the CPU. A CPU whose P is not active takes timer interrupts all the same: its scheduler loop runs what is due, and
+//! readies goroutines into the global queue ([`crate::perform::enqueue`]).
 //!
 //! # When the CPU does not answer
 //!
@@ -24,12 +24,12 @@
 //!
 //! # In which order, and how much at a time
 //!
-//! One CPU at a time runs what is due in a heap (`M::timers_run`), so events happen in the order of their times, and those of
-//! equal times in the order in which they were added: not only leave the heap so. Who comes while another is at it
-//! does not wait, and looks again later.
+//! One CPU at a time runs what is due in a heap (`M::timers_run`), so events happen in the order of their times, and
+//! those of equal times in the order in which they were added: not only leave the heap so. Who comes while another is
+//! at it does not wait, and looks again later.
 //!
-//! Whoever runs what is due is pinned, and a stop of the world waits for it. So it is done in portions of [`PORTION`]; what
-//! is left is asked for again.
+//! Whoever runs what is due is pinned, and a stop of the world waits for it. So it is done in portions of [`PORTION`];
+//! what is left is asked for again.
 //!
 //! # Deadlocks
 //!
@@ -81,12 +81,14 @@ pub(crate) fn add(when: Nanos, event: Event) -> Option<TimerKey> {
 
 /// Takes out an event before its time. `None`: it is due, and somebody has taken it out to run it, or has run it.
 ///
-/// The CPU's timer stays set: it costs at most one interrupt for nothing. Takes a lock of [`Rank::Timers`](machine::lock::Rank).
+/// The CPU's timer stays set: it costs at most one interrupt for nothing. Takes a lock of
+/// [`Rank::Timers`](machine::lock::Rank).
 pub(crate) fn remove(key: TimerKey) -> Option<Event> {
     m::runtime().ms[key.cpu].timers.lock().remove(key.key)
 }
 
-/// Sets a deadline for a wait that was begun with [`Claim::begin`](sched::claim::Claim::begin), for whoever prepares to park.
+/// Sets a deadline for a wait that was begun with [`Claim::begin`](sched::claim::Claim::begin), for whoever prepares to
+/// park.
 ///
 /// When the time comes, and nobody has claimed the goroutine before, it is readied. `None`: that time does not come.
 pub(crate) fn add_timeout(when: Nanos, g: GoRef, ticket: Ticket) -> Option<TimerKey> {

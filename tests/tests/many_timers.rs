@@ -118,16 +118,16 @@ fn time_of_one() -> Nanos {
     times.into_iter().map(|(_, time)| Nanos(time.0 / TRIES)).max().expect("there is a CPU")
 }
 
-/// A million on four CPUs, which is what is promised; less on other machines, to save time. Every second one is stopped, by another CPU than the one
-/// that has set it.
+/// A million on four CPUs, which is what is promised; less on other machines, to save time. Every second one is
+/// stopped, by another CPU than the one that has set it.
 fn a_million_timers_half_of_them_stopped() -> Verdict {
     let all = if cpus() == 4 { MOST } else { MOST / 20 };
     let each = all / cpus() / BATCH * BATCH;
     let all = each * cpus();
     let before = gzero::heap::stats().live;
     let began = now();
-    // The first ones are due when all have been set and half of them stopped, if the machine does not get much slower, and
-    // the last ones a little later.
+    // The first ones are due when all have been set and half of them stopped, if the machine does not get much slower,
+    // and the last ones a little later.
     let base = began + Nanos(each as u64 * time_of_one().0 + 1_500_000_000);
     let timers = on_each_cpu(move |cpu| {
         let mut random = Random::new(7 + cpu as u64);
@@ -176,8 +176,8 @@ fn a_million_timers_half_of_them_stopped() -> Verdict {
     equal("memory comes back", &(left < live / 20 + 100_000), &true)
 }
 
-/// Waits for an instant on another CPU than the caller's, and says so. The caller's is the only one that does not answer: whoever
-/// else is needed is awake, or asleep on a CPU that does.
+/// Waits for an instant on another CPU than the caller's, and says so. The caller's is the only one that does not
+/// answer: whoever else is needed is awake, or asleep on a CPU that does.
 fn fires_elsewhere(keep_busy: impl FnOnce(&AtomicBool)) -> Verdict {
     lock_os_thread();
     let mine = testing::cpu();

@@ -318,8 +318,8 @@ fn a_tick_is_that_of_the_firing() {
     instants_are_of_the_firing(&tick(MILLI));
 }
 
-/// `TestLongAdjustTimers`: a queue in a goroutine passes on what it is given, beside sleepers in great number, and whoever
-/// waits for it waits for a time, too.
+/// `TestLongAdjustTimers`: a queue in a goroutine passes on what it is given, beside sleepers in great number, and
+/// whoever waits for it waits for a time, too.
 fn work_goes_on_beside_many_sleepers() {
     const SLEEPERS: usize = 1_000;
     let (slept, sleepers) = chan(SLEEPERS);

@@ -215,8 +215,8 @@ fn a_stopped_function_is_not_called() {
 
 const SLOTS: [u32; 13] = [5, 3, 6, 6, 6, 1, 1, 2, 7, 9, 4, 8, 0];
 
-/// Goroutines wait for timers that were set in no order. They come in the order of their times: unless the machine stands still
-/// for longer than the time between two, and then again.
+/// Goroutines wait for timers that were set in no order. They come in the order of their times: unless the machine
+/// stands still for longer than the time between two, and then again.
 fn in_order<W: Send + 'static>(
     set: impl Fn(Duration) -> W,
     wait: impl Fn(&W) -> Instant + Copy + Send + 'static,
@@ -356,8 +356,8 @@ fn timers_that_are_moved_to_and_fro_fire() {
     }
 }
 
-/// What a stop or a reset prevents is not received, and what it does not prevent can be: whoever waits for that does not
-/// wait for ever.
+/// What a stop or a reset prevents is not received, and what it does not prevent can be: whoever waits for that does
+/// not wait for ever.
 fn prevented_or_received(prevents: fn(&Timer) -> bool) {
     together(20, move |n| {
         for _ in 0..20 {

@@ -13,8 +13,8 @@
 //! 1. it is counted: its bit leaves the idle mask, by its own hand or by that of who has claimed it
 //!    ([`Idle::leave_idle`]), or it begins to be an extra ([`Awake::begin_extra`]);
 //! 2. it raises a number ([`Awake::woke`]);
-//! 3. it takes work and timers that are due out of queues and heaps, runs them, and puts what it makes runnable, and the
-//!    timers that it sets, into queues and heaps;
+//! 3. it takes work and timers that are due out of queues and heaps, runs them, and puts what it makes runnable, and
+//!    the timers that it sets, into queues and heaps;
 //! 4. it is counted no more: [`Idle::go_idle`], [`Awake::end_extra`].
 //!
 //! # The look
@@ -28,8 +28,8 @@
 //!
 //! # Why a look that passes is right
 //!
-//! Wrong it would be if at d a goroutine were in a queue, a timer in a heap, or either in somebody's hands. Say that a CPU
-//! had it in an episode.
+//! Wrong it would be if at d a goroutine were in a queue, a timer in a heap, or either in somebody's hands. Say that a
+//! CPU had it in an episode.
 //!
 //! * The episode's step 2 came before a. Then b sees that the CPU was counted in step 1. As nobody is counted at b, it
 //!   has made step 4, and what it had queued or set is visible to c; c finds it, unless another episode has taken it
@@ -38,8 +38,8 @@
 //!   between c and d make the number visible to d. If c is empty for another reason, the episode has taken nothing from
 //!   a queue or a heap; so it got its goroutine from a device, but b says that nothing waits for these.
 //!
-//! A timer that is stopped leaves its heap by the hand of a running goroutine, whose CPU is in an episode. Nobody has to
-//! count, and no line is written by all CPUs on each sleep.
+//! A timer that is stopped leaves its heap by the hand of a running goroutine, whose CPU is in an episode. Nobody has
+//! to count, and no line is written by all CPUs on each sleep.
 //!
 //! # Why the last one looks
 //!

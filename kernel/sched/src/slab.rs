@@ -1,8 +1,9 @@
 //! Values at places that do not move, in chunks that come and go with their number.
 //!
-//! A place is a number, used again after its value has been taken out. A new value goes to the first chunk with room, so
-//! that those at the end run empty; a chunk that has run empty gives its memory back, but for one, which saves a program at the edge
-//! of a chunk from asking for it again and again. Nothing is ever moved, so no operation takes longer the more there are.
+//! A place is a number, used again after its value has been taken out. A new value goes to the first chunk with room,
+//! so that those at the end run empty; a chunk that has run empty gives its memory back, but for one, which saves a
+//! program at the edge of a chunk from asking for it again and again. Nothing is ever moved, so no operation takes
+//! longer the more there are.
 
 use alloc::vec::Vec;
 

@@ -1,7 +1,7 @@
 //! What a timer is set to: of its stop and its expiry exactly one wins.
 //!
-//! A timer has an event in a heap of [`timers`](crate::timers), and a [`Setting`] under a lock of its own. The event says that
-//! a time has come; the setting says whether that time still means anything.
+//! A timer has an event in a heap of [`timers`](crate::timers), and a [`Setting`] under a lock of its own. The event
+//! says that a time has come; the setting says whether that time still means anything.
 //!
 //! # The rules
 //!
@@ -19,15 +19,15 @@
 //!
 //! # Why exactly one wins
 //!
-//! The lock orders the two. If 1 is before a, then a finds another key or none, because no event of a heap ever gets the
-//! key of an earlier one: nothing is delivered, and the stop says that it has prevented that. If a is before 1, then the
-//! setting is idle at 1, unless it is that of a ticker, and the stop says so.
+//! The lock orders the two. If 1 is before a, then a finds another key or none, because no event of a heap ever gets
+//! the key of an earlier one: nothing is delivered, and the stop says that it has prevented that. If a is before 1,
+//! then the setting is idle at 1, unless it is that of a ticker, and the stop says so.
 //!
 //! # Why nothing stale is received after a stop
 //!
 //! What was delivered before 1 was delivered by b, so before the stopper had the lock, and is taken away by 3, unless
-//! somebody has received it before 3: then the stop has prevented nothing. What comes after 1 is not delivered by a. So with 3, "it was armed" or "3 has found
-//! something" means that the stop has won.
+//! somebody has received it before 3: then the stop has prevented nothing. What comes after 1 is not delivered by a. So
+//! with 3, "it was armed" or "3 has found something" means that the stop has won.
 //!
 //! An event that was added by 4 may be due before its key is kept: its expiry then waits at a for the lock.
 
@@ -116,7 +116,8 @@ impl<K: PartialEq> Setting<K> {
         Expiry::Again(next_tick(when, armed.period, now))
     }
 
-    /// Puts another event in the place of one that was found due. `false`, and nothing is done: it is not set to that one any more.
+    /// Puts another event in the place of one that was found due. `false`, and nothing is done: it is not set to that
+    /// one any more.
     pub fn renew(&mut self, old: &K, new: impl FnOnce() -> Option<K>) -> bool {
         match self.armed.as_mut().filter(|armed| armed.key.as_ref() == Some(old)) {
             Some(armed) => {

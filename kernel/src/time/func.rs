@@ -18,14 +18,15 @@ const RETRY: Nanos = Nanos::from_millis(10);
 
 /// Calls a function after this time, in a goroutine of its own. Go's `time.AfterFunc`.
 ///
-/// The function may be called again, by [`FuncTimer::reset`]: so it is `FnMut`. Calls do not overlap: one whose time comes
-/// while another runs follows it in the same goroutine.
+/// The function may be called again, by [`FuncTimer::reset`]: so it is `FnMut`. Calls do not overlap: one whose time
+/// comes while another runs follows it in the same goroutine.
 ///
 /// When the time comes and there is no memory for a goroutine, another attempt is made every 10 ms until there is;
 /// the timer can be stopped meanwhile. What the heap keeps unused counts as memory only after
 /// [`free_os_memory`](crate::free_os_memory), which starting a goroutine from another one does by itself.
 ///
-/// Does not block; may be called wherever allocating is allowed. Ends the machine when there is no memory for the timer.
+/// Does not block; may be called wherever allocating is allowed. Ends the machine when there is no memory for the
+/// timer.
 ///
 /// ```
 /// use gzero::time::{Duration, after_func};
@@ -57,7 +58,8 @@ pub struct FuncTimer {
 impl FuncTimer {
     /// Prevents the call. `true`: it does not come. `false`: it has begun, or is over, or was prevented before.
     ///
-    /// Does not wait for a call that has begun, and does not block; may be called on any stack but in interrupt handlers.
+    /// Does not wait for a call that has begun, and does not block; may be called on any stack but in interrupt
+    /// handlers.
     ///
     /// ```
     /// use gzero::time::{Duration, after_func};
@@ -70,8 +72,8 @@ impl FuncTimer {
         self.inner.stop()
     }
 
-    /// Has the function called after this time, counted from now. Returns what [`stop`](Self::stop) would have: whether a
-    /// call was still to come, which does not come then.
+    /// Has the function called after this time, counted from now. Returns what [`stop`](Self::stop) would have: whether
+    /// a call was still to come, which does not come then.
     ///
     /// Does not block; may be called on any stack but in interrupt handlers, and by the function itself.
     ///
@@ -131,8 +133,8 @@ impl<F: FnMut() + Send + 'static> Control for Inner<Function<F>> {
 }
 
 impl<F: FnMut() + Send + 'static> Expire for Inner<Function<F>> {
-    /// Starts the goroutine, which decides whether the call is still wanted: so the timer can be stopped until then, and
-    /// nothing is decided if there is no goroutine.
+    /// Starts the goroutine, which decides whether the call is still wanted: so the timer can be stopped until then,
+    /// and nothing is decided if there is no goroutine.
     fn expire(self: Arc<Self>, expired: Expired) {
         let timer = Arc::clone(&self);
         if go_with(Builder::new().name("after_func"), move || timer.call(expired)).is_err() {

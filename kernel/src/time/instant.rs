@@ -6,8 +6,8 @@ use core::time::Duration;
 
 use machine::clock::{self, Nanos};
 
-/// A time, in nanoseconds since the machine's clock was started. It never runs backwards for one goroutine, as far as the
-/// CPUs' time stamp counters agree.
+/// A time, in nanoseconds since the machine's clock was started. It never runs backwards for one goroutine, as far as
+/// the CPUs' time stamp counters agree.
 ///
 /// Sums and differences stop at the ends: the start, and [`NEVER`](Self::NEVER).
 ///

@@ -1,8 +1,8 @@
 //! Times, and waiting for them: what Go's package `time` has, without dates.
 //!
-//! An [`Instant`] is a time since the machine's start, and a [`Duration`] a length of time. [`sleep()`] and [`sleep_until`]
-//! wait. A [`Timer`] delivers one instant on a channel, a [`Ticker`] one after another, and [`after_func`] starts a
-//! goroutine; all of them can be stopped and set anew.
+//! An [`Instant`] is a time since the machine's start, and a [`Duration`] a length of time. [`sleep()`] and
+//! [`sleep_until`] wait. A [`Timer`] delivers one instant on a channel, a [`Ticker`] one after another, and
+//! [`after_func`] starts a goroutine; all of them can be stopped and set anew.
 //!
 //! ```
 //! use gzero::time::{Duration, Instant, after, sleep};
@@ -15,9 +15,8 @@
 //!
 //! # The end of time
 //!
-//! No sum of times overflows: it stops at the end of time, [`Instant::NEVER`], 584 years after the start. What is set to
-//! that never happens, and counts for nothing: goroutines that wait for it alone are
-//! deadlocked.
+//! No sum of times overflows: it stops at the end of time, [`Instant::NEVER`], 584 years after the start. What is set
+//! to that never happens, and counts for nothing: goroutines that wait for it alone are deadlocked.
 //!
 //! # Who runs what is due
 //!

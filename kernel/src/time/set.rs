@@ -1,4 +1,5 @@
-//! What all timers of programs have in common: they are set and stopped. [`sched::timer`] has the rules, and why they suffice.
+//! What all timers of programs have in common: they are set and stopped. [`sched::timer`] has the rules, and why they
+//! suffice.
 
 use alloc::sync::Arc;
 use core::time::Duration;
@@ -49,8 +50,8 @@ where
         stopped
     }
 
-    /// Stops it and sets it to another time, and to more of them if a period is not 0. Returns what [`stop`](Self::stop)
-    /// would have.
+    /// Stops it and sets it to another time, and to more of them if a period is not 0. Returns what
+    /// [`stop`](Self::stop) would have.
     pub(crate) fn set(self: &Arc<Self>, when: Nanos, period: Nanos) -> bool {
         let mut setting = self.lock();
         let (stopped, event) = self.disarm(&mut setting);

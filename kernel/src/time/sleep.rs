@@ -10,8 +10,8 @@ use crate::timers;
 
 /// The time since the start of the clock, at boot; [`Instant::now`] as a number of nanoseconds.
 ///
-/// It never runs backwards on one CPU, nor for one goroutine as far as the CPUs' time stamp counters agree. May be called
-/// anywhere.
+/// It never runs backwards on one CPU, nor for one goroutine as far as the CPUs' time stamp counters agree. May be
+/// called anywhere.
 ///
 /// ```
 /// let then = gzero::now();
@@ -23,8 +23,8 @@ pub fn now() -> Nanos {
 
 /// Waits for at least this long, while other goroutines run. A length of 0 returns at once. Go's `time.Sleep`.
 ///
-/// Takes a [`Duration`](super::Duration) or a number of [`Nanos`]. A length beyond the end of time never ends. Blocks; to be
-/// called on a goroutine's own stack.
+/// Takes a [`Duration`](super::Duration) or a number of [`Nanos`]. A length beyond the end of time never ends. Blocks;
+/// to be called on a goroutine's own stack.
 ///
 /// ```
 /// use gzero::time::{Duration, Instant, sleep};

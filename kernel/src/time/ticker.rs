@@ -13,11 +13,12 @@ use crate::stacks::check_g_stack;
 
 /// Delivers instants on a channel at intervals; Go's `time.Ticker`, with the guarantees of Go 1.23.
 ///
-/// The channel holds one tick: for a receiver that is slower than that, ticks are left out. Those that come keep step with
-/// the first: there is no drift.
+/// The channel holds one tick: for a receiver that is slower than that, ticks are left out. Those that come keep step
+/// with the first: there is no drift.
 ///
-/// After [`stop`](Self::stop) or [`reset`](Self::reset) has returned no tick of before is received. A ticker that is dropped is
-/// stopped, and takes no memory any more; clones of its [`receiver`](Self::receiver) then find the channel closed.
+/// After [`stop`](Self::stop) or [`reset`](Self::reset) has returned no tick of before is received. A ticker that is
+/// dropped is stopped, and takes no memory any more; clones of its [`receiver`](Self::receiver) then find the channel
+/// closed.
 ///
 /// ```
 /// use gzero::time::{Duration, Instant, Ticker};
@@ -37,7 +38,8 @@ pub struct Ticker {
 impl Ticker {
     /// A ticker whose first tick comes after one interval.
     ///
-    /// Does not block; may be called on any stack but in interrupt handlers. Ends the machine when there is no memory for it.
+    /// Does not block; may be called on any stack but in interrupt handlers. Ends the machine when there is no memory
+    /// for it.
     ///
     /// # Panics
     /// When the interval is 0.

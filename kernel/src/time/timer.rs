@@ -16,11 +16,11 @@ use crate::stacks::check_g_stack;
 
 /// Delivers one instant on a channel when its time has come; Go's `time.Timer`, with the guarantees of Go 1.23.
 ///
-/// After [`stop`](Self::stop) or [`reset`](Self::reset) has returned nothing is received that belongs to the time before:
-/// there is no need to empty the channel.
+/// After [`stop`](Self::stop) or [`reset`](Self::reset) has returned nothing is received that belongs to the time
+/// before: there is no need to empty the channel.
 ///
-/// A timer that is dropped is stopped, and takes no memory any more. Clones of its [`receiver`](Self::receiver) then find
-/// the channel closed.
+/// A timer that is dropped is stopped, and takes no memory any more. Clones of its [`receiver`](Self::receiver) then
+/// find the channel closed.
 ///
 /// ```
 /// use gzero::time::{Duration, Instant, Timer};
@@ -39,9 +39,11 @@ pub struct Timer {
 }
 
 impl Timer {
-    /// A timer that fires after this time. With 0 it fires at once, and with more than there is until the end of time, never.
+    /// A timer that fires after this time. With 0 it fires at once, and with more than there is until the end of time,
+    /// never.
     ///
-    /// Does not block; may be called on any stack but in interrupt handlers. Ends the machine when there is no memory for it.
+    /// Does not block; may be called on any stack but in interrupt handlers. Ends the machine when there is no memory
+    /// for it.
     ///
     /// ```
     /// use gzero::time::{Duration, Timer};
@@ -54,7 +56,8 @@ impl Timer {
 
     /// A timer that fires at this time, or at once if that has passed.
     ///
-    /// Does not block; may be called on any stack but in interrupt handlers. Ends the machine when there is no memory for it.
+    /// Does not block; may be called on any stack but in interrupt handlers. Ends the machine when there is no memory
+    /// for it.
     ///
     /// ```
     /// use gzero::time::{Instant, Timer};
@@ -65,8 +68,8 @@ impl Timer {
         Self { delivers: Delivers::at(when.into(), Nanos(0)) }
     }
 
-    /// Waits until it fires, and takes the instant at which it did. Waits for ever if it was stopped, or if somebody else
-    /// has received it.
+    /// Waits until it fires, and takes the instant at which it did. Waits for ever if it was stopped, or if somebody
+    /// else has received it.
     ///
     /// Blocks; to be called on a goroutine's own stack.
     ///
@@ -99,8 +102,8 @@ impl Timer {
         self.delivers.receiver()
     }
 
-    /// Stops it. `true`: it was still to fire, or what it had delivered is taken back; nothing is received from it any more.
-    /// `false`: its instant has been received, or it was stopped before.
+    /// Stops it. `true`: it was still to fire, or what it had delivered is taken back; nothing is received from it any
+    /// more. `false`: its instant has been received, or it was stopped before.
     ///
     /// Does not block; may be called on any stack but in interrupt handlers.
     ///
@@ -117,7 +120,8 @@ impl Timer {
         self.delivers.inner.stop()
     }
 
-    /// Sets it to fire after this time, counted from now, whatever it was set to. Returns what [`stop`](Self::stop) would have.
+    /// Sets it to fire after this time, counted from now, whatever it was set to. Returns what [`stop`](Self::stop)
+    /// would have.
     ///
     /// Does not block; may be called on any stack but in interrupt handlers.
     ///
