@@ -380,6 +380,8 @@ fn a_function_waits_until_there_is_memory_for_its_goroutine() -> Verdict {
         sleep(MILLI);
     }
     println!("{} goroutines took the rest", parked.len());
-    parked.into_iter().for_each(|waits| drop(unpark(waits)));
+    for waits in parked {
+        assert!(unpark(waits), "it has not ended");
+    }
     equal("it was called without memory", &early, &false)
 }
