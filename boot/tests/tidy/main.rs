@@ -5,6 +5,7 @@
 #![expect(unreachable_pub, reason = "the modules are private to this test")]
 
 mod docs;
+mod go_tests;
 mod lines;
 mod modules;
 mod rules;
@@ -148,4 +149,21 @@ fn public_items_have_examples() {
 fn who_may_wait_says_on_which_stack() {
     let broken = [("kernel/src/a.rs", "/// Waits.\npub fn a() {\n    check_g_stack(\"a\");\n}", 2)];
     holds(docs::silent_about_the_stack, &broken);
+}
+
+#[test]
+fn go_tests_are_ported_or_left_out_for_a_reason() {
+    let broken = [
+        ("tests/GO-TESTS.md", "## `a_test.go`\n| Go | here |\n|---|---|\n| `TestA` | `a::none` |", 4),
+        ("tests/GO-TESTS.md", "## a_test.go\n| TestA | |", 2),
+    ];
+    holds(go_tests::rows_without_test, &broken);
+    let good = [
+        ("tests/GO-TESTS.md", "| TestA | `a::b` |\n| TestC | left out: no collector |"),
+        ("tests/tests/a.rs", "fn b() {}"),
+    ];
+    assert_eq!(go_tests::rows_without_test(&Tree::of(&good)), [""; 0]);
+    holds(go_tests::missing_rows, &[]);
+    let ported = go_tests::rows(&Tree::of_checkout()).iter().filter(|row| row.is_ported()).count();
+    assert!(ported >= go_tests::LEAST_PORTED, "{ported} of Go's tests are ported");
 }
