@@ -10,7 +10,9 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use gzero::sync::{Cond, Mutex, MutexGuard, WaitGroup};
-use gzero::{Nanos, go, gosched, num_cpu, semacquire, semrelease, sleep, try_semacquire};
+use gzero::{
+    Nanos, WaitReason, go, goid, gosched, num_cpu, semacquire, semrelease, sleep, stats, try_semacquire,
+};
 use tests::{Verdict, equal, wait_until_alone};
 
 tests::image! {
@@ -19,6 +21,8 @@ tests::image! {
         ten_goroutines_share_a_unit,
         a_hog_does_not_starve_others,
         a_hog_that_does_not_sleep_does_not_starve_others,
+        a_starving_waiter_is_next,
+        a_holder_is_named_as_long_as_it_holds,
         a_guard_is_released_on_every_path,
         what_a_mutex_guards_comes_back,
         a_guard_of_an_unsized_value_works,
@@ -121,6 +125,46 @@ fn fairness(hold: fn(MutexGuard<'_, u32>)) -> Verdict {
     stop.store(true, Ordering::Relaxed);
     wait_until_alone();
     equal("turns", &*mutex.lock(), &10)
+}
+
+/// Who has waited for longer than a millisecond and has lost once more gets the mutex next, whoever comes by.
+fn a_starving_waiter_is_next() -> Verdict {
+    for _ in 0..20 {
+        let mutex = Arc::new(Mutex::new(false));
+        let guard = mutex.lock();
+        let waiter = Arc::clone(&mutex);
+        go(move || *waiter.lock() = true);
+        wait_for_waiter();
+        sleep(Nanos(2_000_000));
+        drop(guard);
+        // It is readied and has not the mutex yet, on one CPU always. Unless it was faster, it loses and waits again.
+        let guard = mutex.try_lock();
+        if let Some(guard) = guard.filter(|had_its_turn| !**had_its_turn) {
+            wait_for_waiter();
+            drop(guard);
+            let passed_it = mutex.try_lock().is_some_and(|had_its_turn| !*had_its_turn);
+            equal("somebody came in between", &passed_it, &false)?;
+        }
+        wait_until_alone();
+        equal("it had its turn", &*mutex.lock(), &true)?;
+    }
+    Ok(())
+}
+
+fn wait_for_waiter() {
+    while stats::waiting().all(|wait| wait.reason != WaitReason::Mutex) {
+        gosched();
+    }
+}
+
+fn a_holder_is_named_as_long_as_it_holds() -> Verdict {
+    let mutex = Mutex::new(0);
+    let said = |text: &str| alloc::format!("{mutex:?}").contains(text);
+    equal("before", &said("held by nobody"), &true)?;
+    let guard = mutex.lock();
+    equal("meanwhile", &said(&alloc::format!("held by goroutine {} [main]", goid())), &true)?;
+    drop(guard);
+    equal("afterwards", &said("held by nobody"), &true)
 }
 
 fn a_guard_is_released_on_every_path() -> Verdict {

@@ -15,7 +15,7 @@ use crate::m;
 use crate::park::{Wait, WaitReason};
 use crate::sema;
 use crate::stacks::check_g_stack;
-use crate::waits::{LockHead, LockKind, while_blocked};
+use crate::waits::{HeldBy, LockHead, LockKind, while_blocked};
 
 /// Times that a goroutine waits awake before it sleeps, and how many pauses each takes; as Go's.
 const SPINS: u32 = 4;
@@ -245,6 +245,7 @@ impl<T: ?Sized> fmt::Debug for Mutex<T> {
         f.debug_struct("Mutex")
             .field("name", &self.head.name())
             .field("locked", &self.is_locked())
+            .field("holder", &format_args!("{}", HeldBy(&self.head)))
             .finish_non_exhaustive()
     }
 }
