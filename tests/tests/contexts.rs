@@ -32,6 +32,7 @@ tests::image! {
         a_child_of_what_has_ended_has_ended,
         a_child_that_is_made_beside_a_cancel_ends,
         causes_are_those_of_the_first_end,
+        causes_of_timeouts_are_for_timeouts,
         a_cause_is_there_with_the_end,
         without_cancel_only_values_stay,
     ],
@@ -312,63 +313,67 @@ fn a_child_that_is_made_beside_a_cancel_ends() -> Verdict {
     Ok(())
 }
 
-/// Go's `TestCause`.
+/// Error and cause of a context.
+fn expect(what: &str, context: &Context, error: Option<ContextError>, text: Option<&str>) -> Verdict {
+    equal(what, &err(context)?, &error)?;
+    equal(what, &cause(context).as_deref(), &text)
+}
+
+/// The first half of Go's `TestCause`.
 fn causes_are_those_of_the_first_end() -> Verdict {
-    use ContextError::{Canceled, DeadlineExceeded};
-    let expect = |what: &str, context: &Context, error: Option<ContextError>, text: Option<&str>| {
-        equal(what, &err(context)?, &error)?;
-        equal(what, &cause(context).as_deref(), &text)
-    };
-    let canceled = Canceled.to_string();
-    let (parent, child) = (|| named("parent"), || named("child"));
     let root = Context::background();
     expect("background", &root, None, None)?;
     let (a, cancel) = root.with_cancel();
     cancel.cancel();
-    expect("no cause", &a, Some(Canceled), Some(canceled.as_str()))?;
+    expect("no cause", &a, Some(ContextError::Canceled), Some("context canceled"))?;
     let (a, cancel) = root.with_cancel();
-    cancel.cancel_with(parent());
-    expect("a cause", &a, Some(Canceled), Some("parent"))?;
-    for parent_first in [true, false] {
+    cancel.cancel_with(named("parent"));
+    expect("a cause", &a, Some(ContextError::Canceled), Some("parent"))?;
+    for order in [["parent", "child"], ["child", "parent"]] {
         let (a, cancel_parent) = root.with_cancel();
         let (b, cancel_child) = a.with_cancel();
-        if parent_first {
-            cancel_parent.cancel_with(parent());
+        for who in order {
+            let cancel = if who == "parent" { &cancel_parent } else { &cancel_child };
+            cancel.cancel_with(named(who));
         }
-        cancel_child.cancel_with(child());
-        cancel_parent.cancel_with(parent());
-        expect("the first of two", &b, Some(Canceled), Some(if parent_first { "parent" } else { "child" }))?;
+        expect("the first of two", &b, Some(ContextError::Canceled), Some(order[0]))?;
         let (a, cancel_parent) = root.with_cancel();
         let (b, cancel_child) = a.with_cancel();
-        if parent_first {
-            cancel_parent.cancel();
+        for who in order {
+            if who == "parent" {
+                cancel_parent.cancel();
+            } else {
+                cancel_child.cancel_with(named(who));
+            }
         }
-        cancel_child.cancel_with(child());
-        cancel_parent.cancel();
-        let text = if parent_first { canceled.as_str() } else { "child" };
-        expect("the first of two, one without", &b, Some(Canceled), Some(text))?;
+        let text = if order[0] == "parent" { "context canceled" } else { "child" };
+        expect("the first of two, one without", &b, Some(ContextError::Canceled), Some(text))?;
     }
-    let (a, cancel) = root.with_timeout(Duration::ZERO);
-    cancel.cancel();
-    expect("a timeout", &a, Some(DeadlineExceeded), Some(&DeadlineExceeded.to_string()))?;
-    let (a, cancel) = root.with_timeout(LONG);
-    cancel.cancel();
-    expect("before a timeout", &a, Some(Canceled), Some(canceled.as_str()))?;
-    let (a, cancel) = root.with_timeout_cause(Duration::ZERO, named("too slow"));
-    cancel.cancel();
-    expect("a timeout with a cause", &a, Some(DeadlineExceeded), Some("too slow"))?;
-    let (a, cancel) = root.with_timeout_cause(LONG, named("too slow"));
-    cancel.cancel();
-    expect("before a timeout with a cause", &a, Some(Canceled), Some(canceled.as_str()))?;
-    let (a, cancel) = root.with_cancel();
-    let (b, _) = a.with_timeout_cause(Duration::ZERO, named("too slow"));
-    cancel.cancel_with(named("early"));
-    expect("a timeout below", &b, Some(DeadlineExceeded), Some("too slow"))?;
-    let (a, cancel) = root.with_cancel();
-    let (b, _) = a.with_timeout_cause(LONG, named("too slow"));
-    cancel.cancel_with(named("early"));
-    expect("a cancel above", &b, Some(Canceled), Some("early"))?;
-    expect("without cancel", &a.without_cancel(), None, None)
+    expect("without cancel", &root.without_cancel(), None, None)
+}
+
+/// The second half of Go's `TestCause`.
+fn causes_of_timeouts_are_for_timeouts() -> Verdict {
+    use ContextError::{Canceled, DeadlineExceeded};
+    let (root, text) = (Context::background(), "context deadline exceeded");
+    for (length, error, text) in
+        [(Duration::ZERO, DeadlineExceeded, text), (LONG, Canceled, "context canceled")]
+    {
+        let (a, cancel) = root.with_timeout(length);
+        cancel.cancel();
+        expect("a timeout", &a, Some(error), Some(text))?;
+        let (a, cancel) = root.with_timeout_cause(length, named("too slow"));
+        cancel.cancel();
+        let text = if error == DeadlineExceeded { "too slow" } else { text };
+        expect("a timeout with a cause", &a, Some(error), Some(text))?;
+        let (a, cancel) = root.with_cancel();
+        let (b, _) = a.with_timeout_cause(length, named("too slow"));
+        cancel.cancel_with(named("early"));
+        let text = if error == DeadlineExceeded { "too slow" } else { "early" };
+        expect("a timeout below a cancel", &b, Some(error), Some(text))?;
+        expect("without cancel", &b.without_cancel(), None, None)?;
+    }
+    Ok(())
 }
 
 /// Go's `TestCauseRace`.

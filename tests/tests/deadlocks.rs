@@ -286,6 +286,15 @@ fn under_watch(case: impl FnOnce() -> Verdict) -> Verdict {
     verdict
 }
 
+/// Takes some of the locks, in their order, and may give way with them.
+fn take_some(locks: &[Mutex<u64>], random: &mut Random) {
+    let held: Vec<_> = locks.iter().filter(|_| random.below(2) == 0).map(Mutex::lock).collect();
+    if random.below(3) == 0 {
+        gosched();
+    }
+    drop(held);
+}
+
 /// Goroutines that take several locks of many, in the order of their numbers: chains form and dissolve all the time.
 fn nested_locks_in_order_are_no_deadlock() -> Verdict {
     const LOCKS: u64 = 6;
@@ -296,14 +305,7 @@ fn nested_locks_in_order_are_no_deadlock() -> Verdict {
             let locks = Arc::clone(&locks);
             all.go(move || {
                 let mut random = Random::new(seed);
-                for _ in 0..300 {
-                    let held: Vec<_> =
-                        locks.iter().filter(|_| random.below(2) == 0).map(Mutex::lock).collect();
-                    if random.below(3) == 0 {
-                        gosched();
-                    }
-                    drop(held);
-                }
+                (0..300).for_each(|_| take_some(&locks, &mut random));
             });
         }
         all.wait();
@@ -344,6 +346,20 @@ fn readers_that_are_let_go_are_no_deadlock() -> Verdict {
     })
 }
 
+/// Makes a lock, and three tasks that want it, and the outer one after it.
+fn use_a_new_lock(outer: &Arc<Mutex<u32>>, tasks: &Arc<WaitGroup>) {
+    let inner = Arc::new(Mutex::new(0_u32));
+    for _ in 0..3 {
+        let (inner, outer) = (Arc::clone(&inner), Arc::clone(outer));
+        tasks.go(move || {
+            let mut inner = inner.lock();
+            *inner += 1;
+            *outer.lock() += 1;
+        });
+    }
+    gosched();
+}
+
 /// Locks are made, waited for and dropped, and their memory is used for others.
 fn a_lock_that_is_gone_is_no_deadlock() -> Verdict {
     under_watch(|| {
@@ -352,20 +368,7 @@ fn a_lock_that_is_gone_is_no_deadlock() -> Verdict {
         for _ in 0..4 {
             let outer = Arc::clone(&outer);
             let tasks = Arc::clone(&all);
-            all.go(move || {
-                for _ in 0..50 {
-                    let inner = Arc::new(Mutex::new(0_u32));
-                    for _ in 0..3 {
-                        let (inner, outer) = (Arc::clone(&inner), Arc::clone(&outer));
-                        tasks.go(move || {
-                            let mut inner = inner.lock();
-                            *inner += 1;
-                            *outer.lock() += 1;
-                        });
-                    }
-                    gosched();
-                }
-            });
+            all.go(move || (0..50).for_each(|_| use_a_new_lock(&outer, &tasks)));
         }
         all.wait();
         equal("additions", &*outer.lock(), &600)

@@ -62,6 +62,18 @@ fn enter(activity: &AtomicU32, amount: u32, allowed: impl Fn(u32) -> bool) {
     activity.fetch_sub(amount, Ordering::Relaxed);
 }
 
+fn write(lock: &RwMutex<u32>, activity: &AtomicU32) {
+    let mut value = lock.write();
+    enter(activity, 10_000, |now| now == 10_000);
+    *value += 1;
+}
+
+fn read(lock: &RwMutex<u32>, activity: &AtomicU32) {
+    let value = lock.read();
+    enter(activity, 1, |now| (1..10_000).contains(&now));
+    drop(value);
+}
+
 /// Go's `TestRWMutex`, of `runtime` and of `sync`.
 fn a_writer_is_inside_alone() -> Verdict {
     const ROUNDS: u32 = 300;
@@ -73,17 +85,8 @@ fn a_writer_is_inside_alone() -> Verdict {
             let (lock, activity) = (Arc::clone(&lock), Arc::clone(&activity));
             let writes = n % (readers + 1) == 0;
             all.go(move || {
-                for _ in 0..ROUNDS {
-                    if writes {
-                        let mut value = lock.write();
-                        enter(&activity, 10_000, |now| now == 10_000);
-                        *value += 1;
-                    } else {
-                        let value = lock.read();
-                        enter(&activity, 1, |now| (1..10_000).contains(&now));
-                        drop(value);
-                    }
-                }
+                (0..ROUNDS)
+                    .for_each(|_| if writes { write(&lock, &activity) } else { read(&lock, &activity) });
             });
         }
         all.wait();

@@ -33,7 +33,7 @@ impl Waits for World {
     }
 
     fn holder(&self, lock: u64) -> Option<u64> {
-        Some(self.holders.get(lock as usize)?.map_or(0, pack))
+        Some(self.holders.get(usize::try_from(lock).ok()?)?.map_or(0, pack))
     }
 }
 

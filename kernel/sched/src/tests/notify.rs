@@ -16,8 +16,8 @@ fn tickets_are_notified_in_their_order() {
     for n in [1, 0, 2] {
         assert_eq!(tickets.come(&mut waiters, &sudogs, s[n], drawn[n]), Came::InTime);
     }
-    for n in 0..3 {
-        assert_eq!(tickets.notify_one(&mut waiters, &sudogs), Some(s[n]));
+    for s in &s[..3] {
+        assert_eq!(tickets.notify_one(&mut waiters, &sudogs), Some(*s));
     }
     assert_eq!(tickets.notify_one(&mut waiters, &sudogs), None);
     assert!(tickets.all_notified());
