@@ -31,6 +31,13 @@ tests::image! {
 }
 
 /// One of these arms, by its number: even ones send it, odd ones receive it.
+#[expect(
+    clippy::too_many_lines,
+    clippy::cognitive_complexity,
+    clippy::large_stack_frames,
+    clippy::large_stack_arrays,
+    reason = "a hundred arms are the case"
+)]
 fn hundred(txs: &[Sender<u32>], rxs: &[Receiver<u32>]) -> (usize, Result<u32, RecvError>) {
     select! {
         send(txs[0], 0_u32) -> r => (0, r.map(|()| 0).map_err(|_| RecvError)),
@@ -204,6 +211,7 @@ fn a_time_out_ends_a_wait() -> Verdict {
     equal("closed", &tx.send_timeout(3, length), &Err(SendTimeoutError::Closed(3)))
 }
 
+#[expect(clippy::large_stack_frames, reason = "selects keep their arms on the stack")]
 fn an_after_arm_ends_a_select() -> Verdict {
     let ((tx, rx), (full, kept)) = (chan(1), chan(0));
     let drops = Drops::new(1);
