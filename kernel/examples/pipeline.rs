@@ -69,5 +69,5 @@ fn work(candidates: &Receiver<u64>, found: &Sender<u64>, cancel: &Cancel) -> u64
 }
 
 fn is_prime(n: u64) -> bool {
-    n >= 2 && (2..).take_while(|d| d * d <= n).all(|d| !n.is_multiple_of(d))
+    n >= 2 && (2..=n.isqrt()).all(|d| !n.is_multiple_of(d))
 }

@@ -137,12 +137,15 @@ fn sent<E>(result: Result<(), E>) -> Outcome {
 
 /// Whether a goroutine waits in a channel.
 fn waits(g: GoRef) -> bool {
-    match testing::waits_for(g) {
-        Some(WaitReason::ChanReceive | WaitReason::ChanSend | WaitReason::Select) => true,
-        // Of a select whose channels are all absent there is nothing left.
-        Some(WaitReason::SelectNoCases | WaitReason::NilChan) => true,
-        _ => false,
-    }
+    // Of a select whose channels are all absent nothing but the reason is left.
+    let reasons = [
+        WaitReason::ChanReceive,
+        WaitReason::ChanSend,
+        WaitReason::Select,
+        WaitReason::SelectNoCases,
+        WaitReason::NilChan,
+    ];
+    testing::waits_for(g).is_some_and(|reason| reasons.contains(&reason))
 }
 
 /// A goroutine that makes a step when it is told to, and tells what came of it.
@@ -225,7 +228,9 @@ fn lock_step(seed: u64) -> Result<(), String> {
             return Err(format!("channel {c} holds other values than the model's"));
         }
     }
-    workers.iter().for_each(|worker| worker.command.put(false));
+    for worker in &workers {
+        worker.command.put(false);
+    }
     wait_until_alone();
     world.ledger.check()
 }
