@@ -1,7 +1,8 @@
 //! All goroutines asleep: nobody is left who could wake anybody. [`sched::deadlock`] argues when that is so.
 //!
 //! The report names each goroutine with what it waits for, who holds that, and what the goroutine holds itself, as far as
-//! others wait for it; and the rings of goroutines that wait for each other.
+//! others wait for it; and the rings of goroutines that wait for each other. When main returns the machine ends, so a main
+//! that is not among them has called `goexit`, which the report says.
 
 use core::fmt;
 
@@ -27,7 +28,7 @@ pub(crate) fn check(rt: &'static Runtime) {
     let wired = || rt.ms.iter().any(|m| !m.wired_len.is_empty());
     let timers = || rt.ms.iter().any(|m| m.earliest.get() != NEVER);
     if rt.awake.nobody_is_left(&rt.idle, || sched::pick::recheck(&rt.sources()) || wired() || timers()) {
-        fatal(format_args!("all goroutines are asleep - deadlock!{}", Asleep(rt)));
+        fatal(format_args!("{}", Asleep(rt)));
     }
 }
 
@@ -47,6 +48,14 @@ struct Asleep(&'static Runtime);
 impl fmt::Display for Asleep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rt = self.0;
+        let main = waiting(rt).any(|(g, _)| rt.goid(g).is_some_and(|goid| goid.get() == 1));
+        match waiting(rt).next() {
+            None => f.write_str("no goroutines are left - deadlock!")?,
+            Some(_) => f.write_str("all goroutines are asleep - deadlock!")?,
+        }
+        if !main {
+            f.write_str(" (main has ended by goexit)")?;
+        }
         for (g, slot) in waiting(rt).take(MOST_LISTED) {
             write!(f, "\n  {} waits: ", Named(g.get()))?;
             match wait_of(rt, g).and_then(lock_of) {

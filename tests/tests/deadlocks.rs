@@ -10,7 +10,9 @@ use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use gzero::sync::{Barrier, Mutex, Once, RwMutex, WaitGroup};
 use gzero::testing::on_deadlock;
-use gzero::{Nanos, WaitReason, deadlocks, exit, go, go_named, goexit, gosched, park, sleep, stats};
+use gzero::{
+    Nanos, WaitReason, deadlocks, exit, go, go_named, goexit, gosched, lock_os_thread, park, sleep, stats,
+};
 use tests::{Random, Verdict, equal, hogs, wait_until_alone};
 
 tests::image! {
@@ -75,6 +77,18 @@ tests::image! {
             "fatal",
             "asleep - deadlock!\twaits: rwmutex write at 0x\t!deadlock:",
             a_reader_that_nobody_lets_in_is_no_ring
+        ),
+        ("fatal", "all goroutines are asleep - deadlock!\t!main has ended", main_that_is_locked_to_its_cpu_waits),
+        (
+            "fatal",
+            "all goroutines are asleep - deadlock!\t[locked] waits: park\t!main has ended",
+            one_that_is_locked_to_its_cpu_waits
+        ),
+        ("fatal", "no goroutines are left - deadlock! (main has ended by goexit)\t!waits:", main_and_all_others_have_ended),
+        (
+            "fatal",
+            "all goroutines are asleep - deadlock! (main has ended by goexit)\t[waiter] waits: park",
+            main_has_ended_and_another_waits
         ),
         ("exit:0", "deadlock: 2 goroutines wait for each other\t!deadlock:", a_ring_is_reported_once_and_others_run_on),
         ("exit:0", "!deadlock:", two_that_cross_are_found_on_request),
@@ -234,6 +248,39 @@ fn a_reader_that_nobody_lets_in_is_no_ring() {
         gosched();
     }
     drop(TABLE.read());
+}
+
+/// Go's `TestLockedDeadlock`.
+fn main_that_is_locked_to_its_cpu_waits() {
+    lock_os_thread();
+    park();
+}
+
+/// Go's `TestLockedDeadlock2`.
+fn one_that_is_locked_to_its_cpu_waits() {
+    go_named("locked", || {
+        lock_os_thread();
+        park();
+    });
+    sleep(Nanos::from_millis(1));
+    park();
+}
+
+/// Go's `TestGoexitDeadlock`.
+#[expect(unsafe_code, reason = "what ends so is what the case is about")]
+fn main_and_all_others_have_ended() {
+    for _ in 0..2 {
+        go(|| (0..10).for_each(|_| gosched()));
+    }
+    // SAFETY: nobody borrows from this stack.
+    unsafe { goexit() }
+}
+
+#[expect(unsafe_code, reason = "as above")]
+fn main_has_ended_and_another_waits() {
+    go_named("waiter", park);
+    // SAFETY: nobody borrows from this stack.
+    unsafe { goexit() }
 }
 
 fn a_ring_is_reported_once_and_others_run_on() {

@@ -9,7 +9,9 @@ use core::ptr;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 use gzero::time::{Duration, Ticker, Timer, sleep};
-use gzero::{WaitReason, current, go, go_named, gopark, goready, gosched, num_cpu, park, println, testing};
+use gzero::{
+    WaitReason, current, dump, go, go_named, gopark, goready, gosched, num_cpu, park, println, testing,
+};
 
 tests::image! {
     pass: [],
@@ -18,6 +20,8 @@ tests::image! {
         ("panic", "dies.rs:", a_panic_says_where),
         ("panic", "[victim]", a_panic_says_who),
         ("panic", "on cpu ", a_panic_says_on_which_cpu),
+        ("panic", "panic: in main\tgoroutine 1 [main]", main_is_goroutine_1),
+        ("pass", "goroutine 1 [main] [running on cpu \t!goroutine ", a_program_without_others_is_one_in_a_dump),
         ("panic", "chatter\tpanic: silence\t!chatter", nobody_prints_beside_a_report),
         ("fatal", "stack overflow: goroutine", recursion_without_end),
         ("fatal", "[deep]", an_overflow_says_who),
@@ -77,6 +81,16 @@ fn nobody_prints_beside_a_report() {
 
 fn a_panic_says_on_which_cpu() {
     panic!("somewhere");
+}
+
+/// Go's `TestMainGoroutineID`.
+fn main_is_goroutine_1() {
+    panic!("in main");
+}
+
+/// Go's `TestNoHelperGoroutines`.
+fn a_program_without_others_is_one_in_a_dump() {
+    dump();
 }
 
 /// Uses stack without end.
