@@ -14,6 +14,7 @@
 //! | a point that all have to reach | [`Barrier`] |
 //! | units, several at a time | [`Semaphore`] |
 //! | values to use again | [`Pool`] |
+//! | values by keys, for many at once | [`Map`] |
 //! | the end of a task, and its values | [`Context`] |
 //! | tasks that may fail, together | [`ErrGroup`] |
 //!
@@ -36,6 +37,7 @@ mod cond;
 mod context;
 mod err_group;
 mod list;
+mod map;
 #[expect(unsafe_code, reason = "hands out the value that the lock guards")]
 mod mutex;
 #[expect(unsafe_code, reason = "reads a cell that is not written any more")]
@@ -50,6 +52,7 @@ pub use barrier::{Barrier, BarrierWaitResult};
 pub use cond::Cond;
 pub use context::{AfterFunc, CancelOnDrop, Canceller, Cause, Context, ContextError};
 pub use err_group::ErrGroup;
+pub use map::Map;
 pub use mutex::{Mutex, MutexGuard};
 pub use once::{LazyLock, Once, OnceLock};
 pub use pool::Pool;

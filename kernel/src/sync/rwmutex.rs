@@ -96,6 +96,11 @@ impl<T: ?Sized> RwMutex<T> {
     #[track_caller]
     pub fn read(&self) -> RwMutexReadGuard<'_, T> {
         check_g_stack("RwMutex::read");
+        self.share()
+    }
+
+    /// [`read`](Self::read), for who has looked at the stack.
+    pub(super) fn share(&self) -> RwMutexReadGuard<'_, T> {
         match self.word.read() {
             Entry::Now => {}
             Entry::Wait => while_blocked(&self.head, || {
@@ -127,6 +132,11 @@ impl<T: ?Sized> RwMutex<T> {
     #[track_caller]
     pub fn write(&self) -> RwMutexWriteGuard<'_, T> {
         check_g_stack("RwMutex::write");
+        self.take()
+    }
+
+    /// [`write`](Self::write), for who has looked at the stack.
+    pub(super) fn take(&self) -> RwMutexWriteGuard<'_, T> {
         lock_word(&self.writers, &self.head, WaitReason::RwMutexWrite);
         // Before it announces itself: who then waits for it finds the name.
         self.head.hold();
