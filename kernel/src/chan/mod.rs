@@ -39,6 +39,9 @@ use channel::Handle;
 /// With a capacity of 0 a send and a receive meet: each waits for the other, and the value goes from one stack to the other.
 /// Values come out in the order in which they went in. Memory for all of them is taken now, and for each no more later.
 ///
+/// The loop of a receiver ends when the last sender has gone: who has cloned one for each worker drops the original. Values
+/// may borrow, as what goes to and fro inside of a [`scope`](crate::scope()) does.
+///
 /// Does not block, and may be called on any stack, but not in a handler of an interrupt.
 ///
 /// # Panics

@@ -42,8 +42,10 @@
 /// - The value of the whole is that of the body. Bodies belong to the caller's function: `return`, `break`, `continue` and
 ///   `?` do what they do outside.
 /// - Channels and values are evaluated once, in the order of the arms, before anything else. A value moves only if its arm is
-///   chosen; else it is dropped before the body runs.
-/// - With `after` the wait ends at that time. The time is taken when the arm is evaluated.
+///   chosen; else it is dropped before the body runs (so clone what is to be sent at another try).
+/// - With `after` the wait ends at that time. It takes no part in the draw: an arm that is ready goes first, even if the time
+///   has passed. Where that must not be, receive from a [`time::after`](crate::time::after()), which is an arm like others. In a loop
+///   a `Duration` begins anew each time; an `Instant` is one for all rounds.
 /// - If several arms are ready, one is chosen at random, each as likely as the others.
 /// - An arm whose channel is `None` ([`Source`](crate::select::Source), [`Sink`](crate::select::Sink)) is never chosen.
 ///   Without any other, and in `select! {}`, the goroutine waits for ever.

@@ -218,7 +218,7 @@ impl<E> Inner<E> {
         };
         drop(first);
         match (late, &self.cancel, cause) {
-            (None, Some(cancel), Some(cause)) => cancel.cancel_with(cause),
+            (None, Some(cancel), Some(cause)) => cancel.cancel_for(cause),
             // Without the lock: the drop of a late one is the program's code.
             (late, _, _) => drop(late),
         }

@@ -1,6 +1,8 @@
 //! Who ends a context, and who prevents what would come then.
 
+use alloc::boxed::Box;
 use alloc::sync::{Arc, Weak};
+use core::error::Error;
 use core::fmt;
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -42,14 +44,22 @@ impl Canceller {
         self.0.end(&Ended::new(ContextError::Canceled, None));
     }
 
-    /// The same with a cause. Does not wait.
+    /// The same with a cause: an error, or a text. Does not wait.
     ///
     /// ```
-    /// let (context, cancel) = gzero::sync::Context::background().with_cancel();
-    /// cancel.cancel_with(alloc::sync::Arc::new(core::fmt::Error));
-    /// assert!(context.cause().is_some_and(|cause| cause.is::<core::fmt::Error>()));
+    /// use alloc::string::ToString;
+    /// use gzero::sync::Context;
+    ///
+    /// let (context, cancel) = Context::background().with_cancel();
+    /// cancel.cancel_with("enough words");
+    /// assert_eq!(context.cause().map(|cause| cause.to_string()).as_deref(), Some("enough words"));
     /// ```
-    pub fn cancel_with(&self, cause: Cause) {
+    pub fn cancel_with(&self, cause: impl Into<Box<dyn Error + Send + Sync>>) {
+        self.cancel_for(Cause::from(cause.into()));
+    }
+
+    /// The same with a cause that others may have, too.
+    pub(crate) fn cancel_for(&self, cause: Cause) {
         self.0.end(&Ended::new(ContextError::Canceled, Some(cause)));
     }
 

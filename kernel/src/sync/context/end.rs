@@ -26,9 +26,9 @@ use crate::time::FuncTimer;
 /// use gzero::sync::{Cause, Context};
 ///
 /// let (context, cancel) = Context::background().with_cancel();
-/// let cause: Cause = alloc::sync::Arc::new(core::fmt::Error);
-/// cancel.cancel_with(cause);
-/// assert!(context.cause().is_some_and(|cause| cause.is::<core::fmt::Error>()));
+/// cancel.cancel_with(core::fmt::Error);
+/// let cause: Cause = context.cause().expect("it has ended");
+/// assert!(cause.is::<core::fmt::Error>());
 /// ```
 pub type Cause = Arc<dyn Error + Send + Sync>;
 

@@ -7,6 +7,7 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::any::Any;
+use core::error::Error;
 use core::fmt;
 use core::time::Duration;
 
@@ -143,15 +144,19 @@ impl Context {
     /// The same with a cause for the case that the time comes. Go's `context.WithDeadlineCause`. Does not wait.
     ///
     /// ```
+    /// use alloc::string::ToString;
     /// use gzero::sync::Context;
     /// use gzero::time::Instant;
     ///
-    /// let slow = alloc::sync::Arc::new(core::fmt::Error);
-    /// let (context, _cancel) = Context::background().with_deadline_cause(Instant::now(), slow);
-    /// assert!(context.cause().is_some_and(|cause| cause.is::<core::fmt::Error>()));
+    /// let (context, _cancel) = Context::background().with_deadline_cause(Instant::now(), "too late");
+    /// assert_eq!(context.cause().map(|cause| cause.to_string()).as_deref(), Some("too late"));
     /// ```
-    pub fn with_deadline_cause(&self, deadline: Instant, cause: Cause) -> (Self, Canceller) {
-        self.with_deadline_and(deadline, Some(cause))
+    pub fn with_deadline_cause(
+        &self,
+        deadline: Instant,
+        cause: impl Into<Box<dyn Error + Send + Sync>>,
+    ) -> (Self, Canceller) {
+        self.with_deadline_and(deadline, Some(Cause::from(cause.into())))
     }
 
     fn with_deadline_and(&self, deadline: Instant, cause: Option<Cause>) -> (Self, Canceller) {
@@ -206,11 +211,14 @@ impl Context {
     /// use gzero::sync::Context;
     /// use gzero::time::Duration;
     ///
-    /// let slow = alloc::sync::Arc::new(core::fmt::Error);
-    /// let (context, _cancel) = Context::background().with_timeout_cause(Duration::ZERO, slow);
+    /// let (context, _cancel) = Context::background().with_timeout_cause(Duration::ZERO, "no time at all");
     /// assert!(context.is_done());
     /// ```
-    pub fn with_timeout_cause(&self, length: Duration, cause: Cause) -> (Self, Canceller) {
+    pub fn with_timeout_cause(
+        &self,
+        length: Duration,
+        cause: impl Into<Box<dyn Error + Send + Sync>>,
+    ) -> (Self, Canceller) {
         self.with_deadline_cause(Instant::now() + length, cause)
     }
 
@@ -255,7 +263,8 @@ impl Context {
     }
 
     /// A channel that is closed when the context ends, for [`select!`](crate::select!); `None` if it never does. Nothing is
-    /// ever sent. Go's `Context.Done`. Does not wait.
+    /// ever sent. Go's `Context.Done`. Does not wait. In a loop that is
+    /// too fast for a select, [`is_done`](Self::is_done) costs a short lock of this context.
     ///
     /// ```
     /// use gzero::{select, sync::Context};
