@@ -8,7 +8,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use gzero::chan::{RecvError, RecvTimeoutError, SendTimeoutError};
-use gzero::select::Select;
+use gzero::select::{Chosen, Limit, RecvArm, Select, SendArm, run};
 use gzero::time::{Duration, Instant};
 use gzero::{Receiver, Sender, chan, go, on_m, select};
 use tests::{Drops, Random, Verdict, equal, wait_until_alone};
@@ -17,6 +17,7 @@ tests::image! {
     pass: [
         a_hundred_arms,
         a_select_of_any_number_of_arms,
+        an_arm_is_chosen_once,
         a_time_out_ends_a_wait,
         an_after_arm_ends_a_select,
         time_outs_race_with_values,
@@ -192,6 +193,30 @@ fn a_select_of_any_number_of_arms() -> Verdict {
     equal("sent", &Select::new().send(&tx, drops.value(1), |sent| sent.is_ok()).wait(), &true)?;
     equal("received", &result.recv(), &Ok(Ok(1)))?;
     equal("dropped", &drops.counts(), &vec![1, 1])
+}
+
+/// What the macro does not do, safe code can: it makes a second case of an arm.
+fn an_arm_is_chosen_once() -> Verdict {
+    let drops = Drops::new(3);
+    let (tx, rx) = chan(2);
+    let mut arm = SendArm::new(&tx, drops.value(0));
+    equal("a send", &run([arm.case()], Limit::Default), &Chosen::Case)?;
+    equal("another of the same", &run([arm.case()], Limit::Default), &Chosen::Default)?;
+    equal("an arm's end", &arm.finish(Chosen::Case).is_some_and(|sent| sent.is_ok()), &true)?;
+    equal("sent", &tx.len(), &1)?;
+    tx.send(drops.value(1)).map_err(|_| "closed")?;
+    let mut arm = RecvArm::new(&rx);
+    equal("a receive", &run([arm.case()], Limit::Default), &Chosen::Case)?;
+    equal("another of the same", &run([arm.case()], Limit::Default), &Chosen::Default)?;
+    drop(arm.finish(Chosen::Case));
+    equal("left", &rx.len(), &1)?;
+    rx.close();
+    let mut arm = SendArm::new(&tx, drops.value(2));
+    equal("a closed channel", &run([arm.case()], Limit::Default), &Chosen::Case)?;
+    equal("the same again", &run([arm.case()], Limit::Default), &Chosen::Default)?;
+    drop(arm.finish(Chosen::Case));
+    drop((tx, rx));
+    equal("drops", &drops.counts(), &vec![1; 3])
 }
 
 fn a_time_out_ends_a_wait() -> Verdict {

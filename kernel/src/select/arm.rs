@@ -137,8 +137,9 @@ impl<'a, T> RecvArm<'a, T> {
         Self { from: source.source(), slot: MaybeUninit::uninit(), outcome: None }
     }
 
+    /// Never chosen again once the arm was: the slot is taken.
     pub fn case(&mut self) -> Case<'_> {
-        let core = self.from.map(Receiver::core);
+        let core = self.from.filter(|_| self.outcome.is_none()).map(Receiver::core);
         // SAFETY: the slot is the arm's, which the case borrows; `finish` goes by the outcome.
         unsafe { Case::new(core, Side::Recv, self.slot.as_mut_ptr().cast(), &mut self.outcome) }
     }
@@ -178,8 +179,9 @@ impl<'a, T> SendArm<'a, T> {
         Self { to: sink.sink(), value: ManuallyDrop::new(value), outcome: None }
     }
 
+    /// Never chosen again once the arm was: the value may have gone.
     pub fn case(&mut self) -> Case<'_> {
-        let core = self.to.map(Sender::core);
+        let core = self.to.filter(|_| self.outcome.is_none()).map(Sender::core);
         let value: *mut T = &raw mut *self.value;
         // SAFETY: the value is the arm's, which the case borrows; `finish` and the drop go by the outcome.
         unsafe { Case::new(core, Side::Send, value.cast(), &mut self.outcome) }
