@@ -130,6 +130,15 @@ pub fn is_asked_to_give_way() -> bool {
     percpu::current(&Pinned::new()).requests() & ask::PREEMPT != 0
 }
 
+/// Keeps the CPU until the slice is over, and leaves it to the next pin or lock that goes to look at that and give way.
+pub fn outstay_slice() {
+    let pinned = Pinned::new();
+    while percpu::current(&pinned).requests() & ask::PREEMPT == 0 {
+        core::hint::spin_loop();
+    }
+    pinned.release();
+}
+
 /// Timers in the heap of the caller's CPU; a goroutine that sleeps has one.
 pub fn timers_here() -> usize {
     m::current(&Pinned::new()).timers.lock().len()

@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use gzero::chan::{RecvError, TryRecvError, TrySendError};
-use gzero::{WaitReason, chan, go, gosched, testing};
+use gzero::{Nanos, WaitReason, chan, go, gomaxprocs, gosched, testing};
 use tests::{Verdict, equal, start, start_waiting, wait_until_alone, wait_until_waiting};
 
 tests::image! {
@@ -35,6 +35,7 @@ tests::image! {
         a_fifo_of_goroutines_keeps_its_order,
         a_sieve_finds_primes,
         many_wait_in_one_channel,
+        who_is_woken_can_run_when_the_waker_gives_way,
     ],
 }
 
@@ -455,4 +456,43 @@ fn many_wait_in_one_channel() -> Verdict {
     equal("receivers without one", &closed, &500)?;
     wait_until_alone();
     Ok(())
+}
+
+/// Whoever wakes somebody, and must give way when the channel's lock goes, has readied it by then. (There is one CPU.)
+fn who_is_woken_can_run_when_the_waker_gives_way() -> Verdict {
+    let before = gomaxprocs(1);
+    testing::set_slice(Nanos::from_millis(1));
+    let mut lost = Vec::new();
+    for how in ["send", "receive", "close"].into_iter().cycle().take(30) {
+        let (tx, rx) = chan::<()>(0);
+        let (to, from) = (tx.clone(), rx.clone());
+        let waits = if how == "receive" {
+            start_waiting(WaitReason::ChanSend, move || to.send(()).unwrap_or_default())
+        } else {
+            start_waiting(WaitReason::ChanReceive, move || from.recv().unwrap_or_default())
+        };
+        let begun = Arc::new(AtomicU64::new(0));
+        let (begin, to, from) = (Arc::clone(&begun), tx.clone(), rx.clone());
+        let waker = go(move || {
+            begin.store(1, Ordering::Relaxed);
+            testing::outstay_slice();
+            match how {
+                "send" => to.try_send(()).is_ok(),
+                "receive" => from.try_recv().is_ok(),
+                _ => to.close(),
+            }
+        });
+        while begun.load(Ordering::Relaxed) == 0 {
+            gosched();
+        }
+        let waiting = testing::waits_for(waits).is_some();
+        if waiting && rx.try_recv().is_err() && tx.try_send(()).is_err() {
+            lost.push(how);
+        }
+        waker.join();
+        rx.close();
+    }
+    testing::set_slice(Nanos::from_millis(10));
+    gomaxprocs(i32::try_from(before).unwrap_or(1));
+    equal("what has woken somebody that could not run", &lost, &vec![])
 }

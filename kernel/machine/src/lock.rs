@@ -8,7 +8,9 @@
 //! the same wait for each other in one direction.
 
 use core::fmt;
+use core::mem::ManuallyDrop;
 use core::ops::{Deref, DerefMut};
+use core::ptr;
 use core::sync::atomic::Ordering;
 
 use crate::percpu::{self, Pinned};
@@ -149,6 +151,18 @@ impl<T> Guard<'_, T> {
     pub const fn pinned(&self) -> &Pinned {
         &self.pinned
     }
+
+    /// Releases the lock, and keeps the pin: for whoever owes somebody something that must not wait until this CPU comes
+    /// back to the caller.
+    #[inline]
+    pub fn unlock(self) -> Pinned {
+        let guard = ManuallyDrop::new(self);
+        set_free(&guard.pinned, guard.rank);
+        // SAFETY: read once, as the guard is not dropped; here the lock goes.
+        drop(unsafe { ptr::read(&raw const guard.inner) });
+        // SAFETY: likewise.
+        unsafe { ptr::read(&raw const guard.pinned) }
+    }
 }
 
 impl<T> fmt::Debug for Guard<'_, T> {
@@ -193,15 +207,15 @@ impl<'s, 'l> Together<'s, 'l> {
     /// # Panics
     /// In debug builds, when their ranks differ, or when this CPU holds a lock of the same or a later rank.
     pub fn lock(locks: &'s mut [Option<&'l Lock<()>>]) -> Self {
-        let pinned = Pinned::new();
+        // Before the pin: who selects among many stays preemptible that long.
         locks.sort_unstable_by_key(|lock| address(*lock));
-        let together = Self { locks, pinned };
+        let together = Self { locks, pinned: Pinned::new() };
         if let Some(first) = together.each().next() {
             first.note_taken(&together.pinned);
             debug_assert!(together.each().all(|lock| lock.rank == first.rank), "locks of several ranks");
         }
         for lock in together.each() {
-            // The drop below unlocks it.
+            // `release` unlocks it.
             let () = spin::MutexGuard::leak(lock.inner.lock());
         }
         together
@@ -210,6 +224,25 @@ impl<'s, 'l> Together<'s, 'l> {
     /// The pin that every lock is.
     pub const fn pinned(&self) -> &Pinned {
         &self.pinned
+    }
+
+    /// Releases the locks, and keeps the pin, as [`Guard::unlock`] does.
+    #[inline]
+    pub fn unlock(self) -> Pinned {
+        let together = ManuallyDrop::new(self);
+        together.release();
+        // SAFETY: read once, as the guard of all is not dropped.
+        unsafe { ptr::read(&raw const together.pinned) }
+    }
+
+    fn release(&self) {
+        for lock in self.each() {
+            // SAFETY: `lock` has taken it, and has left its guard to whoever calls this, once.
+            unsafe { lock.inner.force_unlock() };
+        }
+        if let Some(lock) = self.each().next() {
+            set_free(&self.pinned, lock.rank);
+        }
     }
 
     /// Each lock once.
@@ -224,18 +257,12 @@ impl<'s, 'l> Together<'s, 'l> {
 
 impl Drop for Together<'_, '_> {
     fn drop(&mut self) {
-        for lock in self.each() {
-            // SAFETY: `lock` has taken it, and has left its guard to this drop.
-            unsafe { lock.inner.force_unlock() };
-        }
-        if let Some(lock) = self.each().next() {
-            set_free(&self.pinned, lock.rank);
-        }
+        self.release();
     }
 }
 
 fn address(lock: Option<&Lock<()>>) -> usize {
-    lock.map_or(0, |lock| core::ptr::from_ref(lock).addr())
+    lock.map_or(0, |lock| ptr::from_ref(lock).addr())
 }
 
 #[cfg(test)]

@@ -19,6 +19,12 @@
 //! A large value is moved with the lock held, as in Go; who sends kilobytes pays for it with the time of those who want
 //! the same channel.
 //!
+//! # Who is out of the queue is readied before its waker loses the CPU
+//!
+//! Between the step and the ready the waiter is claimed, and nobody else can wake it: if the waker were preempted there,
+//! which is what the end of a lock is a chance for, the waiter would wait for the waker's next slice, however many are
+//! before it. So the pin of the lock outlives it ([`Guard::unlock`]) until the waiter is in a run queue.
+//!
 //! # Slots are mapped before they are published
 //!
 //! A goroutine's stack is mapped page by page as it touches it, and nobody else can do that for it. So each side
@@ -34,6 +40,7 @@ use core::ptr;
 use machine::address::at;
 use machine::clock::{self, Nanos};
 use machine::lock::{Guard, Lock, Rank};
+use machine::percpu::Pinned;
 use sched::chan::{self, Glance, Locked, Queue, RecvStep, SendStep, Side, Waiter, Woken};
 use sched::claim::Claim;
 use sched::sudog::Sudogs;
@@ -179,8 +186,7 @@ impl Core {
                 SendStep::Hand(_) | SendStep::Store(_) => {
                     // SAFETY: 1. The contract. 2. The guard above.
                     let wake = unsafe { self.move_in(step, value, size) };
-                    drop(guard);
-                    ready(wake);
+                    ready(wake, guard.unlock());
                     return Outcome::Passed;
                 }
             }
@@ -214,8 +220,7 @@ impl Core {
                 RecvStep::Hand(_) | RecvStep::Take(_) | RecvStep::Rotate(_, _) => {
                     // SAFETY: 1. The contract. 2. The guard above.
                     let wake = unsafe { self.move_out(step, slot, size) };
-                    drop(guard);
-                    ready(wake);
+                    ready(wake, guard.unlock());
                     return Outcome::Passed;
                 }
             }
@@ -368,41 +373,48 @@ impl Core {
 
     /// Closes, and wakes all who wait. `false` if it was closed already.
     pub(super) fn close(&self) -> bool {
-        let guard = self.lock.lock();
+        let mut guard = self.lock.lock();
         // SAFETY: the guard.
         if !unsafe { self.locked() }.close() {
             return false;
         }
-        drop(guard);
         loop {
-            let guard = self.lock.lock();
             // SAFETY: the guard.
-            let waiter = unsafe { self.locked() }.wake_one();
-            drop(guard);
-            let Some(waiter) = waiter else { return true };
-            goready(waiter.g);
+            let Some(waiter) = unsafe { self.locked() }.wake_one() else { return true };
+            ready(Some(waiter.g), guard.unlock());
+            // Between two the CPU may be lost: the others are still in the queue.
+            guard = self.lock.lock();
         }
     }
 }
 
-/// Readies whom a step has taken out of a queue, now that the lock has gone.
+/// Readies whom a step has taken out of a queue, now that the lock has gone and while its pin is still held.
 #[inline]
-pub(crate) fn ready(wake: Option<GoRef>) {
+pub(crate) fn ready(wake: Option<GoRef>, pinned: Pinned) {
     if let Some(g) = wake {
         goready(g);
     }
+    drop(pinned);
 }
 
 /// Makes sure that a slot on the caller's stack is mapped.
 ///
 /// # Safety
 /// It is memory of the caller's, of this size.
+#[inline]
 pub(crate) unsafe fn touch(slot: *const u8, size: usize) {
     let slot: *const MaybeUninit<u8> = slot.cast();
-    for at in (0..size).step_by(PAGE).chain(size.checked_sub(1)) {
+    let touch = |at| {
         // SAFETY: within the slot.
         let byte = unsafe { slot.add(at) };
         // SAFETY: as above; whether there is a value in it does not matter.
         black_box(unsafe { byte.read_volatile() });
+    };
+    let Some(last) = size.checked_sub(1) else { return };
+    let mut at = 0;
+    while at < last {
+        touch(at);
+        at += PAGE;
     }
+    touch(last);
 }

@@ -172,6 +172,11 @@ pub(super) fn select<'a>(cases: &mut [Case<'a>], locks: &mut [Option<&'a Lock<()
     loop {
         for (lock, case) in locks.iter_mut().zip(&*cases) {
             *lock = case.core.map(Core::lock);
+            // Not with all locks held, where a page that is missing makes everybody wait for it.
+            if let Some(core) = case.core.filter(|_| limit != Limit::Default) {
+                // SAFETY: the contract of `new`.
+                unsafe { touch(case.element, core.size()) };
+            }
         }
         let together = Together::lock(locks);
         // SAFETY: all locks are held.
@@ -190,9 +195,8 @@ pub(super) fn select<'a>(cases: &mut [Case<'a>], locks: &mut [Option<&'a Lock<()
                 }
             },
         };
-        drop(together);
+        ready(wake, together.unlock());
         give_sudogs_back(rt, cases);
-        ready(wake);
         return chosen;
     }
 }
@@ -215,12 +219,6 @@ unsafe fn pass(cases: &mut [Case<'_>]) -> Step {
 /// Puts the goroutine into all queues, and parks it until it is readied out of one of them or the time has come.
 #[track_caller]
 fn wait(rt: &'static Runtime, cases: &mut [Case<'_>], together: Together<'_, '_>, limit: Limit) -> Chosen {
-    for case in &*cases {
-        if let Some(core) = case.core {
-            // SAFETY: the contract of `new`.
-            unsafe { touch(case.element, core.size()) };
-        }
-    }
     let absent = limit == Limit::Endless && cases.iter().all(|case| case.core.is_none());
     let reason = if absent { WaitReason::NilChan } else { WaitReason::Select };
     let mut timeout = None;
