@@ -29,8 +29,8 @@ struct Shared {
     sudogs: Option<Sudogs>,
     claims: [Claim; GOROUTINES],
     beds: [Bed; GOROUTINES],
-    /// Goroutine g's slot for channel c is number 2 * g + c, as is its sudog.
-    slots: [AtomicU32; 2 * GOROUTINES],
+    /// A goroutine's slot for one side of a channel has the number of its sudog.
+    slots: [AtomicU32; 4 * GOROUTINES],
 }
 
 impl Waiters for Shared {
@@ -43,26 +43,61 @@ impl Waiters for Shared {
     }
 }
 
-/// Two channels without capacity.
+/// Two channels of equal capacity, 0 or 1.
 struct Machine {
     shared: Shared,
     glances: [Glance; 2],
     queues: [Mutex<Queue>; 2],
+    capacity: usize,
+    /// The place of each channel's ring.
+    rings: [AtomicU32; 2],
     /// What the timer has of goroutine 0's wait.
     timer: Mutex<Option<Ticket>>,
+}
+
+/// What a select may do with a channel.
+#[derive(Clone, Copy)]
+enum Case {
+    Recv(usize),
+    Send(usize, u32),
+}
+
+impl Case {
+    fn channel(self) -> usize {
+        match self {
+            Self::Recv(c) | Self::Send(c, _) => c,
+        }
+    }
+
+    fn side(self) -> Side {
+        match self {
+            Self::Recv(_) => Side::Recv,
+            Self::Send(_, _) => Side::Send,
+        }
+    }
+
+    /// Of the slot and the sudog of goroutine `me`.
+    fn number(self, me: usize) -> u64 {
+        (4 * me + 2 * self.channel() + usize::from(self.side() == Side::Send)) as u64
+    }
 }
 
 /// What a select has come to.
 #[derive(Debug, PartialEq, Eq)]
 enum Found {
     Value(usize, u32),
+    Sent(usize),
     Closed(usize),
     TimedOut,
 }
 
 impl Machine {
     fn new() -> Arc<Self> {
-        let sudogs = Sudogs::new(8).expect("memory");
+        Self::with_capacity(0)
+    }
+
+    fn with_capacity(capacity: usize) -> Arc<Self> {
+        let sudogs = Sudogs::new(12).expect("memory");
         while let Ok(chain) = sudogs.grow() {
             let mut rest = Some(chain);
             while let Some(chain) = rest {
@@ -70,8 +105,9 @@ impl Machine {
             }
         }
         let shared = Shared { sudogs: Some(sudogs), ..Shared::default() };
-        let queues = [Mutex::new(Queue::new(0)), Mutex::new(Queue::new(0))];
-        Arc::new(Self { shared, glances: Default::default(), queues, timer: Mutex::new(None) })
+        let queues = [0, 1].map(|_| Mutex::new(Queue::new(capacity)));
+        let (glances, rings, timer) = Default::default();
+        Arc::new(Self { shared, glances, queues, capacity, rings, timer })
     }
 
     fn with<R>(&self, c: usize, f: impl FnOnce(&mut Locked<'_, Shared>) -> R) -> R {
@@ -96,100 +132,128 @@ impl Machine {
         *readied = false;
     }
 
-    fn wait(me: usize, c: usize, ticket: Option<Ticket>) -> Wait {
-        let g = GoRef { index: g(u32::try_from(me).expect("small")), generation: 0 };
-        Wait { g, element: (2 * me + c) as u64, ticket, channel: c as u64 + 1 }
+    fn goroutine(me: usize) -> GoRef {
+        GoRef { index: g(u32::try_from(me).expect("small")), generation: 0 }
     }
 
     fn slot(&self, number: u64) -> &AtomicU32 {
         &self.shared.slots[usize::try_from(number).expect("small")]
     }
 
+    /// A case's step under the lock, what comes of it, and who is to be readied.
+    fn step(&self, channel: &mut Locked<'_, Shared>, case: Case) -> Option<(Found, Option<GoRef>)> {
+        match case {
+            Case::Send(c, value) => match channel.send() {
+                SendStep::Wait => None,
+                SendStep::Closed => Some((Found::Closed(c), None)),
+                SendStep::Hand(to) => {
+                    self.slot(to.element).store(value, Ordering::Relaxed);
+                    Some((Found::Sent(c), Some(to.g)))
+                }
+                SendStep::Store(place) => {
+                    assert_eq!(place, 0);
+                    self.rings[c].store(value, Ordering::Relaxed);
+                    Some((Found::Sent(c), None))
+                }
+            },
+            Case::Recv(c) => {
+                let (value, wake) = match channel.recv() {
+                    RecvStep::Wait => return None,
+                    RecvStep::Closed => return Some((Found::Closed(c), None)),
+                    RecvStep::Hand(from) => (self.slot(from.element).load(Ordering::Relaxed), Some(from.g)),
+                    RecvStep::Take(_) => (self.rings[c].load(Ordering::Relaxed), None),
+                    RecvStep::Rotate(_, from) => {
+                        let value = self.rings[c].load(Ordering::Relaxed);
+                        let next = self.slot(from.element).load(Ordering::Relaxed);
+                        self.rings[c].store(next, Ordering::Relaxed);
+                        (value, Some(from.g))
+                    }
+                };
+                Some((Found::Value(c, value), wake))
+            }
+        }
+    }
+
     /// Sends; `false` if the channel is closed.
     fn send(&self, me: usize, c: usize, value: u32) -> bool {
-        let mine = (2 * me + c) as u64;
-        self.slot(mine).store(value, Ordering::Relaxed);
-        let step = self.with(c, |channel| {
-            let step = channel.send();
-            match step {
-                SendStep::Hand(to) => self.slot(to.element).store(value, Ordering::Relaxed),
-                SendStep::Wait => channel.enqueue(Side::Send, s(mine), &Self::wait(me, c, None)),
-                SendStep::Store(_) | SendStep::Closed => {}
-            }
-            step
-        });
-        match step {
-            SendStep::Hand(to) => self.ready(to.g),
-            SendStep::Wait => {
-                self.sleep(me);
-                return woken(self.shared.sudogs(), s(mine)) == Woken::Passed;
-            }
-            SendStep::Store(_) => panic!("the channel has no places"),
-            SendStep::Closed => return false,
-        }
-        true
+        self.wait_for(me, &[Case::Send(c, value)], false, false) == Found::Sent(c)
     }
 
     /// Sends if somebody waits.
     fn try_send(&self, c: usize, value: u32) -> bool {
-        if self.glances[c].try_send(0).is_some() {
+        if self.glances[c].try_send(self.capacity).is_some() {
             return false;
         }
-        let step = self.with(c, |channel| {
-            let step = channel.send();
-            if let SendStep::Hand(to) = step {
-                self.slot(to.element).store(value, Ordering::Relaxed);
-            }
-            step
-        });
-        if let SendStep::Hand(to) = step {
-            self.ready(to.g);
+        let step = self.with(c, |channel| self.step(channel, Case::Send(c, value)));
+        if let Some((_, Some(wake))) = step {
+            self.ready(wake);
         }
-        matches!(step, SendStep::Hand(_))
+        matches!(step, Some((Found::Sent(_), _)))
     }
 
     /// Receives from the first of these channels that has a value.
     fn select(&self, me: usize, channels: &[usize], timeout: bool) -> Found {
-        let mut queues: Vec<_> =
-            channels.iter().map(|c| self.queues[*c].lock().expect("nobody panics")).collect();
-        for (queue, &c) in queues.iter_mut().zip(channels) {
-            let step = Locked::new(queue, &self.glances[c], &self.shared).recv();
-            match step {
-                RecvStep::Closed => return Found::Closed(c),
-                RecvStep::Wait => {}
-                RecvStep::Hand(from) => {
-                    let value = self.slot(from.element).load(Ordering::Relaxed);
-                    drop(queues);
-                    self.ready(from.g);
-                    return Found::Value(c, value);
-                }
-                RecvStep::Take(_) | RecvStep::Rotate(_, _) => panic!("the channel has no places"),
+        let cases: Vec<_> = channels.iter().map(|c| Case::Recv(*c)).collect();
+        self.wait_for(me, &cases, true, timeout)
+    }
+
+    /// Carries out the first case that is ready. Only who waits for several things needs to be claimed.
+    fn wait_for(&self, me: usize, cases: &[Case], claimed: bool, timeout: bool) -> Found {
+        for case in cases {
+            if let Case::Send(_, value) = case {
+                self.slot(case.number(me)).store(*value, Ordering::Relaxed);
             }
         }
-        let ticket = self.shared.claims[me].begin();
-        for (queue, &c) in queues.iter_mut().zip(channels) {
-            let number = (2 * me + c) as u64;
-            Locked::new(queue, &self.glances[c], &self.shared).enqueue(
-                Side::Recv,
-                s(number),
-                &Self::wait(me, c, Some(ticket)),
-            );
+        let mut queues = [0, 1].map(|c| {
+            let used = cases.iter().any(|case| case.channel() == c);
+            used.then(|| self.queues[c].lock().expect("nobody panics"))
+        });
+        let mut with = |c: usize, f: &mut dyn FnMut(&mut Locked<'_, Shared>)| {
+            let queue = queues[c].as_mut().expect("it is locked");
+            f(&mut Locked::new(queue, &self.glances[c], &self.shared));
+        };
+        let mut done = None;
+        for &case in cases.iter() {
+            if done.is_none() {
+                with(case.channel(), &mut |channel| done = self.step(channel, case));
+            }
+        }
+        if let Some((found, wake)) = done {
+            drop(queues);
+            wake.into_iter().for_each(|g| self.ready(g));
+            return found;
+        }
+        let ticket = claimed.then(|| self.shared.claims[me].begin());
+        for case in cases {
+            let number = case.number(me);
+            let channel = case.channel() as u64 + 1;
+            let wait = Wait { g: Self::goroutine(me), element: number, ticket, channel };
+            with(case.channel(), &mut |channel| channel.enqueue(case.side(), s(number), &wait));
         }
         drop(queues);
         if timeout {
-            *self.timer.lock().expect("nobody panics") = Some(ticket);
+            *self.timer.lock().expect("nobody panics") = ticket;
         }
         self.sleep(me);
+        self.leave(me, cases)
+    }
+
+    /// After the wait: out of all queues. At most one case has been carried out.
+    fn leave(&self, me: usize, cases: &[Case]) -> Found {
         let mut found = Found::TimedOut;
-        for &c in channels {
-            let number = (2 * me + c) as u64;
-            match woken(self.shared.sudogs(), s(number)) {
-                Woken::Passed => {
-                    found = Found::Value(c, self.slot(number).load(Ordering::Relaxed));
+        for case in cases {
+            let (c, number) = (case.channel(), case.number(me));
+            let passed = match (woken(self.shared.sudogs(), s(number)), case) {
+                (Woken::Passed, Case::Recv(_)) => Found::Value(c, self.slot(number).load(Ordering::Relaxed)),
+                (Woken::Passed, Case::Send(_, _)) => Found::Sent(c),
+                (Woken::Closed, _) => Found::Closed(c),
+                (Woken::Otherwise, _) => {
+                    self.with(c, |channel| channel.dequeue(case.side(), s(number)));
+                    continue;
                 }
-                Woken::Closed => found = Found::Closed(c),
-                Woken::Otherwise => self.with(c, |channel| channel.dequeue(Side::Recv, s(number))),
-            }
+            };
+            assert_eq!(found, Found::TimedOut, "one case is carried out");
+            found = passed;
         }
         found
     }
@@ -207,7 +271,7 @@ impl Machine {
         if let Some(ticket) = ticket
             && self.shared.claims[0].claim(ticket) == Claimed::Yes
         {
-            self.ready(Self::wait(0, 0, None).g);
+            self.ready(Self::goroutine(0));
         }
     }
 }
@@ -313,5 +377,74 @@ fn a_try_send_meets_a_receiver_or_leaves_it_alone() {
         let found = machine.select(0, &[0], false);
         let sent = sender.join().expect("it ends");
         assert_eq!(found, if sent { Found::Value(0, 1) } else { Found::Closed(0) });
+    });
+}
+
+/// One value in the ring, and one that waits for its place.
+#[test]
+fn a_ring_keeps_the_order() {
+    model(4, || {
+        let machine = Machine::with_capacity(1);
+        let sender = spawn(&machine, |machine| (1..=3).all(|value| machine.send(1, 0, value)));
+        let found = [0; 3].map(|c| machine.select(0, &[c], false));
+        assert_eq!(found, [1, 2, 3].map(|value| Found::Value(0, value)));
+        assert!(sender.join().expect("it ends"));
+    });
+}
+
+/// A close in the middle: what was sent is received, and who waits to send learns that its value was not.
+#[test]
+fn a_full_ring_meets_a_close() {
+    model(3, || {
+        let machine = Machine::with_capacity(1);
+        let sender = spawn(&machine, |machine| {
+            let first = machine.send(1, 0, 1);
+            (first, first && machine.send(1, 0, 2))
+        });
+        let closer = spawn(&machine, |machine| machine.close(0));
+        let mut received = 0;
+        while let Found::Value(0, value) = machine.select(0, &[0], false) {
+            received += 1;
+            assert_eq!(value, received);
+        }
+        let (first, second) = sender.join().expect("it ends");
+        assert_eq!(u32::from(first) + u32::from(second), received);
+        closer.join().expect("it ends");
+    });
+}
+
+#[test]
+fn a_select_that_sends_meets_a_close_and_a_receiver() {
+    model(3, || {
+        let machine = Machine::new();
+        let receiver = spawn(&machine, |machine| machine.select(1, &[0], false));
+        let closer = spawn(&machine, |machine| machine.close(1));
+        let found = machine.wait_for(0, &[Case::Send(0, 7), Case::Recv(1)], true, false);
+        if found == Found::Closed(1) {
+            assert!(machine.send(0, 0, 7));
+        } else {
+            assert_eq!(found, Found::Sent(0));
+        }
+        assert_eq!(receiver.join().expect("it ends"), Found::Value(0, 7));
+        closer.join().expect("it ends");
+    });
+}
+
+/// Each offers a value and takes one, of the same channel; nobody takes its own.
+#[test]
+fn two_selects_meet_on_both_sides_of_a_channel() {
+    model(4, || {
+        let machine = Machine::new();
+        let both = |me, value| {
+            move |machine: &Machine| machine.wait_for(me, &[Case::Recv(0), Case::Send(0, value)], true, false)
+        };
+        let other = spawn(&machine, both(1, 11));
+        let mine = both(0, 10)(&machine);
+        let theirs = other.join().expect("it ends");
+        assert!(
+            (&mine, &theirs) == (&Found::Value(0, 11), &Found::Sent(0))
+                || (&mine, &theirs) == (&Found::Sent(0), &Found::Value(0, 10)),
+            "{mine:?} and {theirs:?}"
+        );
     });
 }
