@@ -446,5 +446,8 @@ fn two_selects_meet_on_both_sides_of_a_channel() {
                 || (&mine, &theirs) == (&Found::Sent(0), &Found::Value(0, 10)),
             "{mine:?} and {theirs:?}"
         );
+        // Nor is anybody left in a queue.
+        assert_eq!(machine.glances[0].try_send(0), Some(SendStep::Wait));
+        assert_eq!(machine.glances[0].try_recv(), Some(RecvStep::Wait));
     });
 }
