@@ -49,6 +49,8 @@ pub(crate) struct Expired {
 pub(crate) trait Expire: Send + Sync {
     /// Its time has come; or it was stopped or set anew since, which shows by the key.
     ///
-    /// Called on the kernel stack with interrupts on and no lock held, by a CPU that stays pinned: it must not block.
+    /// Called on the kernel stack with interrupts on and no lock held, by a CPU that stays pinned: it must not block, and
+    /// not run code of the program, as the drop of the last reference to a closure would. It may
+    /// [put the event back](crate::timers::put_back).
     fn expire(self: Arc<Self>, expired: Expired);
 }

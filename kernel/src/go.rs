@@ -117,6 +117,29 @@ where
     F: FnOnce() -> S + Send,
     S: Send,
 {
+    let (pinned, g) = take(builder)?;
+    // SAFETY: the caller's contract; it was just taken.
+    Ok(unsafe { start(&pinned, g, builder, scope, f) })
+}
+
+/// Starts a goroutine that calls a function with a value. Without memory for it the value comes back: it is never dropped
+/// here.
+///
+/// # Safety
+/// The third condition of [`spawn`].
+pub(crate) unsafe fn spawn_with<A: Send + 'static>(
+    builder: &Builder,
+    value: A,
+    f: fn(A),
+) -> Result<GoRef, A> {
+    const { assert!(size_of::<A>() <= 512, "value and function fit on the shelf") };
+    let Ok((pinned, g)) = take(builder) else { return Err(value) };
+    // SAFETY: nothing is borrowed, and there is no scope; it was just taken; the rest is the caller's contract.
+    Ok(unsafe { start(&pinned, g, builder, None, move || f(value)) })
+}
+
+/// Takes a dead goroutine whose stack has its first page and its limit. The caller, pinned, must start it.
+fn take(builder: &Builder) -> Result<(Pinned, GoIndex), GoError> {
     let pages = builder.pages()?;
     let mut pinned = Pinned::new();
     let rt = m::runtime();
@@ -128,11 +151,24 @@ where
         dead = take_dead(rt, m::current(&pinned));
     }
     let g = dead?;
-    let m = m::current(&pinned);
+    limit_stack(rt.slot(g).body(), g, pages);
+    Ok((pinned, g))
+}
+
+/// Starts a goroutine that was taken.
+///
+/// # Safety
+/// As [`launch`]; and it was taken by [`take`], and not started since.
+unsafe fn start<F, S>(pinned: &Pinned, g: GoIndex, builder: &Builder, scope: Option<&Latch>, f: F) -> GoRef
+where
+    F: FnOnce() -> S + Send,
+    S: Send,
+{
+    let rt = m::runtime();
+    let m = m::current(pinned);
     let owner = m.proc().owner();
     let slot = rt.slot(g);
     let body = slot.body();
-    limit_stack(body, g, pages);
     // SAFETY: the goroutine is dead and taken from its list, so its stack is ours; its first page is mapped.
     unsafe { shelf::place::<F>(g).write(f) };
     let base = shelf::below::<F, S>(g);
@@ -149,7 +185,7 @@ where
     owner.counters().spawned.add(1);
     let generation = check(slot.status().spawn());
     perform::enqueue(rt, m, g, Place::Next);
-    Ok(GoRef { index: g, generation })
+    GoRef { index: g, generation }
 }
 
 /// Sets the limit of a dead goroutine's stack; what is mapped beyond it goes.

@@ -13,7 +13,7 @@ use sched::join::{Detach, JoinWord, Outcome, Slot};
 use sched::{GoRef, Goid};
 
 use crate::builder::{Builder, GoError};
-use crate::go::spawn;
+use crate::go::{spawn, spawn_with};
 use crate::m;
 use crate::panic::throw;
 use crate::park::{Wait, WaitReason, gopark_on};
@@ -117,6 +117,17 @@ where
 {
     // SAFETY: closure and value borrow nothing that ends; there is no scope; this is the one handle.
     let g = unsafe { spawn(&builder, None, f) }?;
+    Ok(JoinHandle(Inner { g, value: PhantomData }))
+}
+
+/// [`go_with`] for a function and a small value, which comes back if the goroutine cannot be started.
+pub(crate) fn go_with_value<A: Send + 'static>(
+    builder: Builder,
+    value: A,
+    f: fn(A),
+) -> Result<JoinHandle<()>, A> {
+    // SAFETY: this is the one handle.
+    let g = unsafe { spawn_with(&builder, value, f) }?;
     Ok(JoinHandle(Inner { g, value: PhantomData }))
 }
 

@@ -315,11 +315,13 @@ pub(crate) fn wake_one(rt: &'static Runtime, owner: &Owner<'_>) {
     }
 }
 
-/// The same for a handler, which counts nothing: it may have interrupted who counts.
-pub(crate) fn wake_helper(rt: &'static Runtime) {
-    if let Some(proc) = rt.idle.wake_one() {
+/// The same for a handler, which counts nothing: it may have interrupted who counts. Whether anybody was woken.
+pub(crate) fn wake_helper(rt: &'static Runtime) -> bool {
+    let proc = rt.idle.wake_one();
+    if let Some(proc) = proc {
         wake(rt, proc);
     }
+    proc.is_some()
 }
 
 /// Ends the sleep of a P's CPU. An interrupt is sent only if the CPU has halted or is about to.

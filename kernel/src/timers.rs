@@ -9,7 +9,8 @@
 //! In the heap that it was added to, until it is due or taken out: so a [`TimerKey`] names a heap and a place in it,
 //! and no look-up has to follow an event. A P may go away ([`crate::resize`]); its heap does not, because it belongs to
 //! the CPU. A CPU whose P is not active takes timer interrupts all the same: its scheduler loop runs what is due, and
-//! readies goroutines into the global queue ([`crate::perform::enqueue`]).
+//! readies goroutines into the global queue ([`crate::perform::enqueue`]). What comes again, the event of a ticker, is
+//! put back where it was ([`put_back`]), whoever has run it: that needs no memory, which that CPU's heap may not have.
 //!
 //! # When the CPU does not answer
 //!
@@ -20,7 +21,10 @@
 //!   is work, and at most half of the busy CPUs look at a time;
 //! * the timer's handler wakes such a CPU when the time it had asked for has come and gone without an answer
 //!   ([`crate::sysmon`]);
+//! * if none is idle, the handler asks busy ones, one after the other, from when the timer is late by two slices;
 //! * a CPU whose own timer fires, at most once in 10 ms for all of them.
+//!
+//! A CPU that has interrupts off can ask nobody. Then it is up to the last of these, and to CPUs that go idle.
 //!
 //! # In which order, and how much at a time
 //!
@@ -40,6 +44,7 @@ use core::sync::atomic::Ordering;
 
 use machine::clock::{self, Nanos};
 use machine::percpu::Pinned;
+use machine::vector::Vector;
 use sched::GoRef;
 use sched::claim::{Claimed, Ticket};
 use sched::timers::NEVER;
@@ -48,6 +53,7 @@ use crate::event::{Event, Expired, TimerKey};
 use crate::m::{self, M};
 use crate::panic::fatal;
 use crate::park::goready;
+use crate::perform;
 use crate::runtime::Runtime;
 use crate::tick;
 
@@ -77,6 +83,31 @@ pub(crate) fn add(when: Nanos, event: Event) -> Option<TimerKey> {
         tick::rearm(m);
     }
     Some(key)
+}
+
+/// Puts the event that has expired back for a later time, under its key. For the last of all times, and beyond, it is
+/// dropped.
+///
+/// Only for whoever runs it, and once. Takes a lock of [`Rank::Timers`](machine::lock::Rank). Does not allocate.
+pub(crate) fn put_back(expired: &Expired, when: Nanos, event: Event) {
+    if when.0 == NEVER {
+        return;
+    }
+    let pinned = Pinned::new();
+    let m = &m::runtime().ms[expired.key.cpu];
+    let mut timers = m.timers.lock();
+    let before = m.earliest.get();
+    timers.put_back(expired.key.key, when.0, event);
+    drop(timers);
+    if when.0 >= before {
+        return;
+    }
+    if m.index == m::current(&pinned).index {
+        tick::rearm(m);
+    } else {
+        // Its timer may be set to `before` already. The handler sets it anew.
+        perform::send(m, Vector::RESCHEDULE);
+    }
 }
 
 /// Takes out an event before its time. `None`: it is due, and somebody has taken it out to run it, or has run it.

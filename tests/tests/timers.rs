@@ -10,7 +10,9 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use gzero::chan::{Receiver, chan};
 use gzero::time::{Duration, FuncTimer, Instant, Timer, after, after_func, sleep};
-use gzero::{StopReason, go, gomaxprocs, gosched, start_the_world, stop_the_world, unpark};
+use gzero::{
+    StackKind, StopReason, go, gomaxprocs, gosched, stack_kind, start_the_world, stop_the_world, unpark,
+};
 use tests::{Random, Verdict, equal};
 
 tests::image! {
@@ -36,6 +38,8 @@ tests::image! {
         a_stop_says_whether_something_is_left_to_receive,
         a_reset_says_whether_something_is_left_to_receive,
         many_wait_for_a_timer_that_all_of_them_reset,
+        a_call_that_is_owed_is_prevented,
+        a_function_is_dropped_by_a_goroutine,
     ]
 }
 
@@ -412,4 +416,57 @@ fn many_wait_for_a_timer_that_all_of_them_reset() {
     });
     timer.recv();
     assert!(timer.receiver().try_recv().is_err(), "it fires once");
+}
+
+/// A call that waits for the end of another has not begun: `stop` and `reset` prevent it, and say so.
+fn a_call_that_is_owed_is_prevented() {
+    for prevents in [FuncTimer::stop, |timer: &FuncTimer| timer.reset(Duration::from_hours(1))] {
+        let calls = Arc::new(AtomicU64::new(0));
+        let (began, begins) = chan(2);
+        let (open, gate) = chan::<()>(2);
+        let count = Arc::clone(&calls);
+        let timer = after_func(Duration::ZERO, move || {
+            count.fetch_add(1, Ordering::Relaxed);
+            began.send(()).expect("there is room");
+            gate.recv().expect("it is opened");
+        });
+        begins.recv().expect("it begins");
+        assert!(!timer.reset(Duration::ZERO), "it has begun");
+        // Its time comes meanwhile; if it does not, the stop finds it armed.
+        sleep(5 * MILLI);
+        assert!(prevents(&timer), "the second call has not begun");
+        open.send(()).expect("there is room");
+        open.send(()).expect("there is room");
+        sleep(5 * MILLI);
+        assert_eq!(calls.load(Ordering::Relaxed), 1);
+        timer.reset(Duration::ZERO);
+        begins.recv().expect("the function is there for another call");
+    }
+}
+
+static DROPPED: AtomicU64 = AtomicU64::new(0);
+static ELSEWHERE: AtomicU64 = AtomicU64::new(0);
+
+struct Probe;
+
+impl Drop for Probe {
+    fn drop(&mut self) {
+        ELSEWHERE.fetch_add(u64::from(stack_kind() != StackKind::Goroutine), Ordering::Relaxed);
+        DROPPED.fetch_add(1, Ordering::Release);
+    }
+}
+
+/// Whoever finds that its time has come may be the last who knows the function, and is no goroutine.
+fn a_function_is_dropped_by_a_goroutine() {
+    const MOST: u64 = 2_000;
+    for n in 0..MOST {
+        let probe = Probe;
+        drop(after_func(Duration::from_nanos(n % 100 * 500), move || {
+            let _held = &probe;
+        }));
+        while n % 20 == 19 && DROPPED.load(Ordering::Acquire) <= n {
+            sleep(Duration::from_micros(20));
+        }
+    }
+    assert_eq!(ELSEWHERE.load(Ordering::Relaxed), 0);
 }

@@ -15,13 +15,18 @@
 //! Who finds an event due has taken it out of its heap, holds no lock of a heap any more, takes the timer's lock, and
 //!
 //! a. asks whether the key is the one of the setting ([`Setting::expire`]), and if it is not, does nothing;
-//! b. delivers, still with the lock held.
+//! b. delivers, still with the lock held; if it is a ticker, puts the event back for the next tick, under the same key
+//!    ([`Expiry::Again`]).
+//!
+//! What has been put off, because it could not be done at its time, goes back to the heap without a: the setting has not
+//! learned that it was due.
 //!
 //! # Why exactly one wins
 //!
 //! The lock orders the two. If 1 is before a, then a finds another key or none, because no event of a heap ever gets
-//! the key of an earlier one: nothing is delivered, and the stop says that it has prevented that. If a is before 1,
-//! then the setting is idle at 1, unless it is that of a ticker, and the stop says so.
+//! the key of another one, and a setting that has forgotten a key does not get it again: nothing is delivered, and the
+//! stop says that it has prevented that. If a is before 1, then the setting is idle at 1, unless it is that of a ticker,
+//! and the stop says so. A ticker's event is back in its heap at 2, by b, or was not due.
 //!
 //! # Why nothing stale is received after a stop
 //!
@@ -63,7 +68,7 @@ pub enum Expiry {
     Stale,
     /// It has expired and is idle now.
     Once,
-    /// It has expired, and does so again at this time: an event must be added, and [renewed](Setting::renew).
+    /// It has expired, and does so again at this time, for which its event must be put back under its key.
     Again(u64),
 }
 
@@ -115,18 +120,6 @@ impl<K: PartialEq> Setting<K> {
         }
         Expiry::Again(next_tick(when, armed.period, now))
     }
-
-    /// Puts another event in the place of one that was found due. `false`, and nothing is done: it is not set to that
-    /// one any more.
-    pub fn renew(&mut self, old: &K, new: impl FnOnce() -> Option<K>) -> bool {
-        match self.armed.as_mut().filter(|armed| armed.key.as_ref() == Some(old)) {
-            Some(armed) => {
-                armed.key = new();
-                true
-            }
-            None => false,
-        }
-    }
 }
 
 /// The first tick after `now` of those that follow `when` in steps of `period`, which is not 0: what was missed is left
@@ -169,11 +162,10 @@ mod tests {
         let mut setting = Setting::new();
         setting.arm(Some(1), 10);
         assert_eq!(setting.expire(&1, 100, 103), Expiry::Again(110));
-        assert!(setting.renew(&1, || Some(2)));
-        assert_eq!(setting.expire(&1, 100, 103), Expiry::Stale);
-        assert_eq!(setting.expire(&2, 110, 110), Expiry::Again(120));
-        assert_eq!(setting.disarm(), Disarmed::Was(Some(2)));
-        assert!(!setting.renew(&2, || panic!("it was stopped")));
+        assert_eq!(setting.expire(&1, 110, 110), Expiry::Again(120));
+        assert_eq!(setting.expire(&2, 120, 120), Expiry::Stale);
+        assert_eq!(setting.disarm(), Disarmed::Was(Some(1)));
+        assert_eq!(setting.expire(&1, 120, 120), Expiry::Stale);
     }
 
     #[test]

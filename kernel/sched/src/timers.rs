@@ -9,7 +9,13 @@
 //! slab, which knows where in the heap the event is, and a number that no other event of this heap ever gets. So a key
 //! whose event is gone finds nothing: its place is free, or has an event with another number.
 //!
-//! Nothing is moved when there are more: heap and slab grow by chunks, and give them back.
+//! No event is moved when there are more: heap and slab grow by chunks, and give them back.
+//!
+//! # Events that come again
+//!
+//! The room of an event that was due, its place and its node, is kept until the next one is asked for. Until then it can
+//! be [put back](Timers::put_back) for a later time, which needs no memory: who makes a ticker tick may be a CPU that finds
+//! none. It has its key again. That is what makes it the same event: a timer that still knows the key still means it.
 
 use alloc::sync::Arc;
 
@@ -51,7 +57,8 @@ impl Node {
 struct Held<E> {
     /// The place of its node in the heap.
     position: usize,
-    event: E,
+    /// `None` while its room is kept.
+    event: Option<E>,
 }
 
 /// An event whose time has come.
@@ -86,6 +93,8 @@ pub struct Timers<E> {
     slab: Slab<Held<E>>,
     /// Events ever added.
     count: u64,
+    /// The last event that was due, while its room is kept.
+    kept: Option<Key>,
     earliest: Earliest,
 }
 
@@ -93,7 +102,10 @@ impl<E> Timers<E> {
     /// No events, and the handle to the earliest time.
     pub fn new() -> (Self, Earliest) {
         let earliest = Earliest(Arc::new(Padded(AtomicU64::new(NEVER))));
-        (Self { heap: Rows::new(), slab: Slab::new(), count: 0, earliest: earliest.clone() }, earliest)
+        (
+            Self { heap: Rows::new(), slab: Slab::new(), count: 0, kept: None, earliest: earliest.clone() },
+            earliest,
+        )
     }
 
     /// How many there are.
@@ -112,16 +124,32 @@ impl<E> Timers<E> {
     ///
     /// [`NoRoom::NoMemory`]. The heap is as it was, and the event is dropped.
     pub fn add(&mut self, when: u64, event: E) -> Result<Key, NoRoom> {
-        self.heap.reserve()?;
+        self.heap.reserve(1 + usize::from(self.kept.is_some()))?;
         self.slab.reserve()?;
         self.count += 1;
+        let place = self.slab.insert(Held { position: self.heap.len(), event: Some(event) });
+        let key = Key { place, number: self.count };
+        self.push(Node { when, key });
+        Ok(key)
+    }
+
+    /// Puts the event that was due last into the heap again, under its key. Does not allocate.
+    ///
+    /// # Panics
+    ///
+    /// It is another one, or it has been put back: only who runs it may do so, before anybody asks for the next.
+    pub fn put_back(&mut self, key: Key, when: u64, event: E) {
+        assert!(self.kept.take() == Some(key), "the room of an event is kept until the next one is due");
+        let held = self.slab.get_mut(key.place).expect("its place is kept");
+        *held = Held { position: self.heap.len(), event: Some(event) };
+        self.push(Node { when, key });
+    }
+
+    fn push(&mut self, node: Node) {
         let position = self.heap.len();
-        let place = self.slab.insert(Held { position, event });
-        let node = Node { when, key: Key { place, number: self.count } };
         self.heap.push(node);
         self.rise(position, node);
         self.publish();
-        Ok(node.key)
     }
 
     /// Takes out an event before its time. `None`: it has been taken out.
@@ -130,26 +158,31 @@ impl<E> Timers<E> {
         if self.heap.get(position)?.key != key {
             return None;
         }
-        Some(self.take(position).event)
+        self.take(position);
+        self.slab.remove(key.place)?.event
     }
 
-    /// Takes out the earliest event if its time has come.
+    /// Takes out the earliest event if its time has come. The room of the one before it is given up, and that of this one
+    /// is kept.
     pub fn take_due(&mut self, now: u64) -> Option<Due<E>> {
-        self.heap.get(0).filter(|node| node.when <= now)?;
-        Some(self.take(0))
+        if let Some(Key { place, .. }) = self.kept.take() {
+            self.slab.remove(place);
+        }
+        let Node { when, key } = self.heap.get(0).filter(|node| node.when <= now)?;
+        self.take(0);
+        self.kept = Some(key);
+        let event = self.slab.get_mut(key.place)?.event.take()?;
+        Some(Due { when, key, event })
     }
 
-    /// Takes out the event whose node is at `i`.
-    fn take(&mut self, i: usize) -> Due<E> {
-        let node = self.heap.at(i);
+    /// Takes out the node at `i`.
+    fn take(&mut self, i: usize) {
         let last = self.heap.pop().expect("there is the node at `i`");
         if i < self.heap.len() {
             self.rise(i, last);
             self.sink(self.slab.get(last.key.place).expect("its node is in the heap").position, last);
         }
         self.publish();
-        let held = self.slab.remove(node.key.place).expect("its node was in the heap");
-        Due { when: node.when, key: node.key, event: held.event }
     }
 
     fn publish(&self) {

@@ -11,6 +11,7 @@ use crate::stacks::check_g_stack;
 
 impl<T> Sender<T> {
     /// [`send`](Self::send) that waits at most so long. Blocks; to be called on a goroutine's own stack.
+    /// Ends the machine when there is no memory for the timer.
     ///
     /// # Errors
     /// The value, when there was no room in time, or the channel is closed.
@@ -32,7 +33,7 @@ impl<T> Sender<T> {
     }
 
     /// [`send`](Self::send) that waits until this time. If it has passed, it sends only if that needs no waiting. Blocks; to
-    /// be called on a goroutine's own stack.
+    /// be called on a goroutine's own stack. Ends the machine when there is no memory for the timer.
     ///
     /// # Errors
     /// As [`send_timeout`](Self::send_timeout).
@@ -56,6 +57,7 @@ impl<T> Sender<T> {
 
 impl<T> Receiver<T> {
     /// [`recv`](Self::recv) that waits at most so long. Blocks; to be called on a goroutine's own stack.
+    /// Ends the machine when there is no memory for the timer.
     ///
     /// # Errors
     /// When no value came in time, or none will come.
@@ -79,7 +81,7 @@ impl<T> Receiver<T> {
     }
 
     /// [`recv`](Self::recv) that waits until this time. If it has passed, it receives only what is there. Blocks; to be called
-    /// on a goroutine's own stack.
+    /// on a goroutine's own stack. Ends the machine when there is no memory for the timer.
     ///
     /// # Errors
     /// As [`recv_timeout`](Self::recv_timeout).
@@ -111,7 +113,7 @@ impl Deadline for Instant {
 
 impl<R> Select<'_, R> {
     /// [`wait`](Self::wait) that waits until then: a length of time, or an [`Instant`]. `None`: no arm was ready. Blocks; to be
-    /// called on a goroutine's own stack.
+    /// called on a goroutine's own stack. Ends the machine when there is no memory for the timer.
     ///
     /// # Throws
     /// When not called on a goroutine's own stack.

@@ -10,8 +10,9 @@ use sched::timer::Expiry;
 
 use super::set::{Does, Inner, time_after};
 use crate::builder::Builder;
-use crate::event::{Expire, Expired};
-use crate::join::go_with;
+use crate::event::{Event, Expire, Expired};
+use crate::join::go_with_value;
+use crate::timers;
 
 /// When there is no memory for a goroutine, another attempt is made after this time.
 const RETRY: Nanos = Nanos::from_millis(10);
@@ -38,7 +39,7 @@ const RETRY: Nanos = Nanos::from_millis(10);
 /// gzero::park();
 /// ```
 pub fn after_func<F: FnMut() + Send + 'static>(length: Duration, function: F) -> FuncTimer {
-    let timer = Inner::new(Function(Lock::new(Rank::Leaf, Calls { idle: Some(function), owed: 0 })));
+    let timer = Inner::new(Function(Lock::new(Rank::Leaf, Calls { idle: Some(function), owed: false })));
     Inner::set(&timer, time_after(length), Nanos(0));
     FuncTimer { inner: timer }
 }
@@ -56,7 +57,8 @@ pub struct FuncTimer {
 }
 
 impl FuncTimer {
-    /// Prevents the call. `true`: it does not come. `false`: it has begun, or is over, or was prevented before.
+    /// Prevents the call. `true`: it does not come. `false`: it has begun, or is over, or was prevented before. A call that
+    /// waits for the end of another one has not begun.
     ///
     /// Does not wait for a call that has begun, and does not block; may be called on any stack but in interrupt
     /// handlers.
@@ -105,11 +107,17 @@ struct Function<F>(Lock<Calls<F>>);
 struct Calls<F> {
     /// The function, unless it runs.
     idle: Option<F>,
-    /// Calls whose time has come while it ran.
-    owed: u32,
+    /// Whether the time of a call has come while it ran. There is one at most: it is taken back before another time is
+    /// set.
+    owed: bool,
 }
 
-impl<F: FnMut() + Send> Does for Function<F> {}
+impl<F: FnMut() + Send> Does for Function<F> {
+    /// A call that is owed has not begun.
+    fn drain(&self) -> bool {
+        core::mem::take(&mut self.0.lock().owed)
+    }
+}
 
 /// A timer of a function of any type.
 trait Control: Send + Sync {
@@ -135,12 +143,14 @@ impl<F: FnMut() + Send + 'static> Control for Inner<Function<F>> {
 impl<F: FnMut() + Send + 'static> Expire for Inner<Function<F>> {
     /// Starts the goroutine, which decides whether the call is still wanted: so the timer can be stopped until then,
     /// and nothing is decided if there is no goroutine.
+    ///
+    /// This may be the last reference to the timer, and with it to the function, whose drop is the program's. So it goes
+    /// to the goroutine, or back to the heap, even if the timer was stopped meanwhile: then the goroutine drops it later.
     fn expire(self: Arc<Self>, expired: Expired) {
-        let timer = Arc::clone(&self);
-        if go_with(Builder::new().name("after_func"), move || timer.call(expired)).is_err() {
-            let mut setting = self.lock();
-            // `false`: stopped or set anew meanwhile.
-            setting.renew(&expired.key, || self.add(clock::now() + RETRY));
+        let call = |(timer, expired): (Arc<Self>, Expired)| timer.call(expired);
+        if let Err((timer, expired)) = go_with_value(Builder::new().name("after_func"), (self, expired), call)
+        {
+            timers::put_back(&expired, clock::now() + RETRY, Event::Timer(timer));
         }
     }
 }
@@ -148,12 +158,14 @@ impl<F: FnMut() + Send + 'static> Expire for Inner<Function<F>> {
 impl<F: FnMut() + Send + 'static> Inner<Function<F>> {
     /// Calls the function, in a goroutine.
     fn call(&self, expired: Expired) {
-        let expiry = self.lock().expire(&expired.key, expired.when.0, clock::now().0);
-        match expiry {
-            Expiry::Stale => return,
-            Expiry::Once | Expiry::Again(_) => {}
-        }
-        let Some(mut function) = self.does.take() else { return };
+        let mut setting = self.lock();
+        let function = match setting.expire(&expired.key, expired.when.0, clock::now().0) {
+            Expiry::Stale => None,
+            // Under the lock: a stop that comes next finds that the call has begun, or that it is owed.
+            Expiry::Once | Expiry::Again(_) => self.does.take(),
+        };
+        drop(setting);
+        let Some(mut function) = function else { return };
         loop {
             function();
             let Some(again) = self.does.put_back(function) else { return };
@@ -168,7 +180,7 @@ impl<F> Function<F> {
         let mut calls = self.0.lock();
         let idle = calls.idle.take();
         if idle.is_none() {
-            calls.owed += 1;
+            calls.owed = true;
         }
         idle
     }
@@ -176,8 +188,7 @@ impl<F> Function<F> {
     /// Puts the function back, or returns it for another call.
     fn put_back(&self, function: F) -> Option<F> {
         let mut calls = self.0.lock();
-        if let Some(left) = calls.owed.checked_sub(1) {
-            calls.owed = left;
+        if core::mem::take(&mut calls.owed) {
             return Some(function);
         }
         calls.idle = Some(function);

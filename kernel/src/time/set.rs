@@ -8,7 +8,7 @@ use machine::clock::{self, Nanos};
 use machine::lock::{Guard, Lock, Rank};
 use sched::timer::{Disarmed, Setting};
 
-use crate::event::{Event, Expire, TimerKey};
+use crate::event::{Event, Expire, Expired, TimerKey};
 use crate::timers;
 
 /// A timer: what it is set to, and what it does.
@@ -62,10 +62,16 @@ where
     }
 
     /// Adds an event of this timer to a heap.
-    pub(crate) fn add(self: &Arc<Self>, when: Nanos) -> Option<TimerKey> {
+    fn add(self: &Arc<Self>, when: Nanos) -> Option<TimerKey> {
         // Two steps: the first keeps the type, the second forgets it.
         let this = Arc::clone(self);
         timers::add(when, Event::Timer(this))
+    }
+
+    /// Puts the event that has expired back, for another time. Under the timer's lock, so that a stop finds it.
+    pub(crate) fn put_back(self: &Arc<Self>, expired: &Expired, when: Nanos) {
+        let this = Arc::clone(self);
+        timers::put_back(expired, when, Event::Timer(this));
     }
 
     fn disarm(&self, setting: &mut Setting<TimerKey>) -> (bool, Option<Event>) {

@@ -24,7 +24,7 @@ pub fn now() -> Nanos {
 /// Waits for at least this long, while other goroutines run. A length of 0 returns at once. Go's `time.Sleep`.
 ///
 /// Takes a [`Duration`](super::Duration) or a number of [`Nanos`]. A length beyond the end of time never ends. Blocks;
-/// to be called on a goroutine's own stack.
+/// to be called on a goroutine's own stack. Ends the machine when there is no memory for the timer.
 ///
 /// ```
 /// use gzero::time::{Duration, Instant, sleep};
@@ -48,7 +48,7 @@ pub fn sleep(length: impl Into<Nanos>) {
 /// Waits until this time, while other goroutines run. Returns at once if it has passed; never, if it is
 /// [`Instant::NEVER`].
 ///
-/// Blocks; to be called on a goroutine's own stack.
+/// Blocks; to be called on a goroutine's own stack. Ends the machine when there is no memory for the timer.
 ///
 /// ```
 /// use gzero::time::{Duration, Instant, sleep_until};

@@ -20,6 +20,10 @@ use crate::stacks::check_g_stack;
 /// dropped is stopped, and takes no memory any more; clones of its [`receiver`](Self::receiver) then find the channel
 /// closed.
 ///
+/// While a ticker runs something is always still to happen. So as long as there is one that is not stopped, goroutines
+/// that wait for each other for ever are not reported as `all goroutines are asleep`, even if nobody receives its ticks.
+/// Cycles of locks are found all the same.
+///
 /// ```
 /// use gzero::time::{Duration, Instant, Ticker};
 ///
@@ -66,6 +70,9 @@ impl Ticker {
     /// assert!(ticker.recv() < ticker.recv());
     /// ```
     ///
+    /// # Panics
+    /// When somebody has closed its channel, by [`close`](Receiver::close) on the [`receiver`](Self::receiver) or a clone of it.
+    ///
     /// # Throws
     /// When not called on a goroutine's own stack.
     #[track_caller]
@@ -74,7 +81,8 @@ impl Ticker {
         self.delivers.recv()
     }
 
-    /// Its channel, for a select; Go's field `C`. It stays open when the ticker is stopped.
+    /// Its channel, for a select; Go's field `C`. It stays open when the ticker is stopped. Who closes it has no use for
+    /// the ticker any more: nothing is delivered, and [`recv`](Self::recv) panics.
     ///
     /// Does not block; may be called on any stack.
     ///
@@ -133,7 +141,7 @@ impl Source for Ticker {
     }
 }
 
-/// A ticker, for a loop that never stops it: [`Ticker::new`]. Go's `time.Tick`.
+/// A ticker, for a loop that never stops it: [`Ticker::new`]. Go's `time.Tick`. It is stopped when it is dropped.
 ///
 /// Does not block; may be called on any stack but in interrupt handlers.
 ///

@@ -80,6 +80,9 @@ impl Timer {
     /// assert!(timer.recv() <= Instant::now());
     /// ```
     ///
+    /// # Panics
+    /// When somebody has closed its channel, by [`close`](Receiver::close) on the [`receiver`](Self::receiver) or a clone of it.
+    ///
     /// # Throws
     /// When not called on a goroutine's own stack.
     #[track_caller]
@@ -88,7 +91,8 @@ impl Timer {
         self.delivers.recv()
     }
 
-    /// Its channel, for a select; Go's field `C`.
+    /// Its channel, for a select; Go's field `C`. Who closes it has no use for the timer any more: nothing is delivered, and
+    /// [`recv`](Self::recv) panics.
     ///
     /// Does not block; may be called on any stack.
     ///
@@ -231,9 +235,7 @@ impl Expire for Inner<Channel> {
         match setting.expire(&expired.key, expired.when.0, now.0) {
             Expiry::Stale => return,
             Expiry::Once => {}
-            Expiry::Again(next) => {
-                setting.renew(&expired.key, || self.add(Nanos(next)));
-            }
+            Expiry::Again(next) => self.put_back(&expired, Nanos(next)),
         }
         // Under the lock: a stop that comes next finds it.
         match self.does.sender.try_send(now.into()) {

@@ -114,3 +114,53 @@ fn memory_of_those_that_went_is_used_again_or_given_back() {
     assert!(timers.heap.capacity() < 1_000 && timers.slab.capacity() < 1_000);
     assert_eq!(timers.remove(last), Some(9_999));
 }
+
+#[test]
+fn what_was_due_comes_again_under_its_key_and_needs_no_memory() {
+    // The heap is full to the edge of a chunk, and the events that are added meanwhile go beyond it.
+    for others in [0, 1, 255, 256, 511] {
+        let (mut timers, earliest) = Timers::new();
+        let key = add(&mut timers, 1, 7);
+        let rest: Vec<Key> = (0..others).map(|n| add(&mut timers, 50, n)).collect();
+        for tick in 1..5 {
+            let due = timers.take_due(tick).expect("its time has come");
+            assert_eq!((due.when, due.key, due.event, timers.remove(key)), (tick, key, 7, None));
+            for n in 0..300 {
+                add(&mut timers, 60, n);
+            }
+            let before = (timers.heap.capacity(), timers.slab.capacity());
+            timers.put_back(key, tick + 1, due.event);
+            assert_eq!((timers.heap.capacity(), timers.slab.capacity()), before, "{others}");
+            assert_eq!(earliest.get(), tick + 1);
+        }
+        assert_eq!((timers.remove(key), timers.remove(key)), (Some(7), None));
+        assert!(rest.into_iter().all(|key| timers.remove(key).is_some()));
+        assert_eq!(timers.len(), 4 * 300);
+    }
+}
+
+#[test]
+fn the_room_of_what_does_not_come_again_is_given_up() {
+    let (mut timers, _) = Timers::new();
+    for n in 0..10_000 {
+        add(&mut timers, 5, n);
+    }
+    assert_eq!(drain(&mut timers, 5).len(), 10_000);
+    assert!(timers.heap.capacity() < 1_000 && timers.slab.capacity() < 1_000);
+    let key = add(&mut timers, 5, 1);
+    let _due = timers.take_due(5).expect("it is due");
+    let other = add(&mut timers, 6, 2);
+    assert_ne!(other.place, key.place, "it is kept");
+    assert!(timers.take_due(5).is_none());
+    assert_eq!(add(&mut timers, 6, 3).place, key.place);
+}
+
+#[test]
+#[should_panic(expected = "is kept until the next one is due")]
+fn nothing_is_put_back_after_the_next_one() {
+    let (mut timers, _) = Timers::new();
+    let key = add(&mut timers, 5, 1);
+    add(&mut timers, 6, 2);
+    assert_eq!(drain(&mut timers, 6), [1, 2]);
+    timers.put_back(key, 7, 1);
+}

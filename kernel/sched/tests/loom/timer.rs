@@ -10,6 +10,8 @@ use crate::model;
 
 /// A timer whose channel holds one value.
 struct Timer {
+    /// Who runs what is due.
+    runs: Mutex<()>,
     heap: Mutex<Timers<()>>,
     setting: Mutex<Setting<Key>>,
     channel: Mutex<Option<u64>>,
@@ -22,6 +24,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Timer {
     fn set_to(when: u64, period: u64) -> Arc<Self> {
         let timer = Self {
+            runs: Mutex::new(()),
             heap: Mutex::new(Timers::new().0),
             setting: Mutex::new(Setting::new()),
             channel: Mutex::new(None),
@@ -50,13 +53,14 @@ impl Timer {
 
     /// A CPU that looks at the heap. Whether it has delivered.
     fn look(&self, now: u64) -> bool {
+        let _one_at_a_time = lock(&self.runs);
         let due = lock(&self.heap).take_due(now);
         let Some(Due { when, key, event: () }) = due else { return false };
         let mut setting = lock(&self.setting);
         match setting.expire(&key, when, now) {
             Expiry::Stale => return false,
             Expiry::Once => {}
-            Expiry::Again(next) => assert!(setting.renew(&key, || self.add(next))),
+            Expiry::Again(next) => lock(&self.heap).put_back(key, next, ()),
         }
         lock(&self.channel).get_or_insert(when);
         true
