@@ -407,9 +407,9 @@ impl Hoard {
     }
 }
 
-/// All memory is taken, and the CPU that makes it tick never had a timer.
+/// All memory is taken, and the CPU that makes it tick never had a timer. Two CPUs will do: it takes long to take all.
 fn a_ticker_that_others_run_needs_no_memory() -> Verdict {
-    if cpus() == 1 {
+    if cpus() != 2 {
         return Ok(());
     }
     lock_os_thread();
@@ -432,6 +432,9 @@ fn a_ticker_that_others_run_needs_no_memory() -> Verdict {
 
 /// All memory is taken when its time comes. Then nothing is lost, and nobody hangs.
 fn a_function_waits_until_there_is_memory_for_its_goroutine() -> Verdict {
+    if cpus() > 2 {
+        return Ok(());
+    }
     let called = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&called);
     let timer = after_func(HOUR, move || flag.store(true, Ordering::Relaxed));
