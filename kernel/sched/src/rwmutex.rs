@@ -28,6 +28,10 @@ use crate::sync::{AtomicU32, Ordering, const_unless_modelled};
 
 /// A writer is there. Added a second time, it is gone.
 const WRITER: u32 = 1 << 31;
+/// There may be as many readers; more could only be guards that were leaked, and would add up to a [`WRITER`].
+///
+/// The first that is one too many ends the machine. Far fewer than the rest can come before it has.
+const MOST_READERS: u32 = 1 << 30;
 
 /// The words of the lock.
 #[derive(Debug, Default)]
@@ -58,6 +62,12 @@ const fn readers_of(state: u32) -> u32 {
     state & !WRITER
 }
 
+/// Whether one more may read, by what was found when it was counted.
+#[inline]
+fn check_readers(before: u32) {
+    assert!(readers_of(before) < MOST_READERS, "more than 2^30 readers");
+}
+
 impl RwWord {
     const_unless_modelled! {
         /// A lock that nobody has.
@@ -82,15 +92,32 @@ impl RwWord {
     }
 
     /// Begins to read.
+    ///
+    /// # Panics
+    ///
+    /// There are 2^30 readers already.
     #[inline]
     pub fn read(&self) -> Entry {
-        if has_writer(self.state.fetch_add(1, Ordering::AcqRel)) { Entry::Wait } else { Entry::Now }
+        let before = self.state.fetch_add(1, Ordering::AcqRel);
+        // One comparison for both.
+        if before < MOST_READERS { Entry::Now } else { Self::read_beside_writer(before) }
+    }
+
+    #[cold]
+    fn read_beside_writer(before: u32) -> Entry {
+        check_readers(before);
+        Entry::Wait
     }
 
     /// Begins to read if no writer is there.
+    ///
+    /// # Panics
+    ///
+    /// There are 2^30 readers already.
     pub fn try_read(&self) -> bool {
         let mut state = self.state.load(Ordering::Relaxed);
         while !has_writer(state) {
+            check_readers(state);
             match self.state.compare_exchange(state, state + 1, Ordering::AcqRel, Ordering::Relaxed) {
                 Ok(_) => return true,
                 Err(found) => state = found,
@@ -128,9 +155,15 @@ impl RwWord {
     }
 
     /// Ends to write and begins to read, without a writer in between; the rest as [`unwrite`](Self::unwrite).
+    ///
+    /// # Panics
+    ///
+    /// 2^30 readers wait.
     #[must_use = "readers may have to be woken"]
     pub fn downgrade(&self) -> u32 {
-        readers_of(self.state.fetch_add(WRITER + 1, Ordering::AcqRel))
+        let before = self.state.fetch_add(WRITER + 1, Ordering::AcqRel);
+        check_readers(before);
+        readers_of(before)
     }
 
     /// Readers, those who wait included.

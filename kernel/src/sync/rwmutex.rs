@@ -91,6 +91,9 @@ impl<T: ?Sized> RwMutex<T> {
     /// assert_eq!(*one, *other);
     /// ```
     ///
+    /// # Panics
+    /// When 2^30 others read: their guards were leaked.
+    ///
     /// # Throws
     /// When not called on a goroutine's own stack, even if there is no writer.
     #[track_caller]
@@ -116,6 +119,9 @@ impl<T: ?Sized> RwMutex<T> {
     /// let lock = gzero::sync::RwMutex::new(1);
     /// assert!(lock.try_read().is_some());
     /// ```
+    ///
+    /// # Panics
+    /// As [`read`](Self::read).
     pub fn try_read(&self) -> Option<RwMutexReadGuard<'_, T>> {
         self.word.try_read().then(|| RwMutexReadGuard { lock: self, not_send: PhantomData })
     }
@@ -286,6 +292,9 @@ impl<'m, T: ?Sized> RwMutexWriteGuard<'m, T> {
     /// let guard = guard.downgrade();
     /// assert_eq!((*guard, lock.try_read().is_some()), (1, true));
     /// ```
+    ///
+    /// # Panics
+    /// As [`RwMutex::read`].
     pub fn downgrade(self) -> RwMutexReadGuard<'m, T> {
         let lock = ManuallyDrop::new(self).lock;
         lock.head.release();

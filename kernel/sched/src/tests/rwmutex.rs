@@ -1,6 +1,7 @@
 //! The steps of a lock for readers and a writer, one by one; the model checker has their races.
 
-use super::{Entry, RwWord};
+use super::{Entry, RwWord, WRITER};
+use crate::sync::AtomicU32;
 
 #[test]
 fn readers_share() {
@@ -49,4 +50,33 @@ fn a_downgraded_writer_is_a_reader() {
 #[should_panic(expected = "nobody reads")]
 fn an_end_without_a_beginning_is_noticed() {
     assert!(!RwWord::new().unread());
+}
+
+/// With as many readers as there may be.
+fn crowded(writer: u32) -> RwWord {
+    RwWord { state: AtomicU32::new(writer + (1 << 30)), ..RwWord::new() }
+}
+
+#[test]
+#[should_panic(expected = "2^30 readers")]
+fn readers_do_not_count_up_to_a_writer() {
+    let _entry = crowded(0).read();
+}
+
+#[test]
+#[should_panic(expected = "2^30 readers")]
+fn readers_that_wait_do_not_either() {
+    let _entry = crowded(WRITER).read();
+}
+
+#[test]
+#[should_panic(expected = "2^30 readers")]
+fn nor_do_those_that_try() {
+    crowded(0).try_read();
+}
+
+#[test]
+#[should_panic(expected = "2^30 readers")]
+fn nor_does_a_writer_that_becomes_one() {
+    let _readers = crowded(WRITER).downgrade();
 }
