@@ -20,8 +20,10 @@
 //! 3. The goroutine's own step from 2n to 2n + 1 needs no swap: at an even number no claim succeeds, so nobody else
 //!    writes.
 //!
-//! Numbers come back after 2^31 waits of one slot. A waker that was held up between its queue and its claim is pinned to
-//! a CPU, so it would have to stand still while another CPU runs through all of them.
+//! Numbers come back after 2^31 waits of one slot. A waker that was held up between its queue and its claim would have to
+//! stand still while others run through all of them. Most wakers are pinned to a CPU meanwhile. One is not: the end of
+//! a context claims on the stack of whoever cancels, who may be preempted there; but then it is in a queue, and has its turn
+//! after those before it, not after 2^31 waits.
 //!
 //! Who has claimed owes the goroutine exactly one ready; who has not must not touch it.
 
