@@ -69,8 +69,12 @@ struct Node<T> {
 
 impl<T: 'static> LocalKey<T> {
     /// For the macro: `init` makes the value.
+    ///
+    /// # Safety
+    /// The key becomes a static. Values are found by the address of their key, and two statics have two; a key of another
+    /// kind may share it with one for another type, which the compiler puts into the same constant.
     #[doc(hidden)]
-    pub const fn new(init: fn() -> T) -> Self {
+    pub const unsafe fn new(init: fn() -> T) -> Self {
         Self { init }
     }
 
@@ -111,7 +115,7 @@ impl<T: 'static> LocalKey<T> {
         // SAFETY: a link on the list is a node.
         let link = links(body).find(|link| unsafe { (**link).key } == self.key())?;
         let node: *const Node<T> = link.cast();
-        // SAFETY: the key says that it is a node of this type.
+        // SAFETY: the key says that it is a node of this type: keys are statics, whose addresses differ.
         Some(unsafe { &raw const (*node).value })
     }
 
@@ -205,11 +209,12 @@ macro_rules! goroutine_local {
     };
     ($(#[$attribute:meta])* $visible:vis static $name:ident: $type:ty = $init:expr) => {
         $(#[$attribute])*
-        $visible static $name: $crate::LocalKey<$type> = $crate::LocalKey::new({
+        $visible static $name: $crate::LocalKey<$type> = {
             fn init() -> $type {
                 $init
             }
-            init
-        });
+            // SAFETY: it is a static.
+            unsafe { $crate::LocalKey::new(init) }
+        };
     };
 }
