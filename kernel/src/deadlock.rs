@@ -14,7 +14,7 @@ use crate::goroutine::Body;
 use crate::panic::{Named, fatal};
 use crate::park::WaitReason;
 use crate::runtime::Runtime;
-use crate::waits::{HeldBy, LockHead, Ring, lock_of, wait_of};
+use crate::waits::{HeldBy, LockHead, MOST_ASLEEP, Ring, lock_of, wait_of};
 
 /// Goroutines that are listed, …
 const MOST_LISTED: usize = 100;
@@ -67,7 +67,8 @@ impl fmt::Display for Asleep {
         if let Some(more @ 1..) = waiting(rt).count().checked_sub(MOST_LISTED) {
             write!(f, "\n  and {more} more")?;
         }
-        let rings = waiting(rt).filter_map(|(g, _)| Ring::at(wait_of(rt, g)?)).filter(Ring::begins_lowest);
+        let rings = waiting(rt).filter_map(|(g, _)| Ring::at(wait_of(rt, g)?, MOST_ASLEEP));
+        let rings = rings.filter(Ring::begins_lowest);
         rings.take(MOST_LISTED).try_for_each(|ring| write!(f, "\ndeadlock: {ring}"))
     }
 }

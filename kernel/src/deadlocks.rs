@@ -8,7 +8,7 @@ use sched::blocked::Waiter;
 
 use crate::m;
 use crate::stacks::{check_g_stack, on_m};
-use crate::waits::{Ring, lock_of, wait_of};
+use crate::waits::{Ring, lock_of};
 use crate::world::{StopReason, stop_the_world};
 
 /// Goroutines that wait for each other for ever: each for a lock that the next one holds, the last for one of the first.
@@ -86,7 +86,7 @@ impl fmt::Display for DeadlockMember {
 ///
 /// Knows [`sync::Mutex`](crate::sync::Mutex), the writers of [`sync::RwMutex`](crate::sync::RwMutex), and
 /// [`sync::Once`](crate::sync::Once). A ring that is found will never dissolve; the boot argument `deadlock` says whether it is
-/// also reported when it forms.
+/// also reported when it forms, if it has no more than 64 members. Here it may have any number of them.
 ///
 /// ```
 /// assert!(gzero::deadlocks().is_empty());
@@ -97,7 +97,7 @@ impl fmt::Display for DeadlockMember {
 #[track_caller]
 pub fn deadlocks() -> Vec<Deadlock> {
     check_g_stack("deadlocks");
-    let world = stop_the_world(StopReason::StackTrace);
+    let world = stop_the_world(StopReason::Deadlocks);
     let rings = on_m(find);
     drop(world);
     rings
@@ -105,8 +105,7 @@ pub fn deadlocks() -> Vec<Deadlock> {
 
 /// In a stopped world, on the kernel stack.
 fn find() -> Vec<Deadlock> {
-    let rt = m::runtime();
-    let waits = rt.table.iter().filter_map(|(g, _)| wait_of(rt, g));
-    let rings = waits.filter_map(Ring::at).filter(Ring::begins_lowest);
-    rings.map(|ring| Deadlock { members: ring.members().filter_map(DeadlockMember::of).collect() }).collect()
+    Ring::all()
+        .map(|ring| Deadlock { members: ring.members().filter_map(DeadlockMember::of).collect() })
+        .collect()
 }

@@ -33,7 +33,7 @@ pub(crate) struct Body {
     wait_since: AtomicU64,
     /// The lock that it waits for.
     pub(crate) blocked: Blocked,
-    /// The number of its last wait that was reported as part of a ring; see `waits.rs`.
+    /// The number of its last wait in a ring that was reported, if it was the lowest there; see `waits.rs`.
     pub(crate) reported: AtomicU64,
     name: AtomicU64,
     /// Between the goroutine and its handle.

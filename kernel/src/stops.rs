@@ -22,18 +22,21 @@ pub enum StopReason {
     FreeOsMemory,
     /// A trace of all goroutines.
     StackTrace,
+    /// [`crate::deadlocks()`].
+    Deadlocks,
     /// The program's own.
     Program,
 }
 
 impl StopReason {
     /// All reasons.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::GoMaxProcs,
         Self::ReadMemStats,
         Self::WriteHeapDump,
         Self::FreeOsMemory,
         Self::StackTrace,
+        Self::Deadlocks,
         Self::Program,
     ];
 }
@@ -47,6 +50,7 @@ impl fmt::Display for StopReason {
             Self::WriteHeapDump => "write heap dump",
             Self::FreeOsMemory => "free OS memory",
             Self::StackTrace => "all goroutines stack trace",
+            Self::Deadlocks => "deadlocks",
             Self::Program => "program",
         })
     }

@@ -9,11 +9,11 @@
 //! them through the window on physical memory, where nothing faults ([`paging::peek`]), and `sched::blocked` says why what
 //! comes of a dead lock is thrown away.
 
+use alloc::vec::Vec;
 use core::fmt;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
 use machine::console;
-use machine::lock::{Lock, Rank};
 use machine::paging;
 use sched::blocked::{self, Blocked, Number, Waiter, Waits};
 use sched::{GoIndex, GoRef, Status};
@@ -23,8 +23,11 @@ use crate::panic::{Named, fatal};
 use crate::park::current;
 use crate::runtime::Runtime;
 
-/// The longest ring that is looked for.
-const MOST: u32 = 10_000;
+/// The longest ring that a goroutine looks for when it has to wait: more hops would cost all who wait behind a long chain.
+const MOST_WHEN_BLOCKED: u32 = 64;
+
+/// The longest ring that is looked for when all goroutines are asleep.
+pub(crate) const MOST_ASLEEP: u32 = 10_000;
 
 /// What is done about a ring of goroutines that wait for each other's locks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,9 +47,6 @@ pub(crate) const CHOICES: [(&str, OnDeadlock); 3] =
 
 /// What is done, by number.
 static ON_DEADLOCK: AtomicU32 = AtomicU32::new(OnDeadlock::Report as u32);
-
-/// Held while the goroutines of a ring are marked as reported.
-static MARKING: Lock<()> = Lock::new(Rank::Leaf, ());
 
 /// Sets what is done about rings.
 pub(crate) fn set_on_deadlock(what: OnDeadlock) {
@@ -189,7 +189,7 @@ pub(crate) fn while_blocked<R>(lock: &LockHead, wait: impl FnOnce() -> R) -> R {
 
 /// Looks for a ring that begins at the goroutine that calls.
 fn look(me: Waiter, what: OnDeadlock) {
-    let Some(ring) = Ring::at(me).filter(Ring::mark) else { return };
+    let Some(ring) = Ring::at(me, MOST_WHEN_BLOCKED).filter(Ring::is_new) else { return };
     match what {
         OnDeadlock::Fatal => fatal(format_args!("deadlock: {ring}")),
         OnDeadlock::Report | OnDeadlock::Off => console::write_fmt(format_args!("deadlock: {ring}\n")),
@@ -203,9 +203,18 @@ pub(crate) struct Ring {
 }
 
 impl Ring {
-    /// The ring that a wait is in: of the goroutine that calls, or in a world that stands still.
-    pub(crate) fn at(first: Waiter) -> Option<Self> {
-        blocked::ring(&World::new(), first, MOST).map(|length| Self { first, length })
+    /// The ring that a wait is in, if it has no more members than `most`: of the goroutine that calls, or in a world that
+    /// stands still.
+    pub(crate) fn at(first: Waiter, most: u32) -> Option<Self> {
+        blocked::ring(&World::new(), first, most).map(|length| Self { first, length })
+    }
+
+    /// All rings, of any length, in a world that stands still. Each begins with the lowest slot.
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        let rt = m::runtime();
+        let waiters: Vec<Waiter> = rt.table.iter().filter_map(|(g, _)| wait_of(rt, g)).collect();
+        let rings = blocked::rings(&World::new(), &waiters);
+        rings.into_iter().map(|(first, length)| Self { first, length })
     }
 
     pub(crate) fn members(&self) -> impl Iterator<Item = Waiter> + use<> {
@@ -224,16 +233,14 @@ impl Ring {
         self.members().all(|member| member.g.index.get() >= self.first.g.index.get())
     }
 
-    /// Marks its members as reported. `false`: somebody else has done so.
-    fn mark(&self) -> bool {
-        let marking = MARKING.lock();
-        let rt = m::runtime();
-        let reported = |waiter: Waiter| &rt.slot(waiter.g.index).body().reported;
-        // Relaxed: under the lock.
-        let new = reported(self.first).load(Ordering::Relaxed) != self.first.number;
-        self.members().for_each(|member| reported(member).store(member.number, Ordering::Relaxed));
-        drop(marking);
-        new
+    /// Whether it has not been reported, which it then is, by the caller.
+    ///
+    /// The member in the lowest slot is marked: the same for all who find the ring, and in that wait for ever.
+    fn is_new(&self) -> bool {
+        let lowest = self.members().min_by_key(|member| member.g.index.get()).unwrap_or(self.first);
+        let reported = &m::runtime().slot(lowest.g.index).body().reported;
+        // Relaxed: one of the swaps is the first, and no other memory depends on it.
+        reported.swap(lowest.number, Ordering::Relaxed) != lowest.number
     }
 }
 

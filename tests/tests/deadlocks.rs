@@ -11,7 +11,8 @@ use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use gzero::sync::{Barrier, Mutex, Once, RwMutex, WaitGroup};
 use gzero::testing::on_deadlock;
 use gzero::{
-    Nanos, WaitReason, deadlocks, exit, go, go_named, goexit, gosched, lock_os_thread, park, sleep, stats,
+    Nanos, StopReason, WaitReason, deadlocks, exit, go, go_named, goexit, gosched, lock_os_thread, park,
+    sleep, stats, world,
 };
 use tests::{Random, Verdict, equal, hogs, wait_until_alone};
 
@@ -92,6 +93,7 @@ tests::image! {
         ),
         ("exit:0", "deadlock: 2 goroutines wait for each other\t!deadlock:", a_ring_is_reported_once_and_others_run_on),
         ("exit:0", "!deadlock:", two_that_cross_are_found_on_request),
+        ("exit:0", "!deadlock:", a_long_ring_is_found_on_request_only),
     ],
 }
 
@@ -322,6 +324,28 @@ fn two_that_cross_are_found_on_request() {
     let mut members: Vec<_> = found[0].members.iter().map(|m| (m.name, m.lock_kind, m.lock_name)).collect();
     members.sort_unstable();
     assert_eq!(members, [("one", "mutex", "b"), ("other", "mutex", "a")]);
+    assert!(world::stats().reasons[StopReason::Deadlocks as usize].count >= 2);
+    exit(0);
+}
+
+/// Who has to wait does not follow so long a chain.
+fn a_long_ring_is_found_on_request_only() {
+    const MEMBERS: usize = 100;
+    static ALL: Barrier = Barrier::new(100);
+    let locks: Arc<Vec<Mutex<()>>> = Arc::new((0..MEMBERS).map(|_| Mutex::new(())).collect());
+    for n in 0..MEMBERS {
+        let locks = Arc::clone(&locks);
+        go(move || {
+            let first = locks[n].lock();
+            ALL.wait();
+            drop((first, locks[(n + 1) % MEMBERS].lock()));
+        });
+    }
+    while stats::waiting().filter(|wait| wait.reason == WaitReason::Mutex).count() < MEMBERS {
+        gosched();
+    }
+    let found = deadlocks();
+    assert_eq!(found.iter().map(|deadlock| deadlock.members.len()).collect::<Vec<_>>(), [MEMBERS]);
     exit(0);
 }
 

@@ -45,6 +45,9 @@
 //! names in the locks. That one finds the ring; others may as well. Who holds a lock and has not blocked yet will come
 //! later, and will be the last.
 
+use alloc::vec;
+use alloc::vec::Vec;
+
 use crate::id::{GoIndex, GoRef};
 use crate::sync::{AtomicU64, Ordering, fence};
 
@@ -159,6 +162,49 @@ pub fn ring(waits: &impl Waits, start: Waiter, most: u32) -> Option<u32> {
         }
     }
     None
+}
+
+/// All rings among these waiters, each once: its member in the lowest slot, and its length. In the order of these members.
+///
+/// For a world in which nobody goes on. No hop is made more than twice, however long chains and rings are.
+pub fn rings(waits: &impl Waits, waiters: &[Waiter]) -> Vec<(Waiter, u32)> {
+    let slot = |waiter: &Waiter| waiter.g.index.get() as usize;
+    // Which walk has come by, by slots; 0 is none.
+    let mut came = vec![0_usize; waiters.iter().map(slot).max().map_or(0, |last| last + 1)];
+    let mut found = Vec::new();
+    for (walk, start) in waiters.iter().enumerate() {
+        let mut next = Some(*start);
+        while let Some(here) = next
+            && let Some(mark) = came.get_mut(slot(&here))
+        {
+            match core::mem::replace(mark, walk + 1) {
+                0 => next = hop(waits, here),
+                // Back where this walk has been; else where another one was, whose mark is of no use any more.
+                before => {
+                    found.extend((before == walk + 1).then(|| around(waits, here)));
+                    break;
+                }
+            }
+        }
+    }
+    found.sort_by_key(|(first, _)| slot(first));
+    found
+}
+
+/// The member of a ring in the lowest slot, and how many there are.
+fn around(waits: &impl Waits, from: Waiter) -> (Waiter, u32) {
+    let (mut lowest, mut length) = (from, 1);
+    let mut next = hop(waits, from);
+    while let Some(here) = next
+        && here != from
+    {
+        if here.g.index.get() < lowest.g.index.get() {
+            lowest = here;
+        }
+        length += 1;
+        next = hop(waits, here);
+    }
+    (lowest, length)
 }
 
 /// A goroutine as a lock names its holder; nobody is 0.

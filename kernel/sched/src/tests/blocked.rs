@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::{Blocked, Waiter, Waits, hop, pack, ring, unpack};
+use super::{Blocked, Waiter, Waits, hop, pack, ring, rings, unpack};
 use crate::id::{GoIndex, GoRef};
 
 fn g(n: u32) -> GoRef {
@@ -79,6 +79,26 @@ fn a_chain_into_a_ring_ends() {
     let closer = world.begin(8, 3);
     assert_eq!(ring(&world, closer, 100), Some(6));
     assert_eq!(ring(&world, outside, u32::MAX), None, "it is not in the ring, and the walk ends");
+}
+
+#[test]
+fn all_rings_are_found_once_with_their_lowest_members() {
+    let world = World::new(2_000);
+    // 0 → 1 → … → 9 → 5; 10 → 3; a ring of all from 11 to 1,500, downwards; 1,501 → 1,502 → itself; 1,503 → 1,504.
+    let lock = |n: u32| match n {
+        9 => 5,
+        10 => 3,
+        11 => 1_500,
+        12..=1_500 => n - 1,
+        1_502 => n,
+        _ => n + 1,
+    };
+    let mut waiters: Vec<Waiter> = (0..=1_503).map(|n| world.begin(n, u64::from(lock(n)))).collect();
+    let expected = [(waiters[5], 5), (waiters[11], 1_490), (waiters[1_502], 1)];
+    assert_eq!(rings(&world, &waiters), expected);
+    waiters.reverse();
+    assert_eq!(rings(&world, &waiters), expected);
+    assert_eq!(rings(&world, &[]), []);
 }
 
 #[test]
