@@ -378,7 +378,7 @@ impl<T> JoinHandle<T> {
         self.0.is_finished()
     }
 
-    /// The goroutine, for [`unpark`](crate::unpark()) and [`goready`](crate::goready()). Once it has ended, this is the handle of one that has.
+    /// The goroutine, for [`unpark`](crate::unpark()). Once it has ended, this is the handle of one that has.
     ///
     /// # Examples
     /// ```

@@ -69,6 +69,8 @@ mod perform;
 
 mod builder;
 mod park;
+#[expect(unsafe_code, reason = "declares what only the maker of a wait can answer for")]
+mod ready;
 
 #[expect(unsafe_code, reason = "a goroutine's local values are found by a list of untyped nodes")]
 mod local;
@@ -151,11 +153,12 @@ pub use local::LocalKey;
 pub use mailbox::Mailbox;
 pub use mem_stats::{BySize, MemStats, free_os_memory, read_mem_stats, size_class};
 pub use panic::{fatal, throw};
-pub use park::{WaitReason, current, goid, gopark, goready, mcall, park, park_for_devices, unpark};
+pub use park::{WaitReason, current, goid, gopark, mcall, park, park_for_devices, unpark};
 pub use procs::{gomaxprocs, lock_os_thread, unlock_os_thread};
 #[doc(hidden)]
 pub use program::{BOOT_CONFIG, start};
 pub use program::{Program, Termination};
+pub use ready::goready;
 pub use roll_call::roll_call;
 pub use sched::sema::{Handoff, Order};
 pub use sched::{GoRef, Goid};

@@ -102,7 +102,7 @@ impl fmt::Display for WaitReason {
 
 /// Parks the goroutine that calls. Go's `gopark`.
 ///
-/// `publish` gets the goroutine's handle and hands it to whoever will call [`goready`]. It runs on the goroutine's
+/// `publish` gets the goroutine's handle and hands it to whoever will call [`goready`](crate::goready). It runs on the goroutine's
 /// own stack, pinned to its CPU, and must not block. If it returns `false` the goroutine stays: it must then have
 /// made sure that nobody will ready it, or that the one who did is done.
 ///
@@ -113,7 +113,8 @@ impl fmt::Display for WaitReason {
 ///
 /// // A wait of one's own making: the handle goes to the one that ends it.
 /// gopark(WaitReason::Park, |me: GoRef| {
-///     go(move || goready(me));
+///     // SAFETY: the handle is that of this wait, and nobody else has it.
+///     go(move || unsafe { goready(me) });
 ///     true
 /// });
 /// assert_eq!(WaitReason::Park.name(), "park");
@@ -161,12 +162,13 @@ pub(crate) fn gopark_on(wait: Wait, publish: impl FnOnce(GoRef) -> bool) {
 
 /// Leaves the goroutine's stack for the kernel stack and calls `function` there. Go's `mcall`.
 ///
-/// It does not come back by return: the goroutine waits, and goes on when somebody [readies](goready) the handle that
-/// the function gets. The function runs on the scheduler loop's stack, pinned to the CPU, and must not block.
+/// It does not come back by return: the goroutine waits, and goes on when somebody [readies](crate::goready) the handle that
+/// the function gets, once; if nobody does, it waits for ever. The function runs on the scheduler loop's stack, pinned to the CPU, and must not block.
 ///
 /// ```
 /// // What `gosched` would do: the function runs on the kernel stack.
-/// gzero::mcall(gzero::goready);
+/// // SAFETY: the handle is that of this wait, and nobody else has it.
+/// gzero::mcall(|me| unsafe { gzero::goready(me) });
 /// ```
 ///
 /// # Throws
@@ -184,27 +186,26 @@ pub fn mcall(function: fn(GoRef)) {
     perform::leave(&pinned, m, me, After::Mcall(me), None);
 }
 
-/// Makes a parked goroutine runnable, on the CPU that calls. Go's `goready`.
-///
-/// Exactly one `goready` belongs to each [`gopark`] whose `publish` returned `true`.
-///
-/// ```
-/// // The example of `gopark` shows where the handle comes from.
-/// gzero::gopark(gzero::WaitReason::Park, |me| {
-///     gzero::goready(me);
-///     true
-/// });
-/// ```
+/// Makes a parked goroutine runnable, on the CPU that calls: [`crate::goready`], for the kernel, each of whose waits argues
+/// who readies it.
 ///
 /// # Throws
 /// When the goroutine does not wait, or has ended.
-pub fn goready(g: GoRef) {
+pub(crate) fn goready(g: GoRef) {
     let pinned = Pinned::new();
     let rt = m::runtime();
     match check(rt.slot(g.index).status().ready(g.generation)) {
         Ready::Enqueue => perform::enqueue(rt, m::current(&pinned), g.index, Place::Next),
         Ready::AlreadyUp => {}
     }
+}
+
+/// For a wait that has not got what it was for: somebody has called [`crate::goready`] who did not owe it.
+///
+/// What the goroutine waited in knows it still, and will ready it or use its stack, so it must not go on.
+#[cold]
+pub(crate) fn readied_by_something_else(reason: WaitReason) -> ! {
+    throw(format_args!("{reason}: the goroutine was readied by something else"))
 }
 
 /// Parks for an interrupt of a device, which nobody has registered for yet: for ever.

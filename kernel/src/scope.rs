@@ -11,7 +11,8 @@
 //! 2. A goroutine is counted as ended when its closure and all that the closure has captured are gone, and its value is dropped, or a handle's.
 //! 3. A handle with an unclaimed value lies in the caller's function or in a goroutine of the scope, in its closure, its value, or something that
 //!    these own; so it is gone when they are, and the value with it, or it is leaked, and nobody looks at the value any more.
-//! 4. Nobody leaves the function in another way: a panic ends the machine, and `goexit` is unsafe for this reason.
+//! 4. Nobody leaves the function in another way: a panic ends the machine, and `goexit` is unsafe for this reason. Nobody but the last `end` readies
+//!    the owner, as `goready` is unsafe, too; the look after the wake-up is for callers who are wrong about that.
 //!
 //! # Why all of what is borrowed is mapped
 //!
@@ -28,7 +29,7 @@ use sched::{GoRef, Goid};
 use crate::builder::{Builder, GoError};
 use crate::go::spawn;
 use crate::join::{EndedByGoexit, Inner, started};
-use crate::park::{Wait, WaitReason, current, gopark_on};
+use crate::park::{Wait, WaitReason, current, gopark_on, readied_by_something_else};
 use crate::stacks::check_g_stack;
 
 /// Where goroutines are started that may borrow what lives longer than [`scope()`].
@@ -97,6 +98,9 @@ where
     if !scope.latch.is_done() {
         let on = core::ptr::from_ref(&scope).addr() as u64;
         gopark_on(Wait { reason: WaitReason::Scope, on, since: clock::now() }, |_| scope.latch.wait());
+        if !scope.latch.is_done() {
+            readied_by_something_else(WaitReason::Scope);
+        }
     }
     result
 }
@@ -258,7 +262,7 @@ impl<T> ScopedJoinHandle<'_, T> {
         self.inner.is_finished()
     }
 
-    /// The goroutine, for [`unpark`](crate::unpark()) and [`goready`](crate::goready()).
+    /// The goroutine, for [`unpark`](crate::unpark()).
     ///
     /// # Examples
     /// ```

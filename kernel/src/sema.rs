@@ -22,7 +22,7 @@ use sched::sema::{self, Handoff, Order, Semaphore, Woken};
 
 use crate::go::goyield;
 use crate::m;
-use crate::park::{Wait, WaitReason, gopark_on, goready};
+use crate::park::{Wait, WaitReason, gopark_on, goready, readied_by_something_else};
 use crate::runtime::{Runtime, SemaLock};
 use crate::stacks::{check_g_stack, is_free};
 use crate::sudog::{acquire_sudog, release_sudog};
@@ -141,6 +141,10 @@ fn wait(word: &AtomicU32, order: Order, what: Wait) {
         match wait {
             sema::Wait::Acquired => break,
             sema::Wait::Queued => {}
+        }
+        // Who takes it out of the queue clears the address.
+        if rt.sudogs.get(s).address() != 0 {
+            readied_by_something_else(what.reason);
         }
         match semaphore.finish(s) {
             Woken::Acquired => break,

@@ -6,11 +6,12 @@ extern crate alloc;
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
+use gzero::sync::WaitGroup;
 use gzero::{
-    GoRef, Mailbox, WaitReason, current, go, go_named, gopark, goready, gosched, park, roll_call, stats,
-    unpark,
+    GoRef, Mailbox, Nanos, WaitReason, current, go, go_named, gopark, goready, gosched, park, roll_call,
+    scope, semacquire, sleep, stats, unpark,
 };
 use tests::{Random, Verdict, equal, wait_until_alone};
 
@@ -28,6 +29,18 @@ tests::image! {
         a_chain_of_mailboxes_keeps_order,
         seeded_mix,
     ],
+    dies: [
+        ("throw", "scope: the goroutine was readied by something else", a_ready_that_nobody_owes_ends_no_scope),
+        ("throw", "wait group: the goroutine was readied by something else", a_ready_that_nobody_owes_ends_no_queue),
+        ("throw", "semacquire: the goroutine was readied by something else", a_ready_that_nobody_owes_is_no_unit),
+        ("throw", "sleep: the goroutine was readied by something else", a_ready_that_nobody_owes_is_no_time),
+    ],
+}
+
+#[expect(unsafe_code, reason = "cases end waits of their own, and break the rule where the text says so")]
+fn ready(g: GoRef) {
+    // SAFETY: the handle comes from the one `publish` that waits for this; else the case is about what then happens.
+    unsafe { goready(g) }
 }
 
 fn an_unpark_before_the_park_counts() {
@@ -60,7 +73,7 @@ fn a_ready_inside_publish_is_not_lost() -> Verdict {
     for _ in 0..1_000 {
         gopark(WaitReason::Park, |me| {
             published += 1;
-            goready(me);
+            ready(me);
             true
         });
     }
@@ -108,7 +121,7 @@ fn ready_races_with_park() -> Verdict {
         go_named("readies", move || {
             while place.0.load(Ordering::Acquire) == 0 {
                 match place.1.try_take() {
-                    Some(sleeper) => goready(sleeper),
+                    Some(sleeper) => ready(sleeper),
                     None => gosched(),
                 }
             }
@@ -273,4 +286,45 @@ fn mix(seed: u64, depth: u64, live: &Arc<AtomicU64>, started: &Arc<AtomicU64>) {
         }
     }
     live.fetch_sub(1, Ordering::Relaxed);
+}
+
+/// Has the goroutine that calls readied when it waits for this: by somebody who does not owe it.
+fn ready_unasked(reason: WaitReason) {
+    let me = current();
+    go(move || {
+        while stats::waiting().all(|waiting| waiting.reason != reason) {
+            gosched();
+        }
+        ready(me);
+    });
+}
+
+fn a_ready_that_nobody_owes_ends_no_scope() {
+    let stop = AtomicBool::new(false);
+    ready_unasked(WaitReason::Scope);
+    scope(|s| {
+        s.go(|| {
+            while !stop.load(Ordering::Relaxed) {
+                gosched();
+            }
+        });
+    });
+}
+
+fn a_ready_that_nobody_owes_ends_no_queue() {
+    static TASKS: WaitGroup = WaitGroup::new();
+    TASKS.add(1);
+    ready_unasked(WaitReason::WaitGroup);
+    TASKS.wait();
+}
+
+fn a_ready_that_nobody_owes_is_no_unit() {
+    static UNITS: AtomicU32 = AtomicU32::new(0);
+    ready_unasked(WaitReason::Semacquire);
+    semacquire(&UNITS);
+}
+
+fn a_ready_that_nobody_owes_is_no_time() {
+    ready_unasked(WaitReason::Sleep);
+    sleep(Nanos(1 << 62));
 }

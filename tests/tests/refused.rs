@@ -116,6 +116,37 @@ fn goexit_is_unsafe() {
     gzero::goexit();
 }
 
+/// E0133: a ready that nobody owes would end a wait, and what the waiter has lent would be used on.
+#[cfg(refuse = "goready_is_unsafe")]
+fn goready_is_unsafe() {
+    scope(|_| gzero::goready(gzero::current()));
+}
+
+/// E0133: it does not become safe on the way to `mcall`.
+#[cfg(refuse = "goready_by_mcall")]
+fn goready_by_mcall() {
+    gzero::mcall(|g| gzero::goready(g));
+}
+
+/// E0133: keys that are no statics may have one address, and so one value, of two types.
+#[cfg(refuse = "local_key_is_unsafe")]
+fn local_key_is_unsafe() {
+    const KEY: gzero::LocalKey<u64> = gzero::LocalKey::new(|| 1);
+    KEY.with(|_| ());
+}
+
+#[cfg(refuse = "local_value_is_safe")]
+#[expect(unsafe_code, reason = "the piece is about its call")]
+const unsafe fn dangerous() -> u64 {
+    1
+}
+
+/// E0133: the macro does not vouch for what makes the value.
+#[cfg(refuse = "local_value_is_safe")]
+goroutine_local! {
+    static DANGEROUS: u64 = dangerous();
+}
+
 goroutine_local! {
     static LOCAL: String = String::from("own");
 }

@@ -111,7 +111,7 @@ impl Sudog {
     }
 
     /// Sets or, by 0, clears what it waits for.
-    pub(crate) fn set_address(&self, address: u64) {
+    pub fn set_address(&self, address: u64) {
         self.address.set(address);
     }
 

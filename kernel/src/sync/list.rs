@@ -7,11 +7,13 @@ use sched::list::Chain;
 use sched::sudog::Sudogs;
 
 use crate::m;
-use crate::park::{Wait, WaitReason, current, gopark_on, goready};
+use crate::park::{Wait, WaitReason, current, gopark_on, goready, readied_by_something_else};
 use crate::sudog::{acquire_sudog, release_sudog};
 
 /// Parks the goroutine that calls, on its own stack, until it is taken out of the queue and readied. `enter` queues its
 /// sudog under the lock; or it returns `false`, and the goroutine stays.
+///
+/// The sudog has an address until it is taken out: so a wake-up that is not for it shows, before the sudog goes.
 ///
 /// The goroutine is `Parking` before `enter` is called, so that whoever takes the lock next may ready it at once.
 pub(crate) fn park_in<Q>(
@@ -23,20 +25,29 @@ pub(crate) fn park_in<Q>(
     let rt = m::runtime();
     let since = clock::now();
     let s = acquire_sudog(rt);
-    rt.sudogs.get(s).prepare(current(), since.0);
+    let sudog = rt.sudogs.get(s);
+    sudog.prepare(current(), since.0);
     gopark_on(Wait { reason, on, since }, |_| {
         let mut queue = queue.lock();
-        let stays = enter(&mut queue, &rt.sudogs, s);
+        let waits = enter(&mut queue, &rt.sudogs, s);
+        if waits {
+            sudog.set_address(on);
+        }
         drop(queue);
-        stays
+        waits
     });
+    if sudog.address() != 0 {
+        readied_by_something_else(reason);
+    }
     release_sudog(rt, s);
 }
 
 /// Readies a goroutine that was taken out of a queue, with no lock held.
 pub(crate) fn ready(s: SudogIndex) {
-    // Read before: afterwards the sudog is the goroutine's.
-    let g = m::runtime().sudogs.get(s).g();
+    let sudog = m::runtime().sudogs.get(s);
+    // Both before the ready: afterwards the sudog is the goroutine's.
+    let g = sudog.g();
+    sudog.set_address(0);
     goready(g.expect("a queued sudog has a goroutine"));
 }
 

@@ -4,7 +4,7 @@ use machine::clock::{self, Nanos};
 
 use super::Instant;
 use crate::event::Event;
-use crate::park::{WaitReason, gopark};
+use crate::park::{WaitReason, gopark, readied_by_something_else};
 use crate::stacks::check_g_stack;
 use crate::timers;
 
@@ -73,8 +73,13 @@ pub fn sleep_until(when: Instant) {
 
 #[track_caller]
 fn wait(when: Nanos) {
+    let mut timer = None;
     gopark(WaitReason::Sleep, |me| {
-        timers::add(when, Event::Sleeper(me));
+        timer = timers::add(when, Event::Sleeper(me));
         true
     });
+    // Clocks of two CPUs may differ a little: it is early only if nobody has found it due.
+    if clock::now() < when && timer.is_none_or(|timer| timers::remove(timer).is_some()) {
+        readied_by_something_else(WaitReason::Sleep);
+    }
 }
