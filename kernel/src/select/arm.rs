@@ -36,8 +36,39 @@ pub trait Source {
     /// The type of its values.
     type Value;
 
-    /// The receiver, if there is one.
-    fn source(&self) -> Option<&Receiver<Self::Value>>;
+    /// What the arm receives from, if there is something.
+    fn source(&self) -> Option<Input<'_, Self::Value>>;
+}
+
+/// What a `recv` arm receives from: a [`Receiver`] that whoever has it this way can neither close nor clone. A type of
+/// one's own that is a [`Source`] hands on what it has from one of its parts.
+///
+/// ```
+/// use gzero::select::{Input, Source};
+/// use gzero::{Receiver, chan, select};
+///
+/// struct Orders(Receiver<u8>);
+///
+/// impl Source for Orders {
+///     type Value = u8;
+///
+///     fn source(&self) -> Option<Input<'_, u8>> {
+///         self.0.source()
+///     }
+/// }
+///
+/// let (tx, rx) = chan(1);
+/// let orders = Orders(rx);
+/// tx.send(7).unwrap();
+/// assert_eq!(select! { recv(orders) -> order => order }, Ok(7));
+/// ```
+#[derive(Debug)]
+pub struct Input<'a, T>(&'a Receiver<T>);
+
+impl<'a, T> Input<'a, T> {
+    pub(crate) const fn new(receiver: &'a Receiver<T>) -> Self {
+        Self(receiver)
+    }
 }
 
 /// What a `send` arm may name: a [`Sender`], a reference to one, or an `Option`, which is never chosen when it is `None`.
@@ -64,8 +95,8 @@ pub trait Sink {
 impl<T> Source for Receiver<T> {
     type Value = T;
 
-    fn source(&self) -> Option<&Self> {
-        Some(self)
+    fn source(&self) -> Option<Input<'_, T>> {
+        Some(Input::new(self))
     }
 }
 
@@ -80,7 +111,7 @@ impl<T> Sink for Sender<T> {
 impl<S: Source> Source for Option<S> {
     type Value = S::Value;
 
-    fn source(&self) -> Option<&Receiver<S::Value>> {
+    fn source(&self) -> Option<Input<'_, S::Value>> {
         self.as_ref()?.source()
     }
 }
@@ -100,7 +131,7 @@ macro_rules! through {
             impl<S: Source + ?Sized> Source for $pointer {
                 type Value = S::Value;
 
-                fn source(&self) -> Option<&Receiver<S::Value>> {
+                fn source(&self) -> Option<Input<'_, S::Value>> {
                     (**self).source()
                 }
             }
@@ -121,7 +152,7 @@ through!(&S, &mut S, Box<S>, Arc<S>);
 /// An arm that receives.
 #[doc(hidden)]
 pub struct RecvArm<'a, T> {
-    from: Option<&'a Receiver<T>>,
+    from: Option<Input<'a, T>>,
     slot: MaybeUninit<T>,
     outcome: Option<Outcome>,
 }
@@ -139,7 +170,7 @@ impl<'a, T> RecvArm<'a, T> {
 
     /// Never chosen again once the arm was: the slot is taken.
     pub fn case(&mut self) -> Case<'_> {
-        let core = self.from.filter(|_| self.outcome.is_none()).map(Receiver::core);
+        let core = self.from.as_ref().filter(|_| self.outcome.is_none()).map(|from| from.0.core());
         // SAFETY: the slot is the arm's, which the case borrows; `finish` goes by the outcome.
         unsafe { Case::new(core, Side::Recv, self.slot.as_mut_ptr().cast(), &mut self.outcome) }
     }

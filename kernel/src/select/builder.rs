@@ -5,9 +5,9 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
 
-use super::arm::{RecvArm, SendArm};
+use super::arm::{RecvArm, SendArm, Source};
 use super::run::{Case, Chosen, Limit, select};
-use crate::chan::{Receiver, RecvError, SendError, Sender};
+use crate::chan::{RecvError, SendError, Sender};
 
 /// A [`select!`](crate::select!) whose arms are added while it runs. Go's `reflect.Select`.
 ///
@@ -104,17 +104,17 @@ impl<'a, R> Select<'a, R> {
         Self { arms: Vec::new() }
     }
 
-    /// Adds an arm that receives.
+    /// Adds an arm that receives; from nothing ([`Source`]) it never does.
     ///
     /// ```
     /// let (tx, rx) = gzero::chan(1);
     /// tx.send(1).unwrap();
     /// assert_eq!(gzero::select::Select::new().recv(&rx, |n| n.unwrap() + 1).wait(), 2);
     /// ```
-    pub fn recv<T: 'a>(
+    pub fn recv<S: Source<Value: 'a> + ?Sized>(
         mut self,
-        from: &'a Receiver<T>,
-        then: impl FnOnce(Result<T, RecvError>) -> R + 'a,
+        from: &'a S,
+        then: impl FnOnce(Result<S::Value, RecvError>) -> R + 'a,
     ) -> Self {
         self.arms.push(Box::new(Recv { arm: RecvArm::new(from), then }));
         self

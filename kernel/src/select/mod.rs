@@ -8,7 +8,7 @@ mod run;
 
 #[doc(hidden)]
 pub use arm::{AfterArm, DefaultArm, RecvArm, SendArm};
-pub use arm::{Deadline, Sink, Source};
+pub use arm::{Deadline, Input, Sink, Source};
 pub use builder::Select;
 #[doc(hidden)]
 pub use run::{Case, Chosen, Limit, run};

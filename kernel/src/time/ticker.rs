@@ -8,7 +8,7 @@ use super::Instant;
 use super::set::time_after;
 use super::timer::Delivers;
 use crate::chan::Receiver;
-use crate::select::Source;
+use crate::select::{Input, Source};
 use crate::stacks::check_g_stack;
 
 /// Delivers instants on a channel at intervals; Go's `time.Ticker`, with the guarantees of Go 1.23.
@@ -136,8 +136,8 @@ impl Source for Ticker {
     type Value = Instant;
 
     /// A `recv` arm of a [`select!`](crate::select!) may name the ticker itself.
-    fn source(&self) -> Option<&Receiver<Instant>> {
-        Some(self.receiver())
+    fn source(&self) -> Option<Input<'_, Instant>> {
+        Some(Input::new(self.receiver()))
     }
 }
 

@@ -11,7 +11,7 @@ use super::Instant;
 use super::set::{Does, Inner, time_after};
 use crate::chan::{Receiver, Sender, TrySendError, chan};
 use crate::event::{Expire, Expired};
-use crate::select::Source;
+use crate::select::{Input, Source};
 use crate::stacks::check_g_stack;
 
 /// Delivers one instant on a channel when its time has come; Go's `time.Timer`, with the guarantees of Go 1.23.
@@ -158,8 +158,8 @@ impl Source for Timer {
     /// };
     /// assert_eq!(came, None);
     /// ```
-    fn source(&self) -> Option<&Receiver<Instant>> {
-        Some(self.receiver())
+    fn source(&self) -> Option<Input<'_, Instant>> {
+        Some(Input::new(self.receiver()))
     }
 }
 
