@@ -23,6 +23,7 @@ tests::image! {
         a_cell_drops_its_value_once,
         a_group_lets_go_when_all_are_done,
         a_group_sees_all_tasks,
+        a_static_group_has_tasks,
         a_group_works_at_any_address,
         a_group_is_used_again_while_waiters_wake_up,
         all_meet_at_a_barrier_over_and_over,
@@ -215,6 +216,22 @@ fn a_group_sees_all_tasks() -> Verdict {
         }
         group.wait();
         equal("tasks", &count.load(Ordering::Relaxed), &2)?;
+    }
+    Ok(())
+}
+
+fn a_static_group_has_tasks() -> Verdict {
+    static GROUP: WaitGroup = WaitGroup::new();
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    for round in 1..=3 {
+        for _ in 0..5 {
+            GROUP.go_static(|| {
+                gosched();
+                COUNT.fetch_add(1, Ordering::Relaxed);
+            });
+        }
+        GROUP.wait();
+        equal("tasks", &COUNT.load(Ordering::Relaxed), &(5 * round))?;
     }
     Ok(())
 }

@@ -126,7 +126,8 @@ impl WaitGroup {
 
     /// Starts a goroutine as a task of the group. Go's `WaitGroup.Go`. Does not wait.
     ///
-    /// The task is done when the function returns: not when it ends by [`goexit`](crate::goexit).
+    /// The task is done when the function returns: not when it ends by [`goexit`](crate::goexit). The goroutine shares the group;
+    /// one that is a `static` need not be shared: [`go_static`](Self::go_static).
     ///
     /// ```
     /// let tasks = alloc::sync::Arc::new(gzero::sync::WaitGroup::new());
@@ -143,6 +144,28 @@ impl WaitGroup {
         go(move || {
             task();
             group.done();
+        });
+    }
+
+    /// The same for a group that is a `static`. Does not wait.
+    ///
+    /// ```
+    /// use gzero::sync::WaitGroup;
+    ///
+    /// static TASKS: WaitGroup = WaitGroup::new();
+    ///
+    /// TASKS.go_static(|| gzero::println!("done"));
+    /// TASKS.wait();
+    /// ```
+    ///
+    /// # Panics
+    /// As [`go`], and as [`add`](Self::add).
+    #[track_caller]
+    pub fn go_static(&'static self, task: impl FnOnce() + Send + 'static) {
+        self.add(1);
+        go(move || {
+            task();
+            self.done();
         });
     }
 
