@@ -24,7 +24,14 @@ tests::image! {
         a_cancel_does_not_wait_for_calls,
         a_guard_ends_its_context_on_every_path,
         contexts_allocate_little,
+        a_call_comes_though_its_context_was_dropped,
+        a_call_that_nobody_can_bring_is_dropped,
+        a_call_that_came_cannot_be_stopped,
+        a_call_is_told_why,
+        a_call_comes_after_its_own_context_has_ended,
+        a_call_comes_once_beside_stops_and_ends,
         a_deep_tree_ends_without_recursion,
+        a_long_way_up_goes_without_recursion,
         the_first_error_is_the_groups,
         an_error_ends_the_context_of_the_group,
         a_group_runs_no_more_than_its_limit,
@@ -69,11 +76,17 @@ fn what_has_ended_or_is_gone_is_not_kept() -> Verdict {
         cancel.cancel();
         let (context, cancel) = parent.with_cancel();
         cancel.cancel();
-        let stopped = context.with_value(1_u8).after_func(|| {});
+        let stopped = context.with_value(1_u8).after_func(|_| {});
         stopped.stop();
         drop(parent.with_cancel());
         drop(parent.with_timeout(LONG));
-        parent.after_func(|| {}).stop();
+        parent.after_func(|_| {}).stop();
+        let (context, cancel) = parent.with_timeout(LONG).0.with_cancel();
+        let _over = context.after_func(|_| {});
+        cancel.cancel();
+        parent.with_timeout(LONG).0.with_cancel().0.after_func(|_| {}).stop();
+        let (root, _) = Context::background().with_cancel();
+        drop(root.with_cancel().0.with_cancel().0.after_func(|_| {}));
         wait_until_alone();
     };
     round(&parent);
@@ -87,7 +100,7 @@ fn what_has_ended_or_is_gone_is_not_kept() -> Verdict {
 fn a_call_comes_after_a_cancel() -> Verdict {
     let (context, cancel) = Context::background().with_cancel();
     let (tx, rx) = chan(1);
-    let call = context.after_func(move || tx.send(()).expect("it is not closed"));
+    let call = context.after_func(move |_| tx.send(()).expect("it is not closed"));
     sleep(SHORT);
     equal("before", &rx.is_empty(), &true)?;
     cancel.cancel();
@@ -99,7 +112,7 @@ fn a_call_comes_after_a_cancel() -> Verdict {
 fn a_call_comes_after_a_timeout() -> Verdict {
     let (context, _cancel) = Context::background().with_timeout(SHORT);
     let (tx, rx) = chan(1);
-    let _call = context.after_func(move || tx.send(()).expect("it is not closed"));
+    let _call = context.after_func(move |_| tx.send(()).expect("it is not closed"));
     equal("the call", &rx.recv(), &Ok(()))
 }
 
@@ -108,7 +121,7 @@ fn a_call_comes_at_once_after_the_end() -> Verdict {
     let (context, cancel) = Context::background().with_cancel();
     cancel.cancel();
     let (tx, rx) = chan(1);
-    let call = context.after_func(move || tx.send(()).expect("it is not closed"));
+    let call = context.after_func(move |_| tx.send(()).expect("it is not closed"));
     equal("the call", &rx.recv(), &Ok(()))?;
     equal("it has come", &call.stop(), &false)
 }
@@ -118,7 +131,7 @@ fn a_call_that_is_stopped_does_not_come() -> Verdict {
     let (context, cancel) = Context::background().with_cancel();
     let called = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&called);
-    let call = context.after_func(move || flag.store(true, Ordering::Relaxed));
+    let call = context.after_func(move |_| flag.store(true, Ordering::Relaxed));
     equal("stopped", &call.stop(), &true)?;
     cancel.cancel();
     wait_until_alone();
@@ -126,11 +139,113 @@ fn a_call_that_is_stopped_does_not_come() -> Verdict {
     equal("stopped again", &call.stop(), &false)
 }
 
+fn a_call_comes_though_its_context_was_dropped() -> Verdict {
+    let (root, cancel) = Context::background().with_cancel();
+    let (tx, rx) = chan(4);
+    // Below a chain of which nobody keeps anything, and beside others that have a call of their own.
+    let middle = root.with_cancel().0.with_value(1_u8).with_cancel().0;
+    for (n, context) in [root.with_cancel().0, middle.with_cancel().0, middle].into_iter().enumerate() {
+        let tx = tx.clone();
+        drop(context.after_func(move |_| tx.send(n).expect("it is not closed")));
+    }
+    // Nobody is left but the timer of the one between.
+    let timed = Context::background().with_cancel().0.with_timeout(SHORT).0.with_cancel().0;
+    drop(timed.after_func(move |_| tx.send(3).expect("it is not closed")));
+    drop((root, timed));
+    equal("by its time", &rx.recv(), &Ok(3))?;
+    cancel.cancel();
+    let mut came: alloc::vec::Vec<usize> = rx.iter().collect();
+    came.sort_unstable();
+    equal("by the cancel", &came, &alloc::vec![0, 1, 2])
+}
+
+fn a_call_that_nobody_can_bring_is_dropped() -> Verdict {
+    let token = Arc::new(());
+    let (root, cancel) = Context::background().with_cancel();
+    for context in [root.with_cancel().0, root.clone(), Context::background()] {
+        let token = Arc::clone(&token);
+        drop(context.after_func(move |_| drop(token)));
+    }
+    drop(root);
+    equal("two may still come", &Arc::strong_count(&token), &3)?;
+    drop(cancel);
+    equal("none can come", &Arc::strong_count(&token), &1)
+}
+
+fn a_call_that_came_cannot_be_stopped() -> Verdict {
+    let (tx, rx) = chan(1);
+    let (context, cancel) = Context::background().with_cancel();
+    let call = context.after_func(move |_| tx.send(()).expect("it is not closed"));
+    cancel.cancel();
+    drop((context, cancel));
+    equal("the call", &rx.recv(), &Ok(()))?;
+    equal("stopped", &call.stop(), &false)
+}
+
+fn a_call_is_told_why() -> Verdict {
+    let (tx, rx) = chan(0);
+    let (parent, cancel) = Context::background().with_cancel();
+    let (context, _cancel) = parent.with_timeout(SHORT);
+    let told = tx.clone();
+    let _call = context.after_func(move |why| told.send(why).expect("it is not closed"));
+    equal("its time", &rx.recv(), &Ok(ContextError::DeadlineExceeded))?;
+    cancel.cancel();
+    let told = tx.clone();
+    let _call = context.after_func(move |why| told.send(why).expect("it is not closed"));
+    equal("afterwards", &rx.recv(), &Ok(ContextError::DeadlineExceeded))?;
+    let _call = parent.after_func(move |why| tx.send(why).expect("it is not closed"));
+    equal("a cancel", &rx.recv(), &Ok(ContextError::Canceled))
+}
+
+fn a_call_comes_after_its_own_context_has_ended() -> Verdict {
+    for _ in 0..100 {
+        let (root, cancel_root) = Context::background().with_cancel();
+        let (middle, cancel_middle) = root.with_cancel();
+        let (context, _) = middle.with_cancel();
+        let (tx, rx) = chan(1);
+        let own = context.clone();
+        let _call = context.after_func(move |why| tx.send(own.err() == Some(why)).expect("it is not closed"));
+        go(move || cancel_root.cancel());
+        go(move || cancel_middle.cancel());
+        equal("it had ended", &rx.recv(), &Ok(true))?;
+    }
+    Ok(())
+}
+
+/// Whoever comes first decides, and leaves nothing behind.
+fn a_call_comes_once_beside_stops_and_ends() -> Verdict {
+    let came = Arc::new(AtomicU32::new(0));
+    let mut stopped = 0;
+    for round in 0..200 {
+        let (root, cancel_root) = Context::background().with_cancel();
+        let (middle, cancel_middle) = root.with_timeout(LONG);
+        let (context, _) = middle.with_cancel();
+        let mut cancels = alloc::vec![cancel_root, cancel_middle];
+        if round % 2 == 0 {
+            cancels.swap(0, 1);
+        }
+        for cancel in cancels {
+            go(move || cancel.cancel());
+        }
+        let flag = Arc::clone(&came);
+        let call = context.after_func(move |_| {
+            flag.fetch_add(1, Ordering::Relaxed);
+        });
+        if round % 3 == 0 {
+            gosched();
+        }
+        stopped += u32::from(call.stop());
+    }
+    wait_until_alone();
+    equal("each came, or was stopped", &(came.load(Ordering::Relaxed) + stopped), &200)?;
+    equal("nobody has the function", &Arc::strong_count(&came), &1)
+}
+
 /// Go's `TestAfterFuncCalledAsynchronously`.
 fn a_cancel_does_not_wait_for_calls() -> Verdict {
     let (context, cancel) = Context::background().with_cancel();
     let (tx, rx) = chan(0);
-    let _call = context.after_func(move || tx.send(()).expect("it is not closed"));
+    let _call = context.after_func(move |_| tx.send(()).expect("it is not closed"));
     cancel.cancel();
     equal("the call, which waits for this", &rx.recv(), &Ok(()))
 }
@@ -195,6 +310,28 @@ fn a_deep_tree_ends_without_recursion() -> Verdict {
     equal("the last", &tower[2_000].err(), &Some(ContextError::Canceled))?;
     // From the last one on: each lets the one above go.
     while tower.pop().is_some() {}
+    Ok(())
+}
+
+/// Each of them is the last one that has the one above.
+fn a_long_way_up_goes_without_recursion() -> Verdict {
+    const LEVELS: u32 = 10_000;
+    let kinds: [fn(&Context) -> Context; 4] = [
+        |context| context.with_cancel().0,
+        |context| context.with_value(1_u8),
+        |context| context.with_timeout(LONG).0,
+        Context::without_cancel,
+    ];
+    for kind in kinds {
+        let (mut context, _cancel) = Context::background().with_cancel();
+        for _ in 0..LEVELS {
+            context = kind(&context);
+        }
+        let done = context.done().clone();
+        drop(context);
+        equal("at its end", &done.is_done(), &false)?;
+        drop(done);
+    }
     Ok(())
 }
 

@@ -9,6 +9,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
+use gzero::select::Select;
 use gzero::sync::{Cause, Context, ContextError, WaitGroup};
 use gzero::time::{Duration, Instant};
 use gzero::{go, gosched, select};
@@ -35,6 +36,8 @@ tests::image! {
         causes_of_timeouts_are_for_timeouts,
         a_cause_is_there_with_the_end,
         without_cancel_only_values_stay,
+        who_keeps_the_end_alone_sees_an_end_only,
+        what_never_ends_is_never_chosen,
     ],
 }
 
@@ -81,7 +84,7 @@ fn cause(context: &Context) -> Option<alloc::string::String> {
 /// Go's `TestBackground`; there is no second one of the kind.
 fn the_background_does_not_end() -> Verdict {
     let background = Context::background();
-    equal("done", &background.done().is_none(), &true)?;
+    equal("can be done", &background.done().can_be(), &false)?;
     equal("error", &err(&background)?, &None)?;
     equal("in words", &background.to_string().as_str(), &"background")
 }
@@ -94,7 +97,7 @@ fn a_cancel_ends_all_below() -> Verdict {
     let (two, _) = between.with_cancel();
     let all = [one, between, two];
     for context in &all {
-        equal("there is a channel", &context.done().is_some(), &true)?;
+        equal("it can end", &context.done().can_be(), &true)?;
         equal("before", &err(context)?, &None)?;
     }
     cancel.cancel();
@@ -394,10 +397,45 @@ fn without_cancel_only_values_stay() -> Verdict {
     let context = parent.without_cancel();
     cancel.cancel();
     equal("deadline", &context.deadline(), &None)?;
-    equal("channel", &context.done().is_none(), &true)?;
+    equal("can be done", &context.done().can_be(), &false)?;
     equal("error", &err(&context)?, &None)?;
     equal("value", &context.value::<&str>(), &Some(&"value"))?;
     let (below, cancel) = context.with_cancel();
     cancel.cancel();
     equal("below it", &err(&below)?, &Some(ContextError::Canceled))
+}
+
+/// The contexts and their cancellers are dropped; what may end them is not.
+fn who_keeps_the_end_alone_sees_an_end_only() -> Verdict {
+    let (parent, cancel) = Context::background().with_cancel();
+    let done = parent.with_cancel().0.with_value(1_u8).with_cancel().0.done().clone();
+    let timed = parent.with_timeout(SHORT).0.with_cancel().0.done().clone();
+    let lost = Context::background().with_cancel().0.done().clone();
+    drop(parent);
+    equal("by its time", &timed.wait(), &ContextError::DeadlineExceeded)?;
+    equal("before", &(done.is_done(), lost.is_done()), &(false, false))?;
+    equal("an arm, before", &select! { recv(done) => true, recv(lost) => true, default => false }, &false)?;
+    let other = done.clone();
+    let waits = go(move || other.wait());
+    cancel.cancel();
+    equal("the wait", &waits.join(), &ContextError::Canceled)?;
+    equal("an arm", &select! { recv(lost) => false, recv(done) => true }, &true)?;
+    equal("what nobody can end", &lost.is_done(), &false)
+}
+
+fn what_never_ends_is_never_chosen() -> Verdict {
+    let (context, cancel) = Context::background().with_cancel();
+    cancel.cancel();
+    let never = context.without_cancel();
+    for _ in 0..20 {
+        let chosen = select! {
+            recv(never.done()) => "never",
+            recv(context.done()) => "at once",
+        };
+        equal("of two", &chosen, &"at once")?;
+    }
+    let alone = select! { recv(never.done()) => true, default => false };
+    equal("alone", &alone, &false)?;
+    let built = Select::new().recv(never.done(), |_| "never").recv(context.done(), |_| "at once");
+    equal("of arms that are added", &built.wait(), &"at once")
 }

@@ -50,7 +50,7 @@ mod wait_group;
 
 pub use barrier::{Barrier, BarrierWaitResult};
 pub use cond::Cond;
-pub use context::{AfterFunc, CancelOnDrop, Canceller, Cause, Context, ContextError};
+pub use context::{AfterFunc, CancelOnDrop, Canceller, Cause, Context, ContextError, Done};
 pub use err_group::ErrGroup;
 pub use map::Map;
 pub use mutex::{Mutex, MutexGuard};

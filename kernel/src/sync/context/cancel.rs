@@ -1,10 +1,9 @@
-//! Who ends a context, and who prevents what would come then.
+//! Who ends a context.
 
 use alloc::boxed::Box;
-use alloc::sync::{Arc, Weak};
+use alloc::sync::Arc;
 use core::error::Error;
 use core::fmt;
-use core::sync::atomic::{AtomicBool, Ordering};
 
 use super::end::{Cause, ContextError, End, Ended};
 
@@ -94,45 +93,5 @@ pub struct CancelOnDrop(Canceller);
 impl Drop for CancelOnDrop {
     fn drop(&mut self) {
         self.0.cancel();
-    }
-}
-
-/// A call that comes when a context ends; from [`Context::after_func`](super::Context::after_func). Dropping it changes nothing.
-///
-/// ```
-/// let (context, cancel) = gzero::sync::Context::background().with_cancel();
-/// let call = context.after_func(|| unreachable!());
-/// assert!(call.stop());
-/// cancel.cancel();
-/// ```
-#[derive(Debug)]
-pub struct AfterFunc {
-    place: Option<(Weak<End>, u64)>,
-    over: AtomicBool,
-}
-
-impl AfterFunc {
-    /// A call that will come, if there is a place for it.
-    pub(super) const fn new(place: Option<(Weak<End>, u64)>) -> Self {
-        Self { place, over: AtomicBool::new(false) }
-    }
-
-    /// One that has begun.
-    pub(super) const fn over() -> Self {
-        Self { place: None, over: AtomicBool::new(true) }
-    }
-
-    /// Prevents the call. `true`: it does not come. `false`: it has begun, or was prevented before. Does not wait.
-    ///
-    /// ```
-    /// let call = gzero::sync::Context::background().after_func(|| unreachable!());
-    /// assert!(call.stop());
-    /// assert!(!call.stop());
-    /// ```
-    pub fn stop(&self) -> bool {
-        // Relaxed: of two calls one is first; nothing hangs on what was before.
-        let first = !self.over.swap(true, Ordering::Relaxed);
-        let Some((end, number)) = &self.place else { return first };
-        first && end.upgrade().is_none_or(|end| end.unwatch(*number).is_some())
     }
 }

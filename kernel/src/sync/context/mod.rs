@@ -1,7 +1,10 @@
 //! Contexts: the end of a task, as those who work for it come to know of it. `end.rs` argues that nobody is missed.
 
+mod call;
 mod cancel;
+mod done;
 mod end;
+mod node;
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -11,31 +14,17 @@ use core::error::Error;
 use core::fmt;
 use core::time::Duration;
 
-use crate::chan::Receiver;
 use crate::join::go;
 use crate::stacks::check_g_stack;
 use crate::time::{Instant, after_func};
 
-pub use cancel::{AfterFunc, CancelOnDrop, Canceller};
+pub use call::AfterFunc;
+use call::Call;
+pub use cancel::{CancelOnDrop, Canceller};
+pub use done::Done;
 pub use end::{Cause, ContextError};
 use end::{End, Ended, Watcher};
-
-/// What a context adds to the one above it.
-enum Kind {
-    Background,
-    Cancel,
-    Deadline,
-    Value(Box<dyn Any + Send + Sync>),
-    WithoutCancel,
-}
-
-struct Node {
-    kind: Kind,
-    above: Option<Context>,
-    /// Its own, or that of the nearest above that has one.
-    end: Option<Arc<End>>,
-    deadline: Option<Instant>,
-}
+use node::{Kind, Node};
 
 /// What a task hands to all that work for it: when they shall stop, and values that belong to the task. Go's
 /// `context.Context`.
@@ -60,7 +49,7 @@ struct Node {
 /// assert_eq!(handle.join(), context.err());
 /// ```
 #[derive(Clone)]
-pub struct Context(Arc<Node>);
+pub struct Context(Done);
 
 impl Default for Context {
     fn default() -> Self {
@@ -102,21 +91,26 @@ impl Context {
     /// assert_eq!(gzero::sync::Context::background().err(), None);
     /// ```
     pub fn background() -> Self {
-        Self(Arc::new(Node { kind: Kind::Background, above: None, end: None, deadline: None }))
+        Self(Done(Arc::new(Node { kind: Kind::Background, above: None, end: None, deadline: None })))
+    }
+
+    fn node(&self) -> &Node {
+        &self.0.0
     }
 
     fn below(&self, kind: Kind, end: Option<Arc<End>>, deadline: Option<Instant>) -> Self {
-        Self(Arc::new(Node { kind, above: Some(self.clone()), end, deadline }))
+        Self(Done(Arc::new(Node { kind, above: Some(Arc::clone(&self.0.0)), end, deadline })))
     }
 
     /// This one and all above.
     fn ways_up(&self) -> impl Iterator<Item = &Node> {
-        core::iter::successors(Some(&*self.0), |node| node.above.as_ref().map(|above| &*above.0))
+        core::iter::successors(Some(self.node()), |node| node.above.as_deref())
     }
 
     /// A context that ends when it is cancelled, or when this one ends. Go's `context.WithCancel` and `WithCancelCause`.
     ///
-    /// Nothing is kept for it once its clones and the canceller are gone. Does not wait.
+    /// Nothing is kept for it once its clones and the canceller are gone, and what was made of it ([`done`](Self::done),
+    /// [`after_func`](Self::after_func)). Does not wait.
     ///
     /// ```
     /// let (context, cancel) = gzero::sync::Context::background().with_cancel();
@@ -124,8 +118,8 @@ impl Context {
     /// assert!(context.is_done());
     /// ```
     pub fn with_cancel(&self) -> (Self, Canceller) {
-        let end = End::below(self.0.end.as_ref());
-        (self.below(Kind::Cancel, Some(Arc::clone(&end)), self.0.deadline), Canceller::new(end))
+        let end = End::below(self.node().end.as_ref());
+        (self.below(Kind::Cancel, Some(Arc::clone(&end)), self.node().deadline), Canceller::new(end))
     }
 
     /// A context that also ends at a time. Go's `context.WithDeadline`. Does not wait.
@@ -160,11 +154,11 @@ impl Context {
     }
 
     fn with_deadline_and(&self, deadline: Instant, cause: Option<Cause>) -> (Self, Canceller) {
-        if self.0.deadline.is_some_and(|above| above <= deadline) {
-            // That one ends this one as well.
+        if deadline == Instant::NEVER || self.node().deadline.is_some_and(|above| above <= deadline) {
+            // No time ends it, or that one ends this one as well.
             return self.with_cancel();
         }
-        let end = End::below(self.0.end.as_ref());
+        let end = End::below(self.node().end.as_ref());
         let context = self.below(Kind::Deadline, Some(Arc::clone(&end)), Some(deadline));
         let ended = Ended::new(ContextError::DeadlineExceeded, cause);
         let now = Instant::now();
@@ -183,12 +177,7 @@ impl Context {
                 end.end(&ended);
             }
         });
-        let mut state = end.state.lock();
-        let late = if state.ended.is_none() { state.timer.replace(timer) } else { Some(timer) };
-        drop(state);
-        if let Some(late) = late {
-            late.stop();
-        }
+        end.set_timer(timer);
     }
 
     /// A context that also ends after this time. Go's `context.WithTimeout`. Does not wait.
@@ -233,7 +222,7 @@ impl Context {
     /// ```
     #[must_use = "the value is in the new context"]
     pub fn with_value<T: Any + Send + Sync>(&self, value: T) -> Self {
-        self.below(Kind::Value(Box::new(value)), self.0.end.clone(), self.0.deadline)
+        self.below(Kind::Value(Box::new(value)), self.node().end.clone(), self.node().deadline)
     }
 
     /// The value of this type: the nearest, upwards. Does not wait.
@@ -262,9 +251,9 @@ impl Context {
         self.below(Kind::WithoutCancel, None, None)
     }
 
-    /// A channel that is closed when the context ends, for [`select!`](crate::select!); `None` if it never does. Nothing is
-    /// ever sent. Go's `Context.Done`. Does not wait. In a loop that is
-    /// too fast for a select, [`is_done`](Self::is_done) costs a short lock of this context.
+    /// The end of the context, for [`select!`](crate::select!), and for others who need nothing else of it. Go's
+    /// `Context.Done`. Does not wait. In a loop that is too fast for a select, [`is_done`](Self::is_done) costs a short lock of
+    /// this context.
     ///
     /// ```
     /// use gzero::{select, sync::Context};
@@ -275,8 +264,8 @@ impl Context {
     ///     recv(context.done()) => {}
     /// }
     /// ```
-    pub fn done(&self) -> Option<&Receiver<()>> {
-        self.0.end.as_ref().map(|end| &end.rx)
+    pub const fn done(&self) -> &Done {
+        &self.0
     }
 
     /// Waits until the context ends; for ever if it never does.
@@ -292,16 +281,7 @@ impl Context {
     #[track_caller]
     pub fn wait(&self) -> ContextError {
         check_g_stack("Context::wait");
-        loop {
-            if let Some(error) = self.err() {
-                return error;
-            }
-            match self.done() {
-                // It is closed, and has never held anything.
-                Some(done) => assert!(done.recv().is_err(), "nothing is sent"),
-                None => crate::select::for_ever(),
-            }
-        }
+        self.0.wait_for_it()
     }
 
     /// Why it has ended; `None` while it has not. Go's `Context.Err`. Does not wait.
@@ -336,21 +316,21 @@ impl Context {
         self.ended().map(|ended| ended.cause)
     }
 
-    /// Has a function called when the context ends, by whoever ends it: it must not wait. Returns its number. `None`: the context
-    /// never ends, or it has ended, and nothing is called.
+    /// Has a function called when the context ends, by whoever ends it: it must not wait. It is for who has the context until
+    /// then, or until it is prevented. Returns its number. `None`: the context never ends, or it has ended, and nothing is called.
     pub(crate) fn watch(&self, call: Box<dyn FnOnce() + Send>) -> Option<u64> {
-        self.0.end.as_ref()?.watch(Watcher::Call(call)).ok()
+        self.node().end.as_ref()?.watch(Watcher::Wake(call)).ok()
     }
 
     /// Prevents that.
     pub(crate) fn unwatch(&self, number: u64) {
-        if let Some(end) = &self.0.end {
-            drop(end.unwatch(number));
+        if let Some(end) = &self.node().end {
+            end.unwatch(number);
         }
     }
 
     fn ended(&self) -> Option<Ended> {
-        self.0.end.as_ref()?.ended()
+        self.0.ended()
     }
 
     /// When it ends by itself, if it does. Go's `Context.Deadline`. Does not wait.
@@ -359,39 +339,33 @@ impl Context {
     /// assert_eq!(gzero::sync::Context::background().deadline(), None);
     /// ```
     pub fn deadline(&self) -> Option<Instant> {
-        self.0.deadline
+        self.node().deadline
     }
 
-    /// Calls a function in a goroutine of its own when the context has ended: at once, if it has. Go's `context.AfterFunc`. Does
-    /// not wait.
+    /// Calls a function in a goroutine of its own when the context has ended: at once, if it has. The function is told
+    /// why. Go's `context.AfterFunc`. Does not wait.
+    ///
+    /// The call comes though the context and its canceller were dropped before, if something above it ends it, or its time. If
+    /// nobody is left who could, the function is dropped.
+    ///
+    /// A function that captures the context, or one below it, keeps it, and is kept by it, until the context ends or the call is
+    /// stopped. If neither ever happens both stay for good: a function that needs values of the context captures those.
     ///
     /// ```
-    /// use gzero::sync::Context;
+    /// use gzero::sync::{Context, ContextError};
     ///
     /// let (context, cancel) = Context::background().with_cancel();
     /// let (tx, rx) = gzero::chan(0);
-    /// let _call = context.after_func(move || drop(tx.send("ended")));
+    /// let _call = context.after_func(move |why| drop(tx.send(why)));
     /// cancel.cancel();
-    /// assert_eq!(rx.recv(), Ok("ended"));
+    /// assert_eq!(rx.recv(), Ok(ContextError::Canceled));
     /// ```
     ///
     /// # Panics
     /// As [`go()`], in whoever ends the context.
     #[must_use = "it can be prevented by this value"]
-    pub fn after_func(&self, function: impl FnOnce() + Send + 'static) -> AfterFunc {
-        let call = Box::new(move || drop(go(function)));
-        let place = match &self.0.end {
-            None => None,
-            Some(end) => match end.watch(Watcher::Call(call)) {
-                Ok(number) => Some((Arc::downgrade(end), number)),
-                Err((_, watcher)) => {
-                    if let Watcher::Call(call) = watcher {
-                        call();
-                    }
-                    return AfterFunc::over();
-                }
-            },
-        };
-        AfterFunc::new(place)
+    pub fn after_func(&self, function: impl FnOnce(ContextError) + Send + 'static) -> AfterFunc {
+        let starts = move |error| drop(go(move || function(error)));
+        AfterFunc(Call::add(self.node().end.as_ref(), Box::new(starts)))
     }
 }
