@@ -33,6 +33,7 @@ tests::image! {
         a_deep_tree_ends_without_recursion,
         a_long_way_up_goes_without_recursion,
         the_first_error_is_the_groups,
+        each_round_of_a_group_has_its_error,
         an_error_ends_the_context_of_the_group,
         a_group_runs_no_more_than_its_limit,
         a_group_may_refuse_a_task,
@@ -348,6 +349,17 @@ fn the_first_error_is_the_groups() -> Verdict {
     drop(tx);
     equal("the error", &group.wait(), &Err(Named("first")))?;
     equal("it was given away", &group.wait(), &Ok(()))
+}
+
+fn each_round_of_a_group_has_its_error() -> Verdict {
+    let group = ErrGroup::new();
+    for (round, error) in [None, Some("one"), Some("two"), None, Some("three")].into_iter().enumerate() {
+        let result = error.map_or(Ok(()), |name| Err(Named(name)));
+        group.go(move || result);
+        group.go(|| Ok(()));
+        equal(&alloc::format!("round {round}"), &group.wait(), &result)?;
+    }
+    Ok(())
 }
 
 fn an_error_ends_the_context_of_the_group() -> Verdict {

@@ -31,18 +31,12 @@ pub struct ErrGroup<E>(Arc<Inner<E>>);
 
 struct Inner<E> {
     tasks: WaitGroup,
-    error: Lock<First<E>>,
+    /// The first error since somebody has taken one.
+    error: Lock<Option<E>>,
     cancel: Option<Canceller>,
     /// What an error is to those who ask why the context has ended.
     cause: fn(&E) -> Option<Cause>,
     limit: Option<Semaphore>,
-}
-
-/// The first error, until somebody has taken it.
-enum First<E> {
-    None,
-    Some(E),
-    Taken,
 }
 
 impl<E> Clone for ErrGroup<E> {
@@ -91,11 +85,14 @@ impl<E: Send + 'static> ErrGroup<E> {
     }
 
     fn of(cancel: Option<Canceller>, cause: fn(&E) -> Option<Cause>, limit: Option<Semaphore>) -> Self {
-        let error = Lock::new(Rank::Leaf, First::None);
+        let error = Lock::new(Rank::Leaf, None);
         Self(Arc::new(Inner { tasks: WaitGroup::new(), error, cancel, cause, limit }))
     }
 
     /// Starts a task; waits first, while as many run as the limit says.
+    ///
+    /// The task is over when the function returns: not when it ends by [`goexit`](crate::goexit), which drops nothing and returns
+    /// nothing. The group then waits for it for ever, and its place under the limit stays taken.
     ///
     /// ```
     /// let group = gzero::sync::ErrGroup::new();
@@ -117,7 +114,7 @@ impl<E: Send + 'static> ErrGroup<E> {
         self.start(task);
     }
 
-    /// Starts a task if fewer run than the limit says; says whether it did. Does not wait.
+    /// Starts a task, as [`go`](Self::go), if fewer run than the limit says; says whether it did. Does not wait.
     ///
     /// ```
     /// let group = gzero::sync::ErrGroup::<()>::with_limit(1);
@@ -165,7 +162,8 @@ impl<E: Send + 'static> ErrGroup<E> {
     /// ```
     ///
     /// # Errors
-    /// The first one of a task. Who asks again gets `Ok`: the error was given away.
+    /// The first one of a task since the last wait that has returned one: it is given away. The group may go on to be used, and
+    /// what fails then is for the next wait; only the context has ended for good.
     ///
     /// # Throws
     /// When not called on a goroutine's own stack, even if there are no tasks.
@@ -176,11 +174,8 @@ impl<E: Send + 'static> ErrGroup<E> {
         if let Some(cancel) = &self.0.cancel {
             cancel.cancel();
         }
-        let first = core::mem::replace(&mut *self.0.error.lock(), First::Taken);
-        match first {
-            First::Some(error) => Err(error),
-            First::None | First::Taken => Ok(()),
-        }
+        let first = self.0.error.lock().take();
+        first.map_or(Ok(()), Err)
     }
 }
 
@@ -209,13 +204,7 @@ impl<E> Inner<E> {
     fn fail(&self, error: E) {
         let cause = (self.cause)(&error);
         let mut first = self.error.lock();
-        let late = match &*first {
-            First::None => {
-                *first = First::Some(error);
-                None
-            }
-            First::Some(_) | First::Taken => Some(error),
-        };
+        let late = if first.is_some() { Some(error) } else { first.replace(error) };
         drop(first);
         match (late, &self.cancel, cause) {
             (None, Some(cancel), Some(cause)) => cancel.cancel_for(cause),
