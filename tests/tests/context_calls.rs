@@ -417,9 +417,10 @@ fn a_group_may_refuse_a_task() -> Verdict {
 
 fn who_waits_for_units_gives_up_with_its_context() -> Verdict {
     let slots = Semaphore::new(2);
-    let (context, cancel) = Context::background().with_timeout(SHORT);
+    let (context, _cancel) = Context::background().with_timeout(LONG);
     let one = slots.acquire_with(&context, 2);
     equal("free ones", &one.as_ref().map(Permit::units), &Ok(2))?;
+    let (context, cancel) = Context::background().with_timeout(SHORT);
     let late = slots.acquire_with(&context, 1).map(|permit| permit.units());
     equal("none in time", &late, &Err(ContextError::DeadlineExceeded))?;
     drop(one);

@@ -101,9 +101,9 @@ impl Semaphore {
     /// use gzero::time::Duration;
     ///
     /// let slots = Semaphore::new(1);
-    /// let (context, _cancel) = Context::background().with_timeout(Duration::from_millis(1));
-    /// let one = slots.acquire_with(&context, 1);
+    /// let one = slots.acquire_with(&Context::background(), 1);
     /// assert!(one.is_ok());
+    /// let (context, _cancel) = Context::background().with_timeout(Duration::from_millis(1));
     /// assert_eq!(slots.acquire_with(&context, 1).err(), Some(ContextError::DeadlineExceeded));
     /// ```
     ///
