@@ -169,6 +169,7 @@ impl<'a, T> RecvArm<'a, T> {
     }
 
     /// Never chosen again once the arm was: the slot is taken.
+    #[doc(hidden)]
     pub fn case(&mut self) -> Case<'_> {
         let core = self.from.as_ref().filter(|_| self.outcome.is_none()).map(|from| from.0.core());
         // SAFETY: the slot is the arm's, which the case borrows; `finish` goes by the outcome.
@@ -211,6 +212,7 @@ impl<'a, T> SendArm<'a, T> {
     }
 
     /// Never chosen again once the arm was: the value may have gone.
+    #[doc(hidden)]
     pub fn case(&mut self) -> Case<'_> {
         let core = self.to.filter(|_| self.outcome.is_none()).map(Sender::core);
         let value: *mut T = &raw mut *self.value;
