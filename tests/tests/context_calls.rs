@@ -150,7 +150,7 @@ fn a_call_comes_though_its_context_was_dropped() -> Verdict {
         drop(context.after_func(move |_| tx.send(n).expect("it is not closed")));
     }
     // Nobody is left but the timer of the one between.
-    let timed = Context::background().with_cancel().0.with_timeout(SHORT).0.with_cancel().0;
+    let timed = Context::background().with_cancel().0.with_timeout(20 * SHORT).0.with_cancel().0;
     drop(timed.after_func(move |_| tx.send(3).expect("it is not closed")));
     drop((root, timed));
     equal("by its time", &rx.recv(), &Ok(3))?;
