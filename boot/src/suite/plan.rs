@@ -17,8 +17,10 @@ const SOAK: &str = "soak";
 /// The test image whose cases all have to be called failures.
 const CONTROLS: &str = "must_fail";
 
-/// Test images whose cases die for the most part: a boot for each, so they get only the fast machines below.
-const DEATHS: [&str; 4] = ["deadlocks", "dies", "rule", "traces"];
+/// Test images with many cases that die, and so need a boot for each, or with cases that take long: they get only the fast
+/// machines below, on which there are 1, 2, 4 and 8 CPUs all the same.
+const SLOW: [&str; 8] =
+    ["channel_values", "deadlocks", "dies", "joins", "many_timers", "rule", "select_arms", "traces"];
 const FAST: [&str; 4] = ["smp1-bios-x2apic", "smp4-bios-x2apic", "smp2-bios-xapic", "smp8-bios-xapic"];
 
 /// Machines for each test image: every value of CPUs, firmware and APIC mode. BIOS mostly, as it boots faster.
@@ -229,7 +231,7 @@ impl Plan {
         for name in names(&host.root.join("tests/tests")) {
             let wanted = |machine: &str| match name.as_str() {
                 CONTROLS | refused::IMAGE => machine == "smp4-bios-x2apic",
-                name if DEATHS.contains(&name) => FAST.contains(&machine),
+                name if SLOW.contains(&name) => FAST.contains(&machine),
                 _ => true,
             };
             for (machine, options) in MACHINES.iter().filter(|(machine, _)| wanted(machine)) {
