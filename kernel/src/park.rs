@@ -149,6 +149,8 @@ pub(crate) fn gopark_on(wait: Wait, publish: impl FnOnce(GoRef) -> bool) {
     slot.body().set_wait(wait);
     check(slot.status().begin_park());
     let stays = !publish(rt.table.handle(me));
+    // Also when there is nothing left to wait for: a wrong call fails each time.
+    perform::check_may_leave(m);
     if stays || slot.status().get().0 == Status::Woken {
         // A wake that came meanwhile is what this park was for.
         match check(slot.status().cancel_park()) {

@@ -75,15 +75,20 @@ impl After {
     }
 }
 
-/// Leaves the goroutine `me` for `next`, or for the scheduler loop, and returns when it goes on: perhaps on
-/// another CPU, whose pin the caller then holds.
-pub(crate) fn leave(pinned: &Pinned, m: &'static M, me: GoIndex, after: After, next: Option<Picked>) {
+/// Throws when the goroutine that runs here may not leave the CPU. The caller holds one pin.
+pub(crate) fn check_may_leave(m: &M) {
     if m.block.locks() != 1 {
         throw(format_args!("schedule: holding locks"));
     }
     if !irq::enabled() {
         throw(format_args!("schedule: interrupts are off"));
     }
+}
+
+/// Leaves the goroutine `me` for `next`, or for the scheduler loop, and returns when it goes on: perhaps on
+/// another CPU, whose pin the caller then holds.
+pub(crate) fn leave(pinned: &Pinned, m: &'static M, me: GoIndex, after: After, next: Option<Picked>) {
+    check_may_leave(m);
     let rt = m::runtime();
     let save = rt.slot(me).body().context();
     let target = if let Some(picked) = next {
@@ -97,7 +102,7 @@ pub(crate) fn leave(pinned: &Pinned, m: &'static M, me: GoIndex, after: After, n
     // 1. The target is the suspended scheduler loop or a goroutine that was just moved to `Running`, which only
     //    its one owner can do.
     // 2. `save` belongs to `me`, which nobody continues before `arrive` on the other side.
-    // 3. The assertions above: interrupts are on, and no lock is held.
+    // 3. The check above: interrupts are on, and no lock is held.
     let word = unsafe { context::switch(save, target, after.encode()) };
     arrive(word, pinned);
 }

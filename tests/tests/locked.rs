@@ -10,7 +10,8 @@ use core::hint::spin_loop;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use gzero::{
-    Nanos, go, gomaxprocs, gosched, lock_os_thread, num_cpu, println, sleep, testing, unlock_os_thread,
+    Nanos, WaitReason, go, gomaxprocs, gopark, goready, gosched, lock_os_thread, num_cpu, println, sleep,
+    testing, unlock_os_thread,
 };
 use tests::{Verdict, equal, wait_until_alone};
 
@@ -22,6 +23,7 @@ tests::image! {
     ],
     dies: [
         ("throw", "schedule: interrupts are off", a_wait_with_interrupts_off),
+        ("throw", "schedule: interrupts are off", a_wait_with_interrupts_off_that_is_over_at_once),
     ],
 }
 
@@ -133,16 +135,32 @@ fn two_without_a_p_take_turns() -> Verdict {
     equal("locked goroutines that have moved", &pair.moved.load(Ordering::Relaxed), &0)
 }
 
-/// Waits while it is printed.
-struct Waits;
+/// Does something while it is printed, which is with interrupts off.
+struct Inside(fn());
 
-impl fmt::Display for Waits {
+impl fmt::Display for Inside {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        sleep(Nanos::from_millis(1));
+        (self.0)();
         f.write_str("waited")
     }
 }
 
 fn a_wait_with_interrupts_off() {
-    println!("{Waits}");
+    println!("{}", Inside(|| sleep(Nanos::from_millis(1))));
+}
+
+/// The wake comes before the goroutine has left: there is nothing to wait for.
+fn a_wait_with_interrupts_off_that_is_over_at_once() {
+    println!("{}", Inside(ready_oneself));
+}
+
+fn ready_oneself() {
+    gopark(WaitReason::Park, |me| {
+        #[expect(unsafe_code, reason = "the case ends a wait of its own")]
+        // SAFETY: the handle is that of this wait, and nobody else has it.
+        unsafe {
+            goready(me);
+        }
+        true
+    });
 }
