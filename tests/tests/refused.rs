@@ -135,16 +135,16 @@ fn local_key_is_unsafe() {
     KEY.with(|_| ());
 }
 
-#[cfg(refuse = "local_value_is_safe")]
-#[expect(unsafe_code, reason = "the piece is about its call")]
-const unsafe fn dangerous() -> u64 {
-    1
-}
-
 /// E0133: the macro does not vouch for what makes the value.
 #[cfg(refuse = "local_value_is_safe")]
 goroutine_local! {
-    static DANGEROUS: u64 = dangerous();
+    static DANGEROUS: u64 = {
+        #[expect(unsafe_code, reason = "the piece is about its call")]
+        const unsafe fn dangerous() -> u64 {
+            1
+        }
+        dangerous()
+    };
 }
 
 goroutine_local! {
