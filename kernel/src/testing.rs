@@ -131,8 +131,11 @@ pub fn is_asked_to_give_way() -> bool {
 }
 
 /// Keeps the CPU until the slice is over, and leaves it to the next pin or lock that goes to look at that and give way.
-pub fn outstay_slice() {
+///
+/// Others on this CPU see `begun` set only after that. Somebody has to wait for the CPU, or the slice never ends.
+pub fn outstay_slice(begun: &AtomicBool) {
     let pinned = Pinned::new();
+    begun.store(true, Ordering::Relaxed);
     while percpu::current(&pinned).requests() & ask::PREEMPT == 0 {
         core::hint::spin_loop();
     }

@@ -7,7 +7,7 @@ extern crate alloc;
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use gzero::chan::{RecvError, TryRecvError, TrySendError};
 use gzero::{Nanos, WaitReason, chan, go, gomaxprocs, gosched, testing};
@@ -471,18 +471,17 @@ fn who_is_woken_can_run_when_the_waker_gives_way() -> Verdict {
         } else {
             start_waiting(WaitReason::ChanReceive, move || from.recv().unwrap_or_default())
         };
-        let begun = Arc::new(AtomicU64::new(0));
+        let begun = Arc::new(AtomicBool::new(false));
         let (begin, to, from) = (Arc::clone(&begun), tx.clone(), rx.clone());
         let waker = go(move || {
-            begin.store(1, Ordering::Relaxed);
-            testing::outstay_slice();
+            testing::outstay_slice(&begin);
             match how {
                 "send" => to.try_send(()).is_ok(),
                 "receive" => from.try_recv().is_ok(),
                 _ => to.close(),
             }
         });
-        while begun.load(Ordering::Relaxed) == 0 {
+        while !begun.load(Ordering::Relaxed) {
             gosched();
         }
         let waiting = testing::waits_for(waits).is_some();
