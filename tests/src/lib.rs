@@ -19,6 +19,7 @@ extern crate alloc;
 
 pub mod block;
 mod load;
+mod named;
 mod page;
 mod waiting;
 
@@ -28,7 +29,8 @@ use core::fmt;
 
 use gzero::println;
 
-pub use load::{Load, hogs, wait_until_alone};
+pub use load::{Load, hogs, together, wait_until_alone};
+pub use named::Named;
 pub use page::word;
 pub use waiting::{Counted, Drops, start, start_waiting, wait_until_waiting};
 

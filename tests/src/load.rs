@@ -4,7 +4,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use gzero::{go, gosched, num_goroutine, stats};
+use gzero::{chan, go, gosched, num_goroutine, stats};
 
 /// Goroutines that do something over and over, each of which counts its turns, until they are dropped.
 #[derive(Debug)]
@@ -79,4 +79,22 @@ pub fn wait_until_alone() {
     while num_goroutine() > 1 {
         gosched();
     }
+}
+
+/// Runs a function in so many goroutines, and waits for all of them.
+///
+/// # Panics
+/// One of them has ended otherwise than by returning.
+pub fn together(count: usize, function: impl Fn(usize) + Send + Sync + 'static) {
+    let function = Arc::new(function);
+    let (done, all) = chan(count);
+    for n in 0..count {
+        let (function, done) = (Arc::clone(&function), done.clone());
+        go(move || {
+            function(n);
+            done.send(()).expect("somebody waits");
+        });
+    }
+    drop(done);
+    assert_eq!(all.iter().count(), count);
 }

@@ -6,13 +6,12 @@ extern crate alloc;
 
 use alloc::string::ToString;
 use alloc::sync::Arc;
-use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use gzero::sync::{Context, ContextError, ErrGroup, Permit, Semaphore, WaitGroup};
 use gzero::time::{Duration, sleep};
 use gzero::{MemStats, WaitReason, chan, go, gosched, num_goroutine, read_mem_stats, stats};
-use tests::{Verdict, equal, wait_until_alone};
+use tests::{Named, Verdict, equal, wait_until_alone};
 
 tests::image! {
     pass: [
@@ -45,18 +44,6 @@ tests::image! {
 
 const SHORT: Duration = Duration::from_millis(1);
 const LONG: Duration = Duration::from_secs(1_000_000);
-
-/// An error with a name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Named(&'static str);
-
-impl fmt::Display for Named {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0)
-    }
-}
-
-impl core::error::Error for Named {}
 
 fn cause(context: &Context) -> Option<alloc::string::String> {
     context.cause().map(|cause| cause.to_string())

@@ -7,13 +7,12 @@ extern crate alloc;
 use alloc::string::ToString;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::fmt;
 
 use gzero::select::Select;
 use gzero::sync::{Cause, Context, ContextError, WaitGroup};
 use gzero::time::{Duration, Instant};
 use gzero::{go, gosched, select};
-use tests::{Random, Verdict, equal};
+use tests::{Named, Random, Verdict, equal};
 
 tests::image! {
     pass: [
@@ -43,18 +42,6 @@ tests::image! {
 
 const SHORT: Duration = Duration::from_millis(1);
 const LONG: Duration = Duration::from_secs(1_000_000);
-
-/// An error with a name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Named(&'static str);
-
-impl fmt::Display for Named {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0)
-    }
-}
-
-impl core::error::Error for Named {}
 
 fn named(name: &'static str) -> Cause {
     Arc::new(Named(name))

@@ -11,7 +11,7 @@ use gzero::chan::{Receiver, chan};
 use gzero::select::Source;
 use gzero::time::{Duration, Instant, Ticker, Timer, after, after_func, sleep, tick};
 use gzero::{StopReason, go, gosched, num_goroutine, select, start_the_world, stop_the_world};
-use tests::{Verdict, equal};
+use tests::{Verdict, equal, together};
 
 tests::image! {
     pass: [
@@ -87,21 +87,6 @@ fn ticks_come_while_the_world_stops() {
         let ticker = Ticker::new(Duration::from_nanos(1));
         assert_eq!(ticker.receiver().iter().take(100).count(), 100);
     });
-}
-
-/// Runs a function in so many goroutines, and waits for all of them.
-fn together(count: usize, function: impl Fn(usize) + Send + Sync + 'static) {
-    let function = Arc::new(function);
-    let (done, all) = chan(count);
-    for n in 0..count {
-        let (function, done) = (Arc::clone(&function), done.clone());
-        go(move || {
-            function(n);
-            done.send(()).expect("somebody waits");
-        });
-    }
-    drop(done);
-    assert_eq!(all.iter().count(), count);
 }
 
 /// `TestTickerConcurrentStress`.

@@ -13,7 +13,7 @@ use gzero::time::{Duration, FuncTimer, Instant, Timer, after, after_func, sleep}
 use gzero::{
     StackKind, StopReason, go, gomaxprocs, gosched, stack_kind, start_the_world, stop_the_world, unpark,
 };
-use tests::{Random, Verdict, equal};
+use tests::{Random, Verdict, equal, together};
 
 tests::image! {
     pass: [
@@ -45,21 +45,6 @@ tests::image! {
 
 const MILLI: Duration = Duration::from_millis(1);
 const HOUR: Duration = Duration::from_hours(1);
-
-/// Runs a function in so many goroutines, and waits for all of them.
-fn together(count: usize, function: impl Fn(usize) + Send + Sync + 'static) {
-    let function = Arc::new(function);
-    let (done, all) = chan(count);
-    for n in 0..count {
-        let (function, done) = (Arc::clone(&function), done.clone());
-        go(move || {
-            function(n);
-            done.send(()).expect("somebody waits");
-        });
-    }
-    drop(done);
-    assert_eq!(all.iter().count(), count);
-}
 
 /// A function at a time that delivers an instant: a timer by other means.
 fn timer_func(length: Duration) -> (FuncTimer, Receiver<Instant>) {
