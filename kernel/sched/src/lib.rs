@@ -137,6 +137,8 @@ pub mod claim;
 pub mod join;
 pub mod latch;
 
+pub mod input;
+
 pub mod sudog;
 
 pub mod waiters;

@@ -14,6 +14,7 @@ mod blocked;
 mod chan;
 mod deadlock;
 mod idle;
+mod input;
 mod join;
 mod meet;
 mod mutex;
