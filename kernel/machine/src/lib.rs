@@ -12,7 +12,7 @@
 //! | [`control`], [`cpu`] | control registers, CPUID |
 //! | [`window`], [`frames`], [`paging`], [`stack`], [`heap`] | memory |
 //! | [`gdt`], [`idt`], [`entry`], [`vector`], [`exception`] | descriptor tables and interrupt entry |
-//! | [`acpi`], [`madt`], [`clock`], [`apic`] | tables, time, local APIC and its timer |
+//! | [`acpi`], [`madt`], [`clock`], [`apic`], [`ioapic`] | tables, time, local APIC and its timer, interrupts of devices |
 //! | [`smp`], [`trampoline`] | the other CPUs |
 //! | [`context`], [`intrude`] | the switch, and the call that an interrupt forces |
 //! | [`patterns`] | a self-test of interrupts |
@@ -44,6 +44,7 @@ pub mod gdt;
 pub mod heap;
 pub mod idt;
 pub mod intrude;
+pub mod ioapic;
 pub mod irq;
 pub mod lock;
 pub mod madt;

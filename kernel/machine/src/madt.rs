@@ -1,4 +1,4 @@
-//! The table that names the CPUs: Multiple APIC Description Table, signature `APIC`.
+//! The table that names the CPUs and the I/O APICs: Multiple APIC Description Table, signature `APIC`.
 //!
 //! A walk over plain bytes, which the caller has checked for length and sum. Entries are believed only as far
 //! as the table reaches. ACPI specification, "Multiple APIC Description Table (MADT)".
@@ -12,8 +12,17 @@ const ENTRIES: usize = 44;
 
 /// Types of entries, and the least length that each must have.
 const LOCAL_APIC: (u8, usize) = (0, 8);
+const IO_APIC: (u8, usize) = (1, 12);
+const INTERRUPT_SOURCE_OVERRIDE: (u8, usize) = (2, 10);
 const LOCAL_APIC_ADDRESS_OVERRIDE: (u8, usize) = (5, 12);
 const LOCAL_X2APIC: (u8, usize) = (9, 16);
+
+/// All of them that are understood.
+const KNOWN: [(u8, usize); 5] =
+    [LOCAL_APIC, IO_APIC, INTERRUPT_SOURCE_OVERRIDE, LOCAL_APIC_ADDRESS_OVERRIDE, LOCAL_X2APIC];
+
+/// The bus of the only overrides that there are.
+const ISA: u8 = 0;
 
 /// In an entry's flags: the CPU is ready for use. Bit 1 (it could be plugged in later) does not count.
 const ENABLED: u32 = 1 << 0;
@@ -46,6 +55,51 @@ pub struct Counts {
     pub surplus: usize,
 }
 
+/// An I/O APIC: it turns the signals of devices into interrupts of CPUs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IoApic {
+    /// Physical address of its registers.
+    pub address: u64,
+    /// The global system interrupt of its first input.
+    pub gsi_base: u32,
+}
+
+/// Which level of a line says that there is something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Polarity {
+    /// The upper one.
+    ActiveHigh,
+    /// The lower one.
+    ActiveLow,
+}
+
+/// What of a line makes an interrupt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trigger {
+    /// That it becomes active.
+    Edge,
+    /// That it is active.
+    Level,
+}
+
+/// How a device's signal reaches the I/O APICs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Line {
+    /// Global system interrupt: an input of one of the I/O APICs.
+    pub gsi: u32,
+    /// When it is active.
+    pub polarity: Polarity,
+    /// How it is sensed.
+    pub trigger: Trigger,
+}
+
+impl Line {
+    /// That of an ISA interrupt of which nothing is said.
+    pub const fn isa(irq: u8) -> Self {
+        Self { gsi: irq as u32, polarity: Polarity::ActiveHigh, trigger: Trigger::Edge }
+    }
+}
+
 /// What the table says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Madt {
@@ -57,6 +111,10 @@ pub struct Madt {
     pub repeated: Vec<ApicId>,
     /// Physical address of the local APIC's registers.
     pub local_apic_address: u64,
+    /// The I/O APICs in the order of the table.
+    pub io_apics: Vec<IoApic>,
+    /// ISA interrupts that do not arrive as their number says.
+    overrides: Vec<(u8, Line)>,
 }
 
 /// What is wrong with the table's contents.
@@ -114,6 +172,8 @@ impl Madt {
             counts: Counts::default(),
             repeated: Vec::new(),
             local_apic_address: u64::from(address),
+            io_apics: Vec::new(),
+            overrides: Vec::new(),
         };
         let mut offset = ENTRIES;
         while offset < table.len() {
@@ -135,11 +195,34 @@ impl Madt {
             self.take_cpu(read_u32(entry, 4)?, read_u32(entry, 8)?, u32::MAX);
         } else if is(LOCAL_APIC_ADDRESS_OVERRIDE) {
             self.local_apic_address = u64::from(read_u32(entry, 4)?) | u64::from(read_u32(entry, 8)?) << 32;
-        } else if [LOCAL_APIC, LOCAL_X2APIC, LOCAL_APIC_ADDRESS_OVERRIDE].iter().any(|known| known.0 == kind)
-        {
+        } else if is(IO_APIC) {
+            let address = u64::from(read_u32(entry, 4)?);
+            self.io_apics.push(IoApic { address, gsi_base: read_u32(entry, 8)? });
+        } else if is(INTERRUPT_SOURCE_OVERRIDE) {
+            self.take_override(entry)?;
+        } else if KNOWN.iter().any(|known| known.0 == kind) {
             return None;
         }
         Some(())
+    }
+
+    fn take_override(&mut self, entry: &[u8]) -> Option<()> {
+        let &[bus, source, ..] = entry.get(2..)? else { return None };
+        let flags = *entry.get(8)?;
+        if bus == ISA {
+            // 0 is "as the bus has it", which on ISA is active high and by edge; 1 says just that.
+            let polarity = if flags & 3 == 3 { Polarity::ActiveLow } else { Polarity::ActiveHigh };
+            let trigger = if flags >> 2 & 3 == 3 { Trigger::Level } else { Trigger::Edge };
+            let line = Line { gsi: read_u32(entry, 4)?, polarity, trigger };
+            self.overrides.push((source, line));
+        }
+        Some(())
+    }
+
+    /// Where an ISA interrupt arrives: at the input of its own number, unless the table says otherwise.
+    pub fn isa_line(&self, irq: u8) -> Line {
+        let said = self.overrides.iter().find(|(source, _)| *source == irq);
+        said.map_or(Line::isa(irq), |(_, line)| *line)
     }
 
     fn take_cpu(&mut self, id: u32, flags: u32, broadcast: u32) {
@@ -180,7 +263,7 @@ fn read_u32(bytes: &[u8], at: usize) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    use super::{ApicId, Counts, Madt, MadtError};
+    use super::{ApicId, Counts, IoApic, Line, Madt, MadtError, Polarity, Trigger};
     use alloc::vec;
     use alloc::vec::Vec;
 
@@ -266,6 +349,29 @@ mod tests {
     }
 
     #[test]
+    fn isa_interrupts_arrive_where_the_table_says() {
+        let bytes = table(&[
+            &[1, 12, 9, 0, 0, 0, 0xc0, 0xfe, 0, 0, 0, 0],
+            &[1, 12, 8, 0, 0, 0x10, 0xc0, 0xfe, 24, 0, 0, 0],
+            &[2, 10, 0, 0, 2, 0, 0, 0, 0, 0],
+            &[2, 10, 0, 9, 20, 0, 0, 0, 0b1111, 0],
+            &[2, 10, 0, 4, 36, 0, 0, 0, 0b0101, 0],
+            &[2, 10, 5, 3, 40, 0, 0, 0, 0, 0],
+        ]);
+        let madt = Madt::parse(&bytes).expect("good");
+        let io_apic = |address, gsi_base| IoApic { address, gsi_base };
+        assert_eq!(madt.io_apics, [io_apic(0xfec0_0000, 0), io_apic(0xfec0_1000, 24)]);
+        let edge = |gsi| Line { gsi, polarity: Polarity::ActiveHigh, trigger: Trigger::Edge };
+        assert_eq!(madt.isa_line(0), edge(2));
+        assert_eq!(
+            madt.isa_line(9),
+            Line { gsi: 20, polarity: Polarity::ActiveLow, trigger: Trigger::Level }
+        );
+        assert_eq!(madt.isa_line(4), edge(36));
+        assert_eq!(madt.isa_line(3), edge(3), "an override of another bus says nothing about ISA");
+    }
+
+    #[test]
     fn an_entry_of_length_zero_ends_the_walk() {
         for length in [0, 1] {
             let error = Madt::parse(&table(&[&xapic(0, 1), &[0x55, length, 0, 0]]));
@@ -288,8 +394,14 @@ mod tests {
 
     #[test]
     fn no_cut_or_flip_makes_it_panic() {
-        let good =
-            table(&[&xapic(0, 1), &x2apic(1, 1), &[5, 12, 0, 0, 0, 0, 0xe0, 0xfe, 1, 0, 0, 0], &xapic(9, 1)]);
+        let good = table(&[
+            &xapic(0, 1),
+            &x2apic(1, 1),
+            &[5, 12, 0, 0, 0, 0, 0xe0, 0xfe, 1, 0, 0, 0],
+            &[1, 12, 9, 0, 0, 0, 0xc0, 0xfe, 0, 0, 0, 0],
+            &[2, 10, 0, 9, 20, 0, 0, 0, 0b1111, 0],
+            &xapic(9, 1),
+        ]);
         for at in 0..good.len() {
             let _cut = Madt::parse(&good[..at]);
             for value in 0..=u8::MAX {

@@ -12,7 +12,7 @@ use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use uart_16550::backend::Backend;
 use uart_16550::spec::FIFO_SIZE;
-use uart_16550::spec::registers::{LSR, offsets};
+use uart_16550::spec::registers::{IER, LSR, MCR, offsets};
 use uart_16550::{BaudRate, Config, Uart16550};
 use x86_64::instructions::port::Port as IoPort;
 
@@ -21,6 +21,9 @@ use x86_64::instructions::port::Port as IoPort;
 /// A full FIFO drains in 1.4 ms at 115,200 baud. A read takes about 1 µs on a board and 0.1 µs in an
 /// emulator, whose reader may sleep for tens of milliseconds.
 const READY_POLLS: u32 = 1 << 21;
+
+/// The modem control register.
+const MODEM_CONTROL: u8 = 4;
 
 /// A serial port at its customary address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +43,8 @@ struct State {
     polls: AtomicU32,
     /// Waits that ended without it being ready: bytes were lost.
     given_up: AtomicU32,
+    /// Times that a byte came in and found no room.
+    overruns: AtomicU32,
 }
 
 impl State {
@@ -50,6 +55,7 @@ impl State {
             has_fifo: AtomicBool::new(false),
             polls: AtomicU32::new(0),
             given_up: AtomicU32::new(0),
+            overruns: AtomicU32::new(0),
         }
     }
 }
@@ -64,9 +70,17 @@ impl Port {
             Self::Com2 => &COM2,
         }
     }
+
+    /// Its customary ISA interrupt.
+    pub const fn irq(self) -> u8 {
+        match self {
+            Self::Com1 => 4,
+            Self::Com2 => 3,
+        }
+    }
 }
 
-/// Port access that ends every wait of the driver.
+/// Port access that ends every wait of the driver, and sees every overrun: reading the line status clears the bit.
 ///
 /// The driver waits by reading the line status until a bit is set. After `READY_POLLS` reads in a row
 /// without it the port is said to be ready: the driver goes on and what it sends is lost.
@@ -75,12 +89,18 @@ struct Bounded {
     base: u16,
     polls: &'static AtomicU32,
     given_up: &'static AtomicU32,
+    overruns: &'static AtomicU32,
 }
 
 impl Bounded {
     fn bound(&self, status: u8) -> u8 {
+        let line = LSR::from_bits_retain(status);
+        // All ones: there is no UART.
+        if line.contains(LSR::OVERRUN_ERROR) && status != u8::MAX {
+            self.overruns.fetch_add(1, Ordering::Relaxed);
+        }
         // Relaxed: a counter of its own; a lost update makes one wait longer.
-        if LSR::from_bits_retain(status).contains(LSR::THR_EMPTY) {
+        if line.contains(LSR::THR_EMPTY) {
             self.polls.store(0, Ordering::Relaxed);
         } else if self.polls.load(Ordering::Relaxed) < READY_POLLS {
             self.polls.fetch_add(1, Ordering::Relaxed);
@@ -115,6 +135,7 @@ fn uart(state: &'static State) -> Uart16550<Bounded> {
             base: state.base,
             polls: &state.polls,
             given_up: &state.given_up,
+            overruns: &state.overruns,
         })
     }
 }
@@ -161,6 +182,50 @@ pub fn write_bytes(port: Port, bytes: &[u8]) -> bool {
     state.given_up.load(Ordering::Relaxed) == before
 }
 
+/// Whether a byte has come in and was not taken.
+pub fn is_waiting(port: Port) -> bool {
+    uart(port.state()).ready_to_receive().is_ok()
+}
+
+/// Takes a byte that has come in. For one caller at a time.
+pub fn receive(port: Port) -> Option<u8> {
+    uart(port.state()).try_receive_byte().ok()
+}
+
+/// Sends a byte if that needs no wait, and says whether it has. As little locked as [`write_bytes`].
+pub fn try_send(port: Port, byte: u8) -> bool {
+    uart(port.state()).try_send_byte(byte).is_ok()
+}
+
+/// Makes the port interrupt while bytes are there, those that are there already included. The line that the interrupt takes is
+/// set up before ([`crate::ioapic`]).
+pub fn enable_receive_interrupts(port: Port) {
+    uart(port.state()).enable_interrupts(IER::DATA_READY);
+}
+
+/// Stops that.
+pub fn disable_receive_interrupts(port: Port) {
+    uart(port.state()).disable_interrupts(IER::DATA_READY);
+}
+
+/// Times that bytes came in and found the port full: each lost at least one.
+pub fn overruns(port: Port) -> u32 {
+    // Relaxed: a count.
+    port.state().overruns.load(Ordering::Relaxed)
+}
+
+/// Sends bytes to the port itself, which receives them; for tests. What others write meanwhile goes the same way.
+pub fn loop_back(port: Port, bytes: &[u8]) {
+    let mut uart = uart(port.state());
+    let modem = uart.mcr();
+    let looped = modem | MCR::LOOP_BACK;
+    // SAFETY: the register of a UART that `init` has found; its other bits stay as they are.
+    unsafe { uart.backend_mut().write(MODEM_CONTROL, looped.bits()) };
+    write_bytes(port, bytes);
+    // SAFETY: as above.
+    unsafe { uart.backend_mut().write(MODEM_CONTROL, modem.bits()) };
+}
+
 /// Sends text for a terminal: each `\n` becomes `\r\n`.
 pub fn write_text(port: Port, text: &str) {
     for piece in text.split_inclusive('\n') {
@@ -181,10 +246,23 @@ mod tests {
 
     static POLLS: AtomicU32 = AtomicU32::new(0);
     static GIVEN_UP: AtomicU32 = AtomicU32::new(0);
+    static OVERRUNS: AtomicU32 = AtomicU32::new(0);
+
+    fn port() -> Bounded {
+        Bounded { base: 0x3f8, polls: &POLLS, given_up: &GIVEN_UP, overruns: &OVERRUNS }
+    }
+
+    #[test]
+    fn an_overrun_is_counted_by_whoever_reads_the_line_status() {
+        let status = (LSR::OVERRUN_ERROR | LSR::DATA_READY | LSR::THR_EMPTY).bits();
+        assert_eq!(port().bound(status) & !LSR::TRANSMITTER_EMPTY.bits(), status);
+        port().bound(u8::MAX);
+        assert_eq!(OVERRUNS.load(Ordering::Relaxed), 1, "a port without UART reads as all ones");
+    }
 
     #[test]
     fn a_stuck_port_costs_one_wait_and_recovers() {
-        let bounded = Bounded { base: 0x3f8, polls: &POLLS, given_up: &GIVEN_UP };
+        let bounded = port();
         let ready = (LSR::THR_EMPTY | LSR::TRANSMITTER_EMPTY).bits();
         let waits = (0..=READY_POLLS).take_while(|_| bounded.bound(0) & ready == 0).count();
         assert_eq!(waits, READY_POLLS as usize, "ends, but not early");

@@ -15,6 +15,10 @@ impl Vector {
     pub const MACHINE_CHECK: Self = Self(18);
     /// First vector that is not an exception. Intel SDM vol. 3A, "Exception and Interrupt Vectors".
     pub const FIRST_INTERRUPT: Self = Self(32);
+    /// The first serial port: 48 and the ISA interrupt's number.
+    pub const COM1: Self = Self(0x34);
+    /// The second serial port.
+    pub const COM2: Self = Self(0x33);
     /// Ends a halt: the sender has put work where the receiver will look.
     pub const WAKE: Self = Self(0xf0);
     /// Asks a CPU that is being started to show that interrupts reach it.
