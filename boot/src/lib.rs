@@ -21,6 +21,7 @@ pub mod error;
 pub mod harness;
 pub mod heap_dump;
 pub mod image;
+pub mod input;
 pub mod judge;
 pub mod machine;
 pub mod ovmf;

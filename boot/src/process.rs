@@ -1,7 +1,7 @@
 //! The life of one QEMU process: start, output as it comes, time limits, and an end in every case.
 
 use core::time::Duration;
-use std::io::{self, IsTerminal as _, Read, Write as _};
+use std::io::{self, Read, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -13,6 +13,7 @@ use nix::unistd::Pid;
 
 use crate::cpu_time::{Meter, Usage};
 use crate::error::Error;
+use crate::input::{Gate, Input};
 use crate::signals;
 
 /// How often limits, signals and the end of the process are looked at while it is silent.
@@ -63,26 +64,31 @@ pub struct Life {
     pub errors: String,
 }
 
-/// Runs a process until it ends, `limit` is over, or the user interrupts. It does not outlive this call.
+/// Runs a process until it ends, `limit` is over, or the user interrupts. It does not outlive this call. What is typed for the
+/// guest is held back while the gate is shut.
 ///
 /// # Errors
 ///
 /// [`Error::NoQemu`] if it cannot be started, [`Error::Io`] if the watcher cannot go on.
-pub fn run(mut command: Command, limit: Option<Duration>, watcher: &mut dyn Watcher) -> Result<Life, Error> {
-    let terminal = io::stdin().is_terminal();
+pub fn run(
+    mut command: Command,
+    limit: Option<Duration>,
+    typed: Option<(Input, Gate)>,
+    watcher: &mut dyn Watcher,
+) -> Result<Life, Error> {
     command
         // ^C at the terminal goes to us alone: we end the process, and know why
         .process_group(0)
-        .stdin(if terminal { Stdio::piped() } else { Stdio::null() })
+        .stdin(if typed.is_some() { Stdio::piped() } else { Stdio::null() })
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     let child = command.spawn().map_err(|error| not_started(&command, error))?;
     let start = Instant::now();
     let mut guarded = Guard(child);
     let child = &mut guarded.0;
-    if let Some(mut input) = child.stdin.take() {
+    if let Some((mut to, (input, gate))) = child.stdin.take().zip(typed) {
         // ends with this program: nobody waits for a terminal
-        thread::spawn(move || io::copy(&mut io::stdin(), &mut input));
+        thread::spawn(move || input.pass_on(&mut to, &gate));
     }
     let output = child.stdout.take().map(read_in_background);
     let errors = child.stderr.take().map(collect_in_background);

@@ -14,6 +14,7 @@ use crate::console::Console;
 use crate::elf::Program;
 use crate::error::Error;
 use crate::image::{self, Talk};
+use crate::input::{Gate, Input};
 use crate::machine::Firmware;
 use crate::ovmf::{self, Ovmf};
 use crate::process::{self, Watcher};
@@ -57,22 +58,27 @@ pub fn boot(
     }
     let mut command = Command::new(&machine.qemu);
     command.args(qemu::arguments(machine, &files, port, &options.raw));
-    let mut listener = Listener { console: Console::new(machine.firmware), watcher };
-    let life = process::run(command, limit, &mut listener)?;
+    let gate = Gate::default();
+    let typed = Input::open(options.input.as_deref())?.map(|input| (input, gate.clone()));
+    let mut listener = Listener { console: Console::new(machine.firmware), gate, watcher };
+    let life = process::run(command, limit, typed, &mut listener)?;
     let end = End::of(life.status, &text_of(&files.reset_log));
     let stage = Stage::of_log(&text_of(&files.firmware_log)).max(listener.console.stage());
     Ok(Outcome { end, stage, last_line: listener.console.last_line(), life })
 }
 
-/// Takes the firmware's part out of the serial output before the watcher gets it.
+/// Takes the firmware's part out of the serial output before the watcher gets it, and what is for the input's gate.
 struct Listener<'a> {
     console: Console,
+    gate: Gate,
     watcher: &'a mut dyn Watcher,
 }
 
 impl Watcher for Listener<'_> {
     fn serial(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.watcher.serial(&self.console.take(bytes))
+        let mut said = self.console.take(bytes);
+        self.gate.follow(&mut said);
+        self.watcher.serial(&said)
     }
 
     fn deadline(&self) -> Option<Instant> {

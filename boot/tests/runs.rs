@@ -100,6 +100,30 @@ fn output_streams_as_it_comes() {
     assert!(child.wait().expect("it ends").success());
 }
 
+#[test]
+fn what_is_typed_waits_until_the_guest_reads() {
+    // `read -t` of dash has no time limit, so what was typed too early is looked for by a short life of `head`.
+    let script = "timeout 0.5 head -c 1 > $0.early; printf 'first\\021\\n'; cat; exit 33";
+    let bench = Bench::new(script, "");
+    let file = bench.path("typed");
+    fs::write(&file, "one\ntwo").expect("written");
+    let ended = bench.run(&["--input", file.to_str().expect("text")]);
+    assert_eq!((ended.code, ended.out.as_str()), (Some(0), "first\none\ntwo\u{4}\u{4}"), "{ended:?}");
+    assert_eq!(fs::read(bench.path("qemu.early")).expect("read"), b"", "nothing came before XON");
+    let ended = bench.run(&["--input", "/no/such/file"]);
+    ended.refused(&["cannot read the input /no/such/file"]);
+}
+
+#[test]
+fn a_guest_that_never_reads_ends_all_the_same() {
+    let bench = Bench::new("echo done; exit 33", "");
+    let mut command = bench.command(&["--input", "-"]);
+    let mut child = command.stdin(std::process::Stdio::piped()).spawn().expect("the runner starts");
+    let typed = child.stdin.take();
+    assert_eq!(child.wait().expect("it ends").code(), Some(0));
+    drop(typed);
+}
+
 fn make_fifo(bench: &Bench) {
     let made =
         std::process::Command::new("mkfifo").arg(bench.path("qemu.fifo")).status().expect("mkfifo starts");
