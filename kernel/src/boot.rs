@@ -14,7 +14,9 @@ use machine::madt::ApicId;
 use machine::percpu::{CpuId, PerCpu};
 use machine::vector::Vector;
 use machine::window::PhysWindow;
-use machine::{apic, clock, console, control, frames, gdt, idt, irq, paging, pic, smp, stack, symbol};
+use machine::{
+    apic, clock, console, control, frames, gdt, idt, ioapic, irq, paging, pic, smp, stack, symbol,
+};
 use sched::MAX_PROCS;
 
 use crate::args::Args;
@@ -60,6 +62,9 @@ pub(crate) fn boot(info: &'static mut BootInfo, program: Program) -> ! {
     let tables = Tables::read(info.rsdp_addr.into_option(), window);
     for problem in &tables.problems {
         log::error!("{problem}");
+    }
+    if let Some(madt) = &tables.madt {
+        ioapic::init(madt);
     }
     let boot_cpu = Cpu::identify();
     let clock = clock::init(&tables, window, boot_cpu.features);

@@ -1,7 +1,8 @@
-//! Devices as file descriptors, for data that is no text: dumps.
+//! Devices as file descriptors, for data that is no text: dumps, and what programs receive.
 //!
-//! 1 and 2 are the console, as everywhere; the others are opened by name. Bytes go out as they are, by polling and without a
-//! lock, in whatever state the machine is.
+//! 0 is the console's input, 1 and 2 are its output, as everywhere; the others are opened by name. Bytes go out as they are, by
+//! polling and without a lock, in whatever state the machine is. They come in by interrupts, and goroutines wait for
+//! them ([`read`]); lines of text are read by [`stdin`](crate::stdin()).
 //!
 //! ```
 //! use gzero::fd::{self, FdError};
@@ -18,7 +19,11 @@ use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use machine::debugcon;
+pub use machine::ioapic::RouteError;
 use machine::serial::{self, Port};
+
+use crate::input::{self, Source};
+use crate::stacks::check_g_stack;
 
 /// A device that takes bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +53,10 @@ pub enum FdError {
     NotPresent(&'static str),
     /// The device has not taken all bytes: it was not ready for too long.
     Stuck(u32),
+    /// Nothing is read from this descriptor.
+    NotReadable(u32),
+    /// The device cannot interrupt when it has something to read.
+    NoInterrupt(u32, RouteError),
 }
 
 impl fmt::Display for FdError {
@@ -60,6 +69,8 @@ impl fmt::Display for FdError {
             }
             Self::NotPresent(name) => write!(f, "this machine has no {name}"),
             Self::Stuck(fd) => write!(f, "the device of file descriptor {fd} takes no more bytes"),
+            Self::NotReadable(fd) => write!(f, "file descriptor {fd} is not one to read from"),
+            Self::NoInterrupt(fd, why) => write!(f, "file descriptor {fd} cannot be read: {why}"),
         }
     }
 }
@@ -121,6 +132,80 @@ pub fn write(fd: u32, bytes: &[u8]) -> Result<(), FdError> {
         }
     };
     if taken { Ok(()) } else { Err(FdError::Stuck(fd)) }
+}
+
+/// The port that a descriptor reads from.
+fn source(fd: u32) -> Result<&'static Source, FdError> {
+    let (port, name) = match fd {
+        0 => (Port::Com1, "console"),
+        _ => match device(fd)? {
+            Device::Serial2 => (Port::Com2, "serial2"),
+            Device::Console | Device::Null | Device::DebugConsole => return Err(FdError::NotReadable(fd)),
+        },
+    };
+    if serial::is_present(port) { Ok(input::of(port)) } else { Err(FdError::NotPresent(name)) }
+}
+
+/// Waits until bytes have come in and takes them out, as many as fit. Returns how many: none only if none fit.
+///
+/// Goroutines that read the same device take turns, in the order in which they came. A goroutine that waits here is no deadlock.
+///
+/// The first read of a port begins to receive: what came before is lost, and XON (ASCII 11 hexadecimal) asks the other side to
+/// begin. When the port has 3072 bytes that nobody has read it sends XOFF (13), when it has 1024 it sends XON. From 4096 on, the
+/// UART keeps 16 more; what comes after that is lost, if the other side does not listen ([`overruns`]).
+///
+/// ```
+/// use gzero::fd::{self, FdError};
+///
+/// gzero::go(|| {
+///     let mut bytes = [0; 64];
+///     while let Ok(count) = fd::read(0, &mut bytes) {
+///         gzero::println!("{:?} came in", &bytes[..count]);
+///     }
+/// });
+/// assert_eq!(fd::read(1, &mut [0; 64]), Err(FdError::NotReadable(1)));
+/// ```
+///
+/// # Errors
+/// [`FdError::BadFd`], [`FdError::NotReadable`], [`FdError::NotPresent`], and [`FdError::NoInterrupt`] where no I/O APIC leads
+/// from the device to the boot CPU.
+///
+/// # Throws
+/// When not called on a goroutine's own stack, although something has come in.
+#[track_caller]
+pub fn read(fd: u32, bytes: &mut [u8]) -> Result<usize, FdError> {
+    check_g_stack("fd::read");
+    let turn = source(fd)?.take_turn().map_err(|why| FdError::NoInterrupt(fd, why))?;
+    Ok(turn.read(bytes))
+}
+
+/// [`read`] without waiting: takes what has come in, which may be nothing. Nothing, too, while another goroutine waits in
+/// [`read`] for the same device.
+///
+/// ```
+/// use gzero::fd;
+///
+/// // Nobody types while the examples run.
+/// assert_eq!(fd::try_read(0, &mut [0; 64]), Ok(0));
+/// ```
+///
+/// # Errors
+/// As [`read`].
+pub fn try_read(fd: u32, bytes: &mut [u8]) -> Result<usize, FdError> {
+    let turn = source(fd)?.try_take_turn().map_err(|why| FdError::NoInterrupt(fd, why))?;
+    Ok(turn.map_or(0, |turn| turn.try_read(bytes)))
+}
+
+/// How often bytes have come in at a device that was full, and were lost.
+///
+/// ```
+/// assert_eq!(gzero::fd::overruns(0), Ok(0));
+/// ```
+///
+/// # Errors
+/// As [`read`], but for [`FdError::NoInterrupt`].
+pub fn overruns(fd: u32) -> Result<u32, FdError> {
+    Ok(source(fd)?.overruns())
 }
 
 /// Bytes that were written to `null` since boot.

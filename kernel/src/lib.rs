@@ -103,6 +103,8 @@ pub mod time;
 
 mod sysmon;
 
+mod input;
+
 #[expect(unsafe_code, reason = "makes an interrupted goroutine call a function")]
 mod preempt;
 
@@ -119,6 +121,8 @@ pub mod stats;
 
 pub mod fd;
 mod mem_stats;
+
+mod stdin;
 
 mod heap_dump;
 
@@ -166,6 +170,7 @@ pub use scope::{Scope, ScopedJoinHandle, scope};
 pub use sema::{semacquire, semacquire1, semrelease, semrelease1, try_semacquire};
 pub use stacks::{StackKind, on_m, stack_kind};
 pub use stats::{num_cpu, num_goroutine};
+pub use stdin::{Lines, Stdin, stdin};
 pub use time::{now, sleep};
 pub use world::{StopReason, StoppedWorld, start_the_world, stop_the_world};
 

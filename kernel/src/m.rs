@@ -40,6 +40,8 @@ pub(crate) mod ask {
     pub(crate) const VACATE: u32 = 1 << 3;
     /// Print what the boot argument `schedtrace` asks for.
     pub(crate) const TRACE: u32 = 1 << 4;
+    /// Wake who waits for what has come in at a serial port.
+    pub(crate) const INPUT: u32 = 1 << 5;
 }
 
 /// One CPU's side of the scheduler.

@@ -28,6 +28,7 @@ use machine::stack;
 use machine::vector::Vector;
 
 use crate::hold;
+use crate::input;
 use crate::m::{self, M, ask};
 use crate::perform;
 use crate::runtime::Runtime;
@@ -164,6 +165,10 @@ fn answer(pinned: &Pinned) {
     if asked & ask::TRACE != 0 {
         schedtrace::print(rt);
     }
+    if asked & ask::INPUT != 0 {
+        // Not on the goroutine's stack, for the reason that timers are not run there.
+        on_m(input::arrived);
+    }
     let more = asked & ask::TIMERS != 0 && run_timers(rt, m);
     if more {
         // Not at once: the interrupt would find this call's own guard, whose end would answer it inside this call.
@@ -199,6 +204,9 @@ pub(crate) fn in_loop(rt: &'static Runtime, m: &'static M) {
     }
     if asked & ask::TRACE != 0 {
         schedtrace::print(rt);
+    }
+    if asked & ask::INPUT != 0 {
+        input::arrived();
     }
     if asked & ask::TIMERS != 0 && run_timers(rt, m) {
         // After what was readied so far.

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | ends time slices | each CPU's own timer ([`crate::tick`]); here only for a CPU that does not know that somebody waits: the global queue is everybody's |
 //! | retakes the P of an M that does not come back | a CPU that does not take interrupts cannot give its P; thieves take what is queued on it, and others run its timers ([`crate::timers`]). If it takes interrupts and cannot answer, it asks them to |
-//! | polls the network when nobody did | there is none yet |
+//! | polls the network when nobody did | devices interrupt ([`crate::input`]) |
 //! | forces a collection | there is no collector |
 //! | prints `schedtrace` | [`crate::schedtrace`], on the boot CPU |
 //!
@@ -76,7 +76,7 @@ fn ask_busy(rt: &Runtime, m: &M) {
 }
 
 /// Leaves a request that this CPU has to see even if it sleeps. It is this CPU that was woken, so no interrupt is needed.
-fn ask_even_asleep(m: &M, request: u32) {
+pub(crate) fn ask_even_asleep(m: &M, request: u32) {
     percpu::request(request);
     let (WakeAction::SendIpi | WakeAction::Nothing) = m.note.wake();
 }

@@ -20,6 +20,7 @@ use machine::irq::{self, IrqGuard};
 use machine::lock::{Lock, Rank};
 use machine::paging;
 use machine::percpu::{self, CpuId, Pinned};
+use machine::serial::{self, Port};
 use machine::stack;
 use machine::vector::Vector;
 use sched::timer::Expiry;
@@ -161,6 +162,25 @@ pub fn locks_in_wrong_order() {
     let (early, late) = (Lock::new(Rank::Stops, ()), Lock::new(Rank::Frames, ()));
     let late = late.lock();
     drop((early.lock(), late));
+}
+
+/// Sends bytes to the first serial port's own input, sixteen at a time.
+///
+/// Waits until each portion has left the UART; half a second at most, as there may be no room behind it. What others print
+/// meanwhile comes in as well.
+pub fn type_in(bytes: &[u8]) {
+    for part in bytes.chunks(16) {
+        serial::loop_back(Port::Com1, part);
+        let until = now() + Nanos(500_000_000);
+        while serial::is_waiting(Port::Com1) && now() < until {
+            gosched();
+        }
+    }
+}
+
+/// Sends a few bytes to the first serial port's own input, and waits for nothing.
+pub fn loop_back(bytes: &[u8]) {
+    serial::loop_back(Port::Com1, bytes);
 }
 
 /// Interrupts that the CPU of the caller has taken.

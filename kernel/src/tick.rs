@@ -88,8 +88,8 @@ fn set_from(m: &M, now: Nanos, from: Nanos) {
     if m.slice_armed.load(Ordering::Relaxed) {
         next = next.min(now.0 + left_of_slice(m).0.max(retry().0));
     }
-    if m.block.requests() & ask::VACATE != 0 {
-        // The same, and nothing else would come for it.
+    if m.block.requests() & (ask::VACATE | ask::INPUT) != 0 {
+        // The same, and nothing else need come for it.
         next = next.min(now.0 + retry().0);
     }
     if next == NEVER {

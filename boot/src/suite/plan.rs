@@ -14,6 +14,10 @@ const DUMP: &str = "heapdump";
 /// The example that runs for as long as one likes.
 const SOAK: &str = "soak";
 
+/// The example that reads what is typed, which is this file.
+const WC: &str = "wc";
+const TYPED: &str = "README.md";
+
 /// The test image whose cases all have to be called failures.
 const CONTROLS: &str = "must_fail";
 
@@ -92,6 +96,7 @@ pub fn steps(host: &Host) -> Vec<Step> {
     plan.add("build", Action::Build);
     plan.main_program(host);
     plan.examples(host);
+    plan.input(host);
     plan.stop_the_world();
     plan.heap_dump();
     plan.soak();
@@ -140,9 +145,8 @@ impl Plan {
     }
 
     fn examples(&mut self, host: &Host) {
-        for name in
-            names(&host.root.join("kernel/examples")).into_iter().filter(|name| name != DUMP && name != SOAK)
-        {
+        let special = |name: &String| [DUMP, SOAK, WC].contains(&name.as_str());
+        for name in names(&host.root.join("kernel/examples")).into_iter().filter(|name| !special(name)) {
             let step = format!("example-{name}");
             self.add(&step, Action::One(Run::boot(Image::Example(name), "", Wanted::default())));
         }
@@ -159,6 +163,25 @@ impl Plan {
         let wanted = Wanted { code: 2, lines, ..Wanted::default() };
         let run = Run::boot(Image::Example("dining".to_owned()), "--smp 1", wanted);
         self.add("example-dining-fatal", Action::One(run.with_args("variant=deadlock deadlock=fatal")));
+    }
+
+    /// A file is typed, faster than the guest reads it.
+    fn input(&mut self, host: &Host) {
+        let text = fs::read_to_string(host.root.join(TYPED)).unwrap_or_default();
+        let (lines, words) = (text.lines().count(), text.split_whitespace().count());
+        let characters: usize = text.lines().map(|line| line.chars().count()).sum();
+        let lines = vec![format!("{lines} lines, {words} words, {characters} characters")];
+        for (name, options) in [
+            ("smp1", "--smp 1"),
+            ("xapic", "--smp 4 --cpu qemu64"),
+            ("uefi", "--smp 2 --firmware uefi"),
+            ("pc", "--smp 8 --machine pc"),
+        ] {
+            let wanted = Wanted { lines: lines.clone(), ..Wanted::default() };
+            let line = format!("{options} --input {TYPED}");
+            let run = Run::boot(Image::Example(WC.to_owned()), &line, wanted).with_args("pause=500");
+            self.add(&format!("example-{WC}-{name}"), Action::One(run));
+        }
     }
 
     /// The example's own program of stops, where CPUs have cores of the host, and where they are many.
