@@ -12,21 +12,35 @@
 //! - A context, and a [`Done`](super::Done), keeps its node; a node keeps the one above it and its end. So while anybody
 //!   can ask a context or waits for it, all ends above it are there, and the way down to it is whole.
 //! - A canceller keeps its end.
-//! - Ends know each other weakly, upwards to take themselves out and downwards to tell. Who needs another for a moment
-//!   holds it for that moment.
+//! - Ends know each other weakly, upwards to take themselves out and downwards to tell, but for those that have calls. Who
+//!   needs another for a moment holds it for that moment.
 //! - A timer knows its end weakly.
-//! - A call outlives the context that it was asked of: whatever may end that context makes it come. So it is kept by the
-//!   context's end and by *each* end above, and whoever takes its function first, to call or to prevent it, takes it
-//!   out everywhere. An end between, which nobody has any more, may go: those above it have the call themselves.
+//! - A call is kept by the end of the context that it was asked of, and outlives that context: whatever may end it makes
+//!   the call come. So an end that has calls is kept by the one above it ([`Watcher::Kept`]), which thereby has calls, too, and
+//!   so on upwards.
 //! - One thing can end a context that nobody has any more: its timer. So an end with a timer and calls keeps itself
 //!   (`State::me`): until the timer comes, which it does, or the last call is gone, or something else ends it.
 //!
-//! What is held strongly leads from contexts upwards, from nodes to ends and from ends to calls, and not back; `me` is the one
+//! What is held strongly leads from contexts upwards to ends, and from ends down to calls, and not back; `me` is the one
 //! ring, and its own time ends it. What a call's function has captured is the program's: if that is a context which
 //! only the function has, and nobody cancels what it hangs from, both stay. So the function is told why, and need not ask.
 //!
-//! When the last of a long way goes, those above go one after another, not one within another: nodes as [`Node`](super::node::Node)
-//! says, ends in [`End::take_out`], where an end may be the last to hold the one above, which has just lost all else.
+//! When the last of a long way goes, the others go one after another, not one within another: nodes as [`Node`](super::node::Node)
+//! says, ends upwards in [`End::take_out`], where an end may be the last to hold the one above, which has just lost all else, and
+//! downwards in the drop of the highest.
+//!
+//! # An end with calls is kept, and one without is not
+//!
+//! Whoever gives an end its first call, or takes its last one, changes the number of its calls under its lock, and then looks
+//! at the number under the lock of the one above, and keeps the end or lets it go ([`End::settle`]). If that gives the one above its
+//! first call, or takes its last one, the same goes on there.
+//!
+//! 1. Of several who do so at one end, the last to look sees the number that is last: whoever has made it either is this
+//!    one, or has looked before, under the same lock.
+//! 2. Until it is kept an end does not go: whoever is on the way to keep it holds it, and who asks for a call holds a context
+//!    and with it all ends above.
+//! 3. Whoever finds that the one above has ended ends this one, and does not leave that to whoever is on the way down and
+//!    may not hold it yet. One above that is gone by then was held by who has ended it until that one held all below.
 //!
 //! # Locks
 //!
@@ -39,6 +53,7 @@ use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::error::Error;
 use core::fmt;
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 use machine::lock::{Lock, Rank};
 
@@ -103,25 +118,38 @@ impl Ended {
 /// Somebody who is told of an end.
 pub(super) enum Watcher {
     Below(Weak<End>),
+    /// One below that has calls.
+    Kept(Arc<End>),
     Call(Arc<Call>),
     /// For the runtime: whoever is to be told has the context.
     Wake(Box<dyn FnOnce() + Send>),
 }
 
+impl Watcher {
+    /// Whether an end that has it must stay for it.
+    const fn is_call(&self) -> bool {
+        matches!(self, Self::Kept(_) | Self::Call(_))
+    }
+}
+
 /// Those who are still to be told.
 #[derive(Default)]
 struct Rest {
-    below: Vec<Weak<End>>,
+    below: Vec<Arc<End>>,
     calls: Vec<Arc<Call>>,
     wakes: Vec<Box<dyn FnOnce() + Send>>,
 }
 
 impl Rest {
-    fn add(&mut self, watcher: Watcher) {
-        match watcher {
-            Watcher::Below(end) => self.below.push(end),
-            Watcher::Call(call) => self.calls.push(call),
-            Watcher::Wake(wake) => self.wakes.push(wake),
+    /// Adds what an end had that is still there.
+    fn add(&mut self, watchers: Watchers) {
+        for watcher in watchers.into_values() {
+            match watcher {
+                Watcher::Below(end) => self.below.extend(end.upgrade()),
+                Watcher::Kept(end) => self.below.push(end),
+                Watcher::Call(call) => self.calls.push(call),
+                Watcher::Wake(wake) => self.wakes.push(wake),
+            }
         }
     }
 }
@@ -132,14 +160,20 @@ pub(super) struct End {
     /// Closed when it has ended. Whoever waits has the context, so nobody sees that the drop closes it, too.
     tx: Sender<()>,
     pub(super) rx: Receiver<()>,
+    /// Its calls, and the ends below that have some. Changed under the lock.
+    ///
+    /// Relaxed, always: what is done about it is decided under the lock of the end above, which orders those who do. See
+    /// the head of this file.
+    calls: AtomicUsize,
 }
+
+/// By number, in the order in which they came.
+type Watchers = BTreeMap<u64, Watcher>;
 
 #[derive(Default)]
 struct State {
     ended: Option<Ended>,
-    watchers: BTreeMap<u64, Watcher>,
-    /// How many of them are calls.
-    calls: usize,
+    watchers: Watchers,
     next: u64,
     /// The end above, and the number of this one there.
     above: Option<(Weak<End>, u64)>,
@@ -151,7 +185,7 @@ struct State {
 impl End {
     fn new() -> Arc<Self> {
         let (tx, rx) = chan(0);
-        Arc::new(Self { state: Lock::new(Rank::Leaf, State::default()), tx, rx })
+        Arc::new(Self { state: Lock::new(Rank::Leaf, State::default()), tx, rx, calls: AtomicUsize::new(0) })
     }
 
     /// A new one that ends when this one does.
@@ -168,10 +202,10 @@ impl End {
         new
     }
 
-    /// The one above, if this one has not ended.
-    pub(super) fn above(&self) -> Option<Arc<Self>> {
+    /// The end above and the number of this one there, if neither has ended or gone, as far as this one knows.
+    fn above(&self) -> Option<(Arc<Self>, u64)> {
         let state = self.state.lock();
-        state.above.as_ref().and_then(|(above, _)| above.upgrade())
+        state.above.as_ref().and_then(|(above, number)| Some((above.upgrade()?, *number)))
     }
 
     /// Adds somebody to be told. If it has ended already, says so.
@@ -183,30 +217,84 @@ impl End {
         }
         let number = state.next;
         state.next += 1;
-        if matches!(watcher, Watcher::Call(_)) {
-            state.calls += 1;
-            if state.timer.is_some() && state.me.is_none() {
-                state.me = Some(Arc::clone(self));
-            }
-        }
+        let is_first = watcher.is_call() && self.one_more(&mut state);
         state.watchers.insert(number, watcher);
+        drop(state);
+        if is_first {
+            Self::settle(Arc::clone(self));
+        }
         Ok(number)
     }
 
     /// Takes a watcher out again, if it was not told.
-    pub(super) fn unwatch(&self, number: u64) {
+    pub(super) fn unwatch(self: &Arc<Self>, number: u64) {
         let mut state = self.state.lock();
         let watcher = state.watchers.remove(&number);
-        let mut me = None;
-        if matches!(watcher, Some(Watcher::Call(_))) {
-            state.calls -= 1;
-            if state.calls == 0 {
-                me = state.me.take();
-            }
-        }
+        let was_call = watcher.as_ref().is_some_and(Watcher::is_call);
+        let (was_last, me) = if was_call { self.one_less(&mut state) } else { (false, None) };
         drop(state);
         // The caller has the end as well.
         drop((watcher, me));
+        if was_last {
+            Self::settle(Arc::clone(self));
+        }
+    }
+
+    /// Counts a call. Whether it is the first.
+    fn one_more(self: &Arc<Self>, state: &mut State) -> bool {
+        let before = self.calls.load(Ordering::Relaxed);
+        self.calls.store(before + 1, Ordering::Relaxed);
+        if before == 0 && state.timer.is_some() {
+            state.me = Some(Arc::clone(self));
+        }
+        before == 0
+    }
+
+    /// Counts a call less. Whether it was the last, and what is to be dropped without the lock.
+    fn one_less(&self, state: &mut State) -> (bool, Option<Arc<Self>>) {
+        let now = self.calls.load(Ordering::Relaxed) - 1;
+        self.calls.store(now, Ordering::Relaxed);
+        if now == 0 { (true, state.me.take()) } else { (false, None) }
+    }
+
+    /// Has those above keep the end if it has calls, and not if it has none; for whoever has changed that.
+    fn settle(mut end: Arc<Self>) {
+        while let Some((above, number)) = end.above() {
+            match above.keep(number, &end) {
+                Ok(true) => end = above,
+                Ok(false) => return,
+                Err(ended) => {
+                    end.end(&ended);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Keeps the end with this number if it has calls, and does not if it has none. Whether that was its own first call, or
+    /// its own last one.
+    fn keep(self: &Arc<Self>, number: u64, below: &Arc<Self>) -> Result<bool, Ended> {
+        let mut state = self.state.lock();
+        if let Some(ended) = state.ended.clone() {
+            drop(state);
+            return Err(ended);
+        }
+        let has_calls = below.calls.load(Ordering::Relaxed) > 0;
+        let watcher = state.watchers.get_mut(&number);
+        let Some(watcher) = watcher.filter(|watcher| watcher.is_call() != has_calls) else {
+            return Ok(false);
+        };
+        let (changed, me) = if has_calls {
+            *watcher = Watcher::Kept(Arc::clone(below));
+            (self.one_more(&mut state), None)
+        } else {
+            *watcher = Watcher::Below(Arc::downgrade(below));
+            self.one_less(&mut state)
+        };
+        drop(state);
+        // The caller has both ends as well.
+        drop(me);
+        Ok(changed)
     }
 
     /// Has it ended by a timer, which is stopped if that is too late.
@@ -227,14 +315,8 @@ impl End {
             if let Some(wake) = rest.wakes.pop() {
                 wake();
             } else if let Some(below) = rest.below.pop() {
-                if let Some(below) = below.upgrade() {
-                    below.end_one(ended, &mut rest);
-                }
+                below.end_one(ended, &mut rest);
             } else if let Some(call) = rest.calls.pop() {
-                // Somebody else may be on the way to the call's own context, which has ended when the call comes.
-                if let Some(own) = call.own.upgrade() {
-                    own.end_one(ended, &mut rest);
-                }
                 call.come(ended.error);
             } else {
                 return new;
@@ -249,7 +331,7 @@ impl End {
             return false;
         }
         state.ended = Some(ended.clone());
-        state.calls = 0;
+        self.calls.store(0, Ordering::Relaxed);
         let watchers = core::mem::take(&mut state.watchers);
         let (timer, above, me) = (state.timer.take(), state.above.take(), state.me.take());
         drop(state);
@@ -258,9 +340,7 @@ impl End {
             timer.stop();
         }
         Self::take_out(above);
-        for watcher in watchers.into_values() {
-            rest.add(watcher);
-        }
+        rest.add(watchers);
         // The caller has the end as well.
         drop(me);
         true
@@ -284,11 +364,21 @@ impl Drop for End {
     fn drop(&mut self) {
         let mut state = self.state.lock();
         let (timer, above) = (state.timer.take(), state.above.take());
+        let watchers = core::mem::take(&mut state.watchers);
         drop(state);
         if let Some(timer) = timer {
             timer.stop();
         }
         Self::take_out(above);
+        let mut rest = Rest::default();
+        rest.add(watchers);
+        while let Some(below) = rest.below.pop() {
+            // One that something else has, too, stays.
+            if let Some(below) = Arc::into_inner(below) {
+                let watchers = core::mem::take(&mut below.state.lock().watchers);
+                rest.add(watchers);
+            }
+        }
     }
 }
 

@@ -19,7 +19,6 @@ use crate::stacks::check_g_stack;
 use crate::time::{Instant, after_func};
 
 pub use call::AfterFunc;
-use call::Call;
 pub use cancel::{CancelOnDrop, Canceller};
 pub use done::Done;
 pub use end::{Cause, ContextError};
@@ -348,6 +347,9 @@ impl Context {
     /// The call comes though the context and its canceller were dropped before, if something above it ends it, or its time. If
     /// nobody is left who could, the function is dropped.
     ///
+    /// The first call of a context costs a step for each context above that can end, up to one that has calls, or has them
+    /// below; and so does the end of its last call. All others cost one step.
+    ///
     /// A function that captures the context, or one below it, keeps it, and is kept by it, until the context ends or the call is
     /// stopped. If neither ever happens both stay for good: a function that needs values of the context captures those.
     ///
@@ -366,6 +368,6 @@ impl Context {
     #[must_use = "it can be prevented by this value"]
     pub fn after_func(&self, function: impl FnOnce(ContextError) + Send + 'static) -> AfterFunc {
         let starts = move |error| drop(go(move || function(error)));
-        AfterFunc(Call::add(self.node().end.as_ref(), Box::new(starts)))
+        AfterFunc::new(self.node().end.as_ref(), Box::new(starts))
     }
 }
