@@ -28,7 +28,10 @@ tests::image! {
         each_setting_of_a_timer_is_received_or_prevented,
         timers_may_be_dropped_while_they_fire,
         a_function_waits_until_there_is_memory_for_its_goroutine,
-    ]
+    ],
+    dies: [
+        ("fatal", "a timer cannot be set: no memory: ", timers_without_memory_for_their_places_end_the_machine),
+    ],
 }
 
 const MILLI: Duration = Duration::from_millis(1);
@@ -450,4 +453,16 @@ fn a_function_waits_until_there_is_memory_for_its_goroutine() -> Verdict {
     }
     // Another CPU may have kept a goroutine that has a stack already.
     equal("it was called without memory", &(early && cpus() == 1), &false)
+}
+
+/// They have their memory, but no place among what is to happen: that comes with their time.
+fn timers_without_memory_for_their_places_end_the_machine() -> Verdict {
+    let timers: Vec<Timer> = (0..2_000).map(|_| Timer::at(Instant::NEVER)).collect();
+    let hoard = Hoard::of_all();
+    let mut set = 0;
+    for timer in &timers {
+        set += usize::from(timer.reset(HOUR));
+    }
+    hoard.give_back();
+    equal("timers that were set", &set, &timers.len())
 }

@@ -17,6 +17,9 @@
 //! one that has learnt that the channel is closed; and what was done before the receive that made room, to the sender
 //! that got the room.
 //!
+//! Whoever has to wait in a channel needs a place in its queue. Places are used again; but when none is left, and no memory for
+//! more, the machine ends. So it does when there is no memory for the timer of a wait that ends at a time.
+//!
 //! A value that does not fit on a goroutine's stack goes by `Box`. So should one of many kilobytes: it is copied with the
 //! channel locked, as in Go.
 

@@ -250,6 +250,9 @@ impl<T> Drop for SendArm<'_, T> {
 
 /// What an `after` arm may name: a length of time, [`Duration`] or [`Nanos`], or an [`Instant`](crate::time::Instant).
 ///
+/// [`Select::wait_until`](super::Select::wait_until) takes the same. A wait until then needs a timer, and ends the machine when there
+/// is no memory for it.
+///
 /// ```
 /// use gzero::select::Deadline;
 /// use gzero::time::{Duration, Instant};

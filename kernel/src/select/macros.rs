@@ -53,7 +53,9 @@
 /// - The arms are a hundred at most, if the crate does not raise its `recursion_limit`;
 ///   [`Select`](crate::select::Select) is for any number.
 ///
-/// Nothing is allocated. Unless there is a `default` it may block, so it is called on a goroutine's own stack.
+/// Unless there is a `default` it may block, so it is called on a goroutine's own stack. Nothing is allocated for the arms; but a
+/// wait needs what any wait [in a channel](mod@crate::chan) does, and one with an `after` a timer, and the machine ends when there is no
+/// memory for these.
 ///
 /// # Throws
 /// When not called on a goroutine's own stack, even with a `default`.

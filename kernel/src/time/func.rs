@@ -26,7 +26,7 @@ const RETRY: Nanos = Nanos::from_millis(10);
 /// the timer can be stopped meanwhile. What the heap keeps unused counts as memory only after
 /// [`free_os_memory`](crate::free_os_memory), which starting a goroutine from another one does by itself.
 ///
-/// Does not block; may be called wherever allocating is allowed. Ends the machine when there is no memory for the
+/// Does not block; may be called on any stack but in interrupt handlers. Ends the machine when there is no memory for the
 /// timer.
 ///
 /// ```
@@ -77,7 +77,8 @@ impl FuncTimer {
     /// Has the function called after this time, counted from now. Returns what [`stop`](Self::stop) would have: whether
     /// a call was still to come, which does not come then.
     ///
-    /// Does not block; may be called on any stack but in interrupt handlers, and by the function itself.
+    /// Does not block; may be called on any stack but in interrupt handlers, and by the function itself. Ends the machine
+    /// when there is no memory for the timer.
     ///
     /// ```
     /// use gzero::time::{Duration, after_func};

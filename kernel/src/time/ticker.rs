@@ -114,7 +114,8 @@ impl Ticker {
 
     /// Goes on with another interval, whose first tick comes after one of them from now. It may have been stopped.
     ///
-    /// Does not block; may be called on any stack but in interrupt handlers.
+    /// Does not block; may be called on any stack but in interrupt handlers. Ends the machine when there is no memory
+    /// for it.
     ///
     /// # Panics
     /// When the interval is 0.
@@ -143,7 +144,7 @@ impl Source for Ticker {
 
 /// A ticker, for a loop that never stops it: [`Ticker::new`]. Go's `time.Tick`. It is stopped when it is dropped.
 ///
-/// Does not block; may be called on any stack but in interrupt handlers.
+/// Does not block; may be called on any stack but in interrupt handlers. Ends the machine when there is no memory for it.
 ///
 /// # Panics
 /// When the interval is 0.

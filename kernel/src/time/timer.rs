@@ -127,7 +127,8 @@ impl Timer {
     /// Sets it to fire after this time, counted from now, whatever it was set to. Returns what [`stop`](Self::stop)
     /// would have.
     ///
-    /// Does not block; may be called on any stack but in interrupt handlers.
+    /// Does not block; may be called on any stack but in interrupt handlers. Ends the machine when there is no memory
+    /// for it.
     ///
     /// ```
     /// use gzero::time::{Duration, Instant, Timer};
@@ -172,7 +173,7 @@ impl Source for Timer {
 /// assert!(after(Duration::from_millis(1)).recv() >= start + Duration::from_millis(1));
 /// ```
 ///
-/// Does not block; may be called on any stack but in interrupt handlers.
+/// Does not block; may be called on any stack but in interrupt handlers. Ends the machine when there is no memory for it.
 pub fn after(length: Duration) -> Timer {
     Timer::new(length)
 }

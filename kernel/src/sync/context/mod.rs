@@ -121,7 +121,11 @@ impl Context {
         (self.below(Kind::Cancel, Some(Arc::clone(&end)), self.node().deadline), Canceller::new(end))
     }
 
-    /// A context that also ends at a time. Go's `context.WithDeadline`. Does not wait.
+    /// A context that also ends at a time. Go's `context.WithDeadline`. Does not wait. Ends the machine when there is no memory
+    /// for the timer.
+    ///
+    /// No timer is needed for a time that has passed, for one that does not come ([`Instant::NEVER`]), and where this
+    /// context ends no later by its own [`deadline`](Self::deadline).
     ///
     /// ```
     /// use gzero::sync::{Context, ContextError};
@@ -134,7 +138,8 @@ impl Context {
         self.with_deadline_and(deadline, None)
     }
 
-    /// The same with a cause for the case that the time comes. Go's `context.WithDeadlineCause`. Does not wait.
+    /// The same with a cause for the case that the time comes. Go's `context.WithDeadlineCause`. Does not wait. Ends the machine
+    /// when there is no memory for the timer.
     ///
     /// ```
     /// use alloc::string::ToString;
@@ -179,7 +184,8 @@ impl Context {
         end.set_timer(timer);
     }
 
-    /// A context that also ends after this time. Go's `context.WithTimeout`. Does not wait.
+    /// A context that also ends after this time. Go's `context.WithTimeout`. Does not wait. Ends the machine when there is no
+    /// memory for the timer.
     ///
     /// ```
     /// use gzero::sync::{Context, ContextError};
@@ -193,7 +199,8 @@ impl Context {
         self.with_deadline(Instant::now() + length)
     }
 
-    /// The same with a cause for the case that the time comes. Go's `context.WithTimeoutCause`. Does not wait.
+    /// The same with a cause for the case that the time comes. Go's `context.WithTimeoutCause`. Does not wait. Ends the machine
+    /// when there is no memory for the timer.
     ///
     /// ```
     /// use gzero::sync::Context;
