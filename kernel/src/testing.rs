@@ -26,6 +26,7 @@ use machine::vector::Vector;
 use sched::timer::Expiry;
 use sched::{GoRef, Status};
 
+use crate::chan::Receiver;
 use crate::event::{Expire, Expired};
 use crate::go::gosched;
 use crate::m::{self, ask};
@@ -129,6 +130,11 @@ pub fn is_locked_to_cpu() -> bool {
 /// Whether the goroutine that calls has been asked to give way, and has not done so because it is pinned.
 pub fn is_asked_to_give_way() -> bool {
     percpu::current(&Pinned::new()).requests() & ask::PREEMPT != 0
+}
+
+/// Whether a channel holds a value, though it be a timer's.
+pub fn holds_something<T>(receiver: &Receiver<T>) -> bool {
+    !receiver.core().glance().is_empty()
 }
 
 /// Keeps the CPU until the slice is over, and leaves it to the next pin or lock that goes to look at that and give way.

@@ -10,7 +10,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use gzero::chan::{Receiver, chan};
 use gzero::select::Source;
 use gzero::time::{Duration, Instant, Ticker, Timer, after, after_func, sleep, tick};
-use gzero::{StopReason, go, gosched, num_goroutine, select, start_the_world, stop_the_world};
+use gzero::{StopReason, go, gosched, num_goroutine, select, start_the_world, stop_the_world, testing};
 use tests::{Verdict, equal, together};
 
 tests::image! {
@@ -184,7 +184,7 @@ fn something(what: &impl Common) {
 
 /// Waits until something is there, and leaves it.
 fn something_comes(what: &impl Common) {
-    while what.receiver().is_empty() {
+    while !testing::holds_something(what.receiver()) {
         sleep(MILLI / 4);
     }
 }
@@ -197,6 +197,10 @@ fn keeps_its_promises<W: Common>(what: &W) {
     what.set(HOUR);
     nothing(what);
     what.set(MILLI / 1_000);
+    something_comes(what);
+    let (receiver, seems) = (what.receiver(), |receiver: &Receiver<_>| (receiver.len(), receiver.capacity()));
+    assert_eq!(seems(receiver), (0, 0), "it can be taken back");
+    assert!(receiver.is_empty());
     something(what);
     // A reset takes back what a ticker has delivered since.
     sleep(MILLI);

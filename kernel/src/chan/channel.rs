@@ -20,7 +20,7 @@ use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use sched::chan::MAX_CAPACITY;
 
-use super::core::{Core, Outcome, Patience};
+use super::core::{Core, Outcome, Patience, Room};
 use super::error::ChanError;
 use crate::panic::throw;
 
@@ -62,7 +62,7 @@ fn layout<T>(capacity: usize) -> Result<(Layout, usize), ChanError> {
 
 impl<T> Handle<T> {
     /// Makes a channel; the two handles are a sender's and a receiver's.
-    pub(super) fn pair(capacity: usize) -> Result<[Self; 2], ChanError> {
+    pub(super) fn pair(capacity: usize, room: Room) -> Result<[Self; 2], ChanError> {
         let (layout, start) = layout::<T>(capacity)?;
         // SAFETY: the layout has the size of a `Channel` at least.
         let block = unsafe { alloc(layout) };
@@ -71,7 +71,7 @@ impl<T> Handle<T> {
         // SAFETY: the ring begins within the block, or at its end if it has no places.
         let buffer = unsafe { block.add(start) };
         let new = Channel {
-            core: Core::new(capacity, size_of::<T>(), buffer),
+            core: Core::new(capacity, room, size_of::<T>(), buffer),
             senders: AtomicUsize::new(1),
             receivers: AtomicUsize::new(1),
             one_side_gone: AtomicBool::new(false),

@@ -78,6 +78,15 @@ pub(crate) enum Patience {
     Until(Nanos),
 }
 
+/// What a channel tells of its room, and of what is in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Room {
+    /// What there is.
+    Told,
+    /// Nothing. A timer's: what it has delivered may be taken back until it is received, as if it had not been sent yet.
+    Denied,
+}
+
 impl chan::Waiters for Runtime {
     fn sudogs(&self) -> &Sudogs {
         &self.sudogs
@@ -93,6 +102,7 @@ impl chan::Waiters for Runtime {
 pub(crate) struct Core {
     glance: Glance,
     capacity: usize,
+    room: Room,
     /// Bytes of a value.
     size: usize,
     /// The ring's places.
@@ -115,10 +125,11 @@ impl Drop for Spare {
 
 impl Core {
     /// A channel whose values have `size` bytes and whose ring is at `buffer`.
-    pub(super) fn new(capacity: usize, size: usize, buffer: *mut u8) -> Self {
+    pub(super) fn new(capacity: usize, room: Room, size: usize, buffer: *mut u8) -> Self {
         Self {
             glance: Glance::new(),
             capacity,
+            room,
             size,
             buffer,
             lock: Lock::new(Rank::Chan, ()),
@@ -130,12 +141,28 @@ impl Core {
         self.capacity
     }
 
+    /// The capacity, as programs are told.
+    pub(super) fn told_capacity(&self) -> usize {
+        match self.room {
+            Room::Told => self.capacity,
+            Room::Denied => 0,
+        }
+    }
+
+    /// Values in the channel at about this moment, as programs are told.
+    pub(super) fn told_len(&self) -> usize {
+        match self.room {
+            Room::Told => self.glance.len(),
+            Room::Denied => 0,
+        }
+    }
+
     /// Bytes of a value.
     pub(crate) fn size(&self) -> usize {
         self.size
     }
 
-    pub(super) fn glance(&self) -> &Glance {
+    pub(crate) fn glance(&self) -> &Glance {
         &self.glance
     }
 

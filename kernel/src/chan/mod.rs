@@ -35,6 +35,7 @@ pub use error::{
 pub use receiver::{IntoIter, Iter, Receiver, TryIter};
 pub use sender::Sender;
 
+use self::core::Room;
 use channel::Handle;
 
 /// Makes a channel that has room for `capacity` values. Go's `make(chan T, capacity)`.
@@ -87,6 +88,18 @@ pub fn chan<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
 /// assert_eq!(rx.recv(), Ok('a'));
 /// ```
 pub fn try_chan<T>(capacity: usize) -> Result<(Sender<T>, Receiver<T>), ChanError> {
-    let [sender, receiver] = Handle::pair(capacity)?;
+    pair(capacity, Room::Told)
+}
+
+/// The channel of a timer: with room for one value, of which programs are told nothing.
+pub(crate) fn timer_chan<T>() -> (Sender<T>, Receiver<T>) {
+    match pair(1, Room::Denied) {
+        Ok(ends) => ends,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+fn pair<T>(capacity: usize, room: Room) -> Result<(Sender<T>, Receiver<T>), ChanError> {
+    let [sender, receiver] = Handle::pair(capacity, room)?;
     Ok((Sender::new(sender), Receiver::new(receiver)))
 }

@@ -158,7 +158,8 @@ impl<T> Receiver<T> {
         self.core().glance().is_closed()
     }
 
-    /// Values in the channel at about this moment, at most its capacity. Go's `len(ch)`. May be called anywhere.
+    /// Values in the channel at about this moment, at most its capacity; always 0 for that of a [`Timer`](crate::time::Timer) or a
+    /// [`Ticker`](crate::time::Ticker). Go's `len(ch)`. May be called anywhere.
     ///
     /// ```
     /// let (tx, rx) = gzero::chan(2);
@@ -166,27 +167,28 @@ impl<T> Receiver<T> {
     /// assert_eq!(rx.len(), 1);
     /// ```
     pub fn len(&self) -> usize {
-        self.core().glance().len()
+        self.core().told_len()
     }
 
-    /// Whether the channel holds no value at about this moment. May be called anywhere.
+    /// Whether [`len`](Self::len) is 0. May be called anywhere.
     ///
     /// ```
     /// let (_tx, rx) = gzero::chan::<u8>(2);
     /// assert!(rx.is_empty());
     /// ```
     pub fn is_empty(&self) -> bool {
-        self.core().glance().is_empty()
+        self.core().told_len() == 0
     }
 
-    /// How many values the channel has room for. Go's `cap(ch)`. May be called anywhere.
+    /// How many values the channel has room for; 0 for that of a [`Timer`](crate::time::Timer) or a
+    /// [`Ticker`](crate::time::Ticker). Go's `cap(ch)`. May be called anywhere.
     ///
     /// ```
     /// let (_tx, rx) = gzero::chan::<u8>(2);
     /// assert_eq!(rx.capacity(), 2);
     /// ```
     pub fn capacity(&self) -> usize {
-        self.core().capacity()
+        self.core().told_capacity()
     }
 
     /// Whether both receive from the same channel. May be called anywhere.

@@ -154,7 +154,7 @@ impl<T> Sender<T> {
     /// assert_eq!(tx.len(), 1);
     /// ```
     pub fn len(&self) -> usize {
-        self.core().glance().len()
+        self.core().told_len()
     }
 
     /// Whether the channel holds no value at about this moment. May be called anywhere.
@@ -164,7 +164,7 @@ impl<T> Sender<T> {
     /// assert!(tx.is_empty());
     /// ```
     pub fn is_empty(&self) -> bool {
-        self.core().glance().is_empty()
+        self.core().told_len() == 0
     }
 
     /// How many values the channel has room for. Go's `cap(ch)`. May be called anywhere.
@@ -174,7 +174,7 @@ impl<T> Sender<T> {
     /// assert_eq!(tx.capacity(), 2);
     /// ```
     pub fn capacity(&self) -> usize {
-        self.core().capacity()
+        self.core().told_capacity()
     }
 
     /// Whether both send into the same channel. May be called anywhere.

@@ -84,7 +84,8 @@ impl Ticker {
     /// Its channel, for a select; Go's field `C`. It stays open when the ticker is stopped. Who closes it has no use for
     /// the ticker any more: nothing is delivered, and [`recv`](Self::recv) panics.
     ///
-    /// Does not block; may be called on any stack.
+    /// It seems to have no room, and to be empty ([`len`](Receiver::len)): a tick may be taken back until it is received. Does
+    /// not block; may be called on any stack.
     ///
     /// ```
     /// use gzero::time::{Duration, Ticker};

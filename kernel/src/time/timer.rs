@@ -9,7 +9,7 @@ use sched::timer::Expiry;
 
 use super::Instant;
 use super::set::{Does, Inner, time_after};
-use crate::chan::{Receiver, Sender, TrySendError, chan};
+use crate::chan::{Receiver, Sender, TrySendError, timer_chan};
 use crate::event::{Expire, Expired};
 use crate::select::{Input, Source};
 use crate::stacks::check_g_stack;
@@ -94,7 +94,8 @@ impl Timer {
     /// Its channel, for a select; Go's field `C`. Who closes it has no use for the timer any more: nothing is delivered, and
     /// [`recv`](Self::recv) panics.
     ///
-    /// Does not block; may be called on any stack.
+    /// It seems to have no room, and to be empty ([`len`](Receiver::len)): what the timer has delivered may be taken back until
+    /// it is received. [`try_recv`](Receiver::try_recv) says whether it has fired. Does not block; may be called on any stack.
     ///
     /// ```
     /// use gzero::time::{Duration, Timer};
@@ -193,7 +194,7 @@ impl Delivers {
     /// A timer that is set to this time, and to more of them if a period is not 0.
     pub(super) fn at(when: Nanos, period: Nanos) -> Self {
         // Room for one: who fires does not wait, and what comes while it is full is left out.
-        let (sender, receiver) = chan(1);
+        let (sender, receiver) = timer_chan();
         let inner = Inner::new(Channel { sender, receiver });
         inner.set(when, period);
         Self { inner }
