@@ -4,11 +4,13 @@
 
 extern crate alloc;
 
+use alloc::boxed::Box;
+use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 
 use gzero::chan::{RecvError, RecvTimeoutError, SendTimeoutError};
-use gzero::select::{Chosen, Limit, RecvArm, Select, SendArm, run};
+use gzero::select::{Chosen, Limit, RecvArm, Select, SendArm, Sink, run};
 use gzero::time::{Duration, Instant};
 use gzero::{Receiver, Sender, chan, go, on_m, select};
 use tests::{Drops, Random, Verdict, equal, wait_until_alone};
@@ -18,6 +20,7 @@ tests::image! {
         a_hundred_arms,
         a_select_of_any_number_of_arms,
         an_arm_is_chosen_once,
+        an_added_arm_sends_to_whatever_leads_to_a_sender,
         a_time_out_ends_a_wait,
         an_after_arm_ends_a_select,
         time_outs_race_with_values,
@@ -217,6 +220,18 @@ fn an_arm_is_chosen_once() -> Verdict {
     drop(arm.finish(Chosen::Case));
     drop((tx, rx));
     equal("drops", &drops.counts(), &vec![1; 3])
+}
+
+fn an_added_arm_sends_to_whatever_leads_to_a_sender() -> Verdict {
+    let (tx, rx) = chan(8);
+    let (nowhere, boxed): (Option<Sender<u32>>, Box<dyn Sink<Value = u32>>) = (None, Box::new(tx.clone()));
+    let (shared, some) = (Arc::new(tx.clone()), Some(&tx));
+    for _ in 0..50 {
+        let select = Select::new().send(&nowhere, 0, |_| 0).send(&boxed, 1, |_| 1);
+        let chosen = select.send(&shared, 2, |_| 2).send(&some, 3, |_| 3).wait();
+        equal("what was sent", &rx.recv(), &Ok(chosen))?;
+    }
+    equal("to nothing", &Select::new().send(&nowhere, 0, |_| ()).try_wait(), &None)
 }
 
 fn a_time_out_ends_a_wait() -> Verdict {

@@ -5,9 +5,9 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
 
-use super::arm::{RecvArm, SendArm, Source};
+use super::arm::{RecvArm, SendArm, Sink, Source};
 use super::run::{Case, Chosen, Limit, select};
-use crate::chan::{RecvError, SendError, Sender};
+use crate::chan::{RecvError, SendError};
 
 /// A [`select!`](crate::select!) whose arms are added while it runs. Go's `reflect.Select`.
 ///
@@ -120,18 +120,19 @@ impl<'a, R> Select<'a, R> {
         self
     }
 
-    /// Adds an arm that sends. The value moves if the arm is chosen; else it is dropped with the select.
+    /// Adds an arm that sends; to nothing ([`Sink`]) it never does. The value moves if the arm is chosen; else it is dropped
+    /// with the select.
     ///
     /// ```
     /// let (tx, rx) = gzero::chan(1);
     /// assert!(gzero::select::Select::new().send(&tx, 5, |sent| sent.is_ok()).wait());
     /// assert_eq!(rx.recv(), Ok(5));
     /// ```
-    pub fn send<T: 'a>(
+    pub fn send<S: Sink<Value: 'a> + ?Sized>(
         mut self,
-        to: &'a Sender<T>,
-        value: T,
-        then: impl FnOnce(Result<(), SendError<T>>) -> R + 'a,
+        to: &'a S,
+        value: S::Value,
+        then: impl FnOnce(Result<(), SendError<S::Value>>) -> R + 'a,
     ) -> Self {
         self.arms.push(Box::new(Send { arm: SendArm::new(to, value), then }));
         self
