@@ -68,7 +68,8 @@ pub enum Expiry {
     Stale,
     /// It has expired and is idle now.
     Once,
-    /// It has expired, and does so again at this time, for which its event must be put back under its key.
+    /// It has expired, and does so again at this time, for which its event must be put back under its key; but for
+    /// [`NEVER`](crate::timers::NEVER), which its key then stands for: it stays armed, and a stop finds no event.
     Again(u64),
 }
 

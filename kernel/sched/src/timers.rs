@@ -123,7 +123,12 @@ impl<E> Timers<E> {
     /// # Errors
     ///
     /// [`NoRoom::NoMemory`]. The heap is as it was, and the event is dropped.
+    ///
+    /// # Panics
+    ///
+    /// `when` is [`NEVER`]: a heap that had nothing else would seem to be empty.
     pub fn add(&mut self, when: u64, event: E) -> Result<Key, NoRoom> {
+        assert!(when != NEVER, "what never happens is in no heap");
         self.heap.reserve(1 + usize::from(self.kept.is_some()))?;
         self.slab.reserve()?;
         self.count += 1;
@@ -137,8 +142,10 @@ impl<E> Timers<E> {
     ///
     /// # Panics
     ///
-    /// It is another one, or it has been put back: only who runs it may do so, before anybody asks for the next.
+    /// It is another one, or it has been put back: only who runs it may do so, before anybody asks for the next. `when` is
+    /// [`NEVER`]: what does not come again is just not put back.
     pub fn put_back(&mut self, key: Key, when: u64, event: E) {
+        assert!(when != NEVER, "what never happens is in no heap");
         assert!(self.kept.take() == Some(key), "the room of an event is kept until the next one is due");
         let held = self.slab.get_mut(key.place).expect("its place is kept");
         *held = Held { position: self.heap.len(), event: Some(event) };

@@ -164,3 +164,36 @@ fn nothing_is_put_back_after_the_next_one() {
     assert_eq!(drain(&mut timers, 6), [1, 2]);
     timers.put_back(key, 7, 1);
 }
+
+/// As the last tick before the end of time: its timer may still be stopped by the key.
+#[test]
+fn what_does_not_come_again_is_not_found_by_its_key() {
+    let (mut timers, earliest) = Timers::new();
+    let key = add(&mut timers, NEVER - 1, 1);
+    let due = timers.take_due(NEVER - 1).expect("it is due");
+    assert_eq!((due.key, earliest.get()), (key, NEVER));
+    assert_eq!(timers.remove(key), None);
+    // Its place in the heap is another's now.
+    let other = add(&mut timers, 5, 2);
+    assert_eq!(timers.remove(key), None);
+    assert_eq!(timers.take_due(5).map(|due| due.key), Some(other));
+    // And so is its place in the slab.
+    let last = add(&mut timers, 6, 3);
+    assert_eq!(last.place, key.place);
+    assert_eq!((timers.remove(key), timers.remove(last)), (None, Some(3)));
+}
+
+#[test]
+#[should_panic(expected = "what never happens is in no heap")]
+fn what_never_happens_is_not_added() {
+    add(&mut Timers::new().0, NEVER, 1);
+}
+
+#[test]
+#[should_panic(expected = "what never happens is in no heap")]
+fn what_never_happens_is_not_put_back() {
+    let (mut timers, _) = Timers::new();
+    let key = add(&mut timers, 5, 1);
+    let due = timers.take_due(5).expect("it is due");
+    timers.put_back(key, NEVER, due.event);
+}
