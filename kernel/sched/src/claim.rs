@@ -22,7 +22,7 @@
 //!
 //! Numbers come back after 2^31 waits of one slot. A waker that was held up between its queue and its claim would have to
 //! stand still while others run through all of them. Most wakers are pinned to a CPU meanwhile. One is not: the end of
-//! a context claims on the stack of whoever cancels, who may be preempted there; but then it is in a queue, and has its turn
+//! a context claims on the stack of whoever ends it, who may be preempted there; but then it is in a queue, and has its turn
 //! after those before it, not after 2^31 waits.
 //!
 //! Who has claimed owes the goroutine exactly one ready; who has not must not touch it.

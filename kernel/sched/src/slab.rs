@@ -3,8 +3,9 @@
 //! A place is a number, used again after its value has been taken out. A new value goes to the chunk that came to have
 //! room last, and stays with that until it is full: so the others run empty. One that has gives its memory back, but for
 //! one of them, which is the next to be used: that saves a program at the edge of a chunk from asking for memory again and
-//! again. No value is ever moved, and no operation looks for anything: chunks with room are on one list, those without
-//! memory on another. Only the directory is moved, when it doubles or halves.
+//! again. No value is ever moved, and none is looked for: chunks with room are on one list, those without memory on another.
+//! The directory ends with a chunk that has memory: when that goes, those behind the last one that has go, too, each as often as
+//! it was added. So it gets shorter, and is moved when it doubles, and when less than a quarter of it is used.
 
 use alloc::vec::Vec;
 

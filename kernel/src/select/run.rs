@@ -172,7 +172,8 @@ pub(super) fn select<'a>(cases: &mut [Case<'a>], locks: &mut [Option<&'a Lock<()
     loop {
         for (lock, case) in locks.iter_mut().zip(&*cases) {
             *lock = case.core.map(Core::lock);
-            // Not with all locks held, where a page that is missing makes everybody wait for it.
+            // Mapped before the goroutine may wait and publish it, as `chan::core` argues; and here, not with all locks held, where
+            // a page that is missing makes everybody wait for it. Who may not wait publishes none, and uses one at most.
             if let Some(core) = case.core.filter(|_| limit != Limit::Default) {
                 // SAFETY: the contract of `new`.
                 unsafe { touch(case.element, core.size()) };
