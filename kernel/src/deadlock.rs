@@ -56,12 +56,8 @@ impl fmt::Display for Asleep {
         if !main {
             f.write_str(" (main has ended by goexit)")?;
         }
-        for (g, slot) in waiting(rt).take(MOST_LISTED) {
-            write!(f, "\n  {} waits: ", Named(g.get()))?;
-            match wait_of(rt, g).and_then(lock_of) {
-                Some(lock) => write!(f, "{lock}, {}", HeldBy(lock))?,
-                None => write!(f, "{}", What(rt, slot.body()))?,
-            }
+        for (g, _) in waiting(rt).take(MOST_LISTED) {
+            write!(f, "\n  {} waits: {}", Named(g.get()), WaitsFor::in_still_world(rt, g))?;
             write!(f, "{}", Holds(rt, rt.table.handle(g)))?;
         }
         if let Some(more @ 1..) = waiting(rt).count().checked_sub(MOST_LISTED) {
@@ -73,17 +69,41 @@ impl fmt::Display for Asleep {
     }
 }
 
-/// What a goroutine waits for that is no lock.
-struct What<'b>(&'static Runtime, &'b Body);
+/// What a goroutine waits for, as reports name it: a lock and who holds it, or why it waits and on what.
+pub(crate) struct WaitsFor {
+    rt: &'static Runtime,
+    g: GoIndex,
+    lock: Option<&'static LockHead>,
+}
 
-impl fmt::Display for What<'_> {
+impl WaitsFor {
+    /// In a world that stands still: a lock that is waited for does not go.
+    pub(crate) fn in_still_world(rt: &'static Runtime, g: GoIndex) -> Self {
+        Self { rt, g, lock: wait_of(rt, g).and_then(lock_of) }
+    }
+
+    /// While others run: a lock is what has an address.
+    pub(crate) const fn at_a_glance(rt: &'static Runtime, g: GoIndex) -> Self {
+        Self { rt, g, lock: None }
+    }
+
+    /// Whether there is an object that it waits on, or nothing but a reason.
+    pub(crate) fn is_object(&self) -> bool {
+        self.lock.is_some() || self.rt.slot(self.g).body().waits_on() != 0
+    }
+}
+
+impl fmt::Display for WaitsFor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(rt, body) = self;
+        if let Some(lock) = self.lock {
+            return write!(f, "{lock}, {}", HeldBy(lock));
+        }
+        let body = self.rt.slot(self.g).body();
         f.write_str(body.wait_reason().name())?;
         match body.waits_on() {
             0 => Ok(()),
             on if body.wait_reason() == WaitReason::Join
-                && let Some(g) = goroutine_at(rt, on) =>
+                && let Some(g) = goroutine_at(self.rt, on) =>
             {
                 write!(f, " of {}", Named(g.get()))
             }

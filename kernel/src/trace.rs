@@ -130,6 +130,10 @@ impl GoroutineInfo {
         m.current() == Some(self.g)
     }
 
+    pub(crate) const fn index(&self) -> GoIndex {
+        self.g
+    }
+
     /// The address of its slot in the table.
     pub(crate) fn address(&self) -> u64 {
         core::ptr::from_ref(m::runtime().slot(self.g)).addr() as u64
@@ -214,12 +218,13 @@ pub fn for_each_frame(goroutine: &GoroutineInfo, visit: &mut dyn FnMut(Frame)) {
     }
 }
 
-/// Prints all living goroutines with their frames, the one that calls first. Its own begin at `start`.
-pub(crate) fn print_all(start: Start) {
+/// Prints all living goroutines with their frames, the one that calls first. Its own begin at `start`. What `note` prints
+/// of each comes between its line and the frames.
+pub(crate) fn print_all(start: Start, note: &dyn Fn(&GoroutineInfo)) {
     let asker = Asker::new(start);
     let visit = &mut |info: &GoroutineInfo, own| {
         if asker.is(info) == own {
-            asker.block(console::write_fmt, info);
+            asker.block(console::write_fmt, info, note);
         }
     };
     for_each_goroutine(&mut |info| visit(info, true));
@@ -241,7 +246,7 @@ pub(crate) fn report_others(start: Start) {
     for_each_goroutine(&mut |info| {
         others += usize::from(!asker.is(info));
         if !asker.is(info) && others <= MOST_IN_REPORT {
-            asker.block(console::emergency_write, info);
+            asker.block(console::emergency_write, info, &|_| {});
         }
     });
     if let Some(more @ 1..) = others.checked_sub(MOST_IN_REPORT) {
@@ -279,8 +284,9 @@ impl Asker {
     }
 
     /// Prints one goroutine.
-    fn block(&self, print: Print, info: &GoroutineInfo) {
+    fn block(&self, print: Print, info: &GoroutineInfo, note: &dyn Fn(&GoroutineInfo)) {
         print(format_args!("\n{info}:\n"));
+        note(info);
         match self.start_of(info) {
             Some(start) => frames(print, start, info.stack.clone()),
             None => print(format_args!("    (no frames: it runs)\n")),

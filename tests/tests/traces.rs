@@ -10,8 +10,9 @@ use alloc::vec::Vec;
 use core::hint::black_box;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
+use gzero::sync::Mutex;
 use gzero::trace::{Frame, GoroutineInfo, Nanos, State, for_each_frame, for_each_goroutine};
-use gzero::{Mailbox, dump, go, go_named, gosched, park, stats, testing, unpark};
+use gzero::{Mailbox, chan, dump, go, go_named, gosched, park, stats, testing, unpark};
 use tests::{Verdict, equal, wait_until_alone};
 
 tests::image! {
@@ -53,6 +54,11 @@ tests::image! {
             "pass",
             "goroutine 1 [main] [running on cpu \ttraces::dumps+0x\ttraces::calls_dumps+0x\t [reader] [mailbox]:\ttraces::reads_a_mailbox+0x",
             a_dump_shows_who_calls_and_who_waits
+        ),
+        (
+            "pass",
+            " [waiter] [\t  waits: mutex \"kept\" at 0x\theld by goroutine \t [holder]\ttraces::waits_for_a_mutex+0x\t [joiner] [\t  waits: join of goroutine \t [holder]\t [receiver] [\t  waits: chan receive at 0xffff",
+            a_dump_names_what_is_waited_on_and_who_has_it
         ),
     ],
 }
@@ -419,5 +425,39 @@ fn a_dump_shows_who_calls_and_who_waits() {
     wait_until_it_waits("reader");
     black_box(calls_dumps(1));
     LETTERS.put(0);
+    wait_until_alone();
+}
+
+/// Who waits for this, waits for the one that holds it.
+static KEPT: Mutex<u32> = Mutex::named("kept", 0);
+
+#[inline(never)]
+fn waits_for_a_mutex() -> u32 {
+    black_box(*KEPT.lock())
+}
+
+/// One dump for each: their order is not said.
+fn a_dump_names_what_is_waited_on_and_who_has_it() {
+    let dump_while = |name| {
+        wait_until_it_waits(name);
+        dump();
+    };
+    let holder = go_named("holder", || {
+        let kept = KEPT.lock();
+        park();
+        drop(kept);
+    });
+    wait_until_it_waits("holder");
+    let id = holder.id();
+    let waiter = go_named("waiter", waits_for_a_mutex);
+    dump_while("waiter");
+    go_named("joiner", move || holder.join());
+    dump_while("joiner");
+    unpark(id);
+    waiter.join();
+    let (sender, receiver) = chan::<u32>(0);
+    go_named("receiver", move || assert!(receiver.recv().is_err()));
+    dump_while("receiver");
+    drop(sender);
     wait_until_alone();
 }
