@@ -204,7 +204,10 @@ pub(crate) fn stack_bytes(rt: &Runtime) -> (u64, u64) {
 /// heap. Go's `debug.FreeOSMemory`.
 ///
 /// Returns how many bytes that were. One flush of all TLBs serves for all of it; CPUs that are stopped or asleep do
-/// theirs when they go on.
+/// theirs when they go on. The world is stopped meanwhile.
+///
+/// There is no garbage to collect: what the program still has stays, and so do the values in a [`Pool`](crate::sync::Pool),
+/// whose [`clear`](crate::sync::Pool::clear) is called before, if they may go.
 ///
 /// ```
 /// drop(alloc::vec![0_u8; 1 << 20]);

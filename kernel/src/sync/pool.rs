@@ -18,9 +18,13 @@ const MOST: usize = 64;
 
 /// Values that are expensive to make, and may be used by anybody. Go's `sync.Pool`.
 ///
-/// Which value one gets is not said; each is had by one at a time. Each CPU keeps up to 64 values; more are dropped. Nothing
-/// collects them (there is no garbage collector that would): [`clear`](Self::clear) drops them, and a program that is short
-/// of memory calls it before [`free_os_memory`](crate::free_os_memory). No function of it waits.
+/// Which value one gets is not said; each is had by one at a time. Each CPU keeps up to 64 values; more are dropped. No function
+/// of it waits.
+///
+/// Nothing else drops them. In Go each garbage collection does, so `debug.FreeOSMemory` does, too; here
+/// [`free_os_memory`](crate::free_os_memory) leaves pools alone, also when it is called because there is no page for a
+/// goroutine: it knows of none, and would have to run the values' own code in a stopped world. A program that is short of
+/// memory calls [`clear`](Self::clear) first.
 ///
 /// ```
 /// use alloc::vec::Vec;
