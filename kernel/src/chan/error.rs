@@ -161,7 +161,8 @@ impl fmt::Display for TryRecvError {
 
 impl Error for TryRecvError {}
 
-/// Why [`Sender::send_timeout`](super::Sender::send_timeout) did not send; the value comes back.
+/// Why [`Sender::send_timeout`](super::Sender::send_timeout) or [`send_deadline`](super::Sender::send_deadline) did not send; the
+/// value comes back.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum SendTimeoutError<T> {
     /// There was no room in time.
@@ -224,7 +225,8 @@ impl<T> fmt::Display for SendTimeoutError<T> {
 
 impl<T> Error for SendTimeoutError<T> {}
 
-/// Why [`Receiver::recv_timeout`](super::Receiver::recv_timeout) has no value.
+/// Why [`Receiver::recv_timeout`](super::Receiver::recv_timeout) or [`recv_deadline`](super::Receiver::recv_deadline) has no
+/// value.
 ///
 /// ```
 /// use gzero::{chan, chan::RecvTimeoutError, time::Duration};

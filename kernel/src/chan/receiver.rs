@@ -108,8 +108,9 @@ impl<T> Receiver<T> {
         })
     }
 
-    /// The values, as they come; it ends when the channel is closed and empty. Go's `for v := range ch`. Waits as
-    /// [`recv`](Self::recv).
+    /// The values, as they come; it ends when the channel is closed and empty. Go's `for v := range ch`. Each
+    /// step waits as [`recv`](Self::recv), on the goroutine's own stack, and throws elsewhere; so does that of `for v in &rx` and of
+    /// `for v in rx`.
     ///
     /// ```
     /// let (tx, rx) = gzero::chan(3);
@@ -121,7 +122,8 @@ impl<T> Receiver<T> {
         Iter(self)
     }
 
-    /// The values that are there without waiting: it ends when [`try_recv`](Self::try_recv) finds none.
+    /// The values that are there without waiting: it ends when [`try_recv`](Self::try_recv) finds none. On any stack but in a
+    /// handler of an interrupt.
     ///
     /// ```
     /// let (tx, rx) = gzero::chan(3);
@@ -227,7 +229,7 @@ impl<T> fmt::Debug for Receiver<T> {
     }
 }
 
-/// Of [`Receiver::iter`].
+/// Of [`Receiver::iter`]. Each step waits, on the goroutine's own stack.
 ///
 /// ```
 /// use gzero::chan::{Iter, chan};
@@ -252,7 +254,7 @@ impl<T> Iterator for Iter<'_, T> {
 
 impl<T> FusedIterator for Iter<'_, T> {}
 
-/// Of [`Receiver::try_iter`].
+/// Of [`Receiver::try_iter`]. Does not wait.
 ///
 /// ```
 /// use gzero::chan::{TryIter, chan};
@@ -273,7 +275,7 @@ impl<T> Iterator for TryIter<'_, T> {
     }
 }
 
-/// Of a [`Receiver`] that a loop has taken over: `for v in rx`.
+/// Of a [`Receiver`] that a loop has taken over: `for v in rx`. Each step waits, on the goroutine's own stack.
 ///
 /// ```
 /// use gzero::chan::{IntoIter, chan};

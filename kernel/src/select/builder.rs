@@ -12,7 +12,8 @@ use crate::chan::{RecvError, SendError};
 /// A [`select!`](crate::select!) whose arms are added while it runs. Go's `reflect.Select`.
 ///
 /// Each arm has a closure, which gets what the pattern of an arm would; what the chosen one returns is the value of the
-/// whole. The memory for an arm is taken when it is added.
+/// whole. Each arm takes memory when it is added, and all together do for the time of the wait. Adding one does not wait, and may
+/// be done on any stack but in a handler of an interrupt.
 ///
 /// ```
 /// use alloc::vec::Vec;
@@ -138,7 +139,7 @@ impl<'a, R> Select<'a, R> {
         self
     }
 
-    /// Waits until an arm is ready, and does what it says. Without arms it waits for ever.
+    /// Waits until an arm is ready, and does what it says. Without arms, or with none that has a channel, it waits for ever.
     ///
     /// # Throws
     /// When not called on a goroutine's own stack, even if an arm is ready.
@@ -156,10 +157,10 @@ impl<'a, R> Select<'a, R> {
         }
     }
 
-    /// Does what an arm says that is ready at this moment, or returns `None`: the `default` of a `select!`.
+    /// Does what an arm says that is ready at this moment, or returns `None`: the `default` of a `select!`. Does not wait.
     ///
     /// # Throws
-    /// When not called on a goroutine's own stack.
+    /// When not called on a goroutine's own stack, although it does not wait.
     ///
     /// ```
     /// let (_tx, rx) = gzero::chan::<u8>(0);

@@ -113,7 +113,8 @@ impl<T: ?Sized> RwMutex<T> {
         RwMutexReadGuard { lock: self, not_send: PhantomData }
     }
 
-    /// Shares the lock if no writer has it or waits for it, without waiting. Go's `RWMutex.TryRLock`. On any stack.
+    /// Shares the lock if no writer has it or waits for it, without waiting. Go's `RWMutex.TryRLock`. On any
+    /// stack but in a handler of an interrupt: the drop of the guard may wake a writer.
     ///
     /// ```
     /// let lock = gzero::sync::RwMutex::new(1);

@@ -31,6 +31,8 @@ use node::{Kind, Node};
 /// Contexts form trees: each is made from one above it, and ends with it. Clones are the same context. Whoever waits within a
 /// task waits for [`done`](Self::done) too, or looks at [`err`](Self::err) now and then.
 ///
+/// But for [`wait`](Self::wait), no function of it waits, and all may be called on any stack but in a handler of an interrupt.
+///
 /// ```
 /// use gzero::sync::Context;
 /// use gzero::{go, select, time::Duration};
