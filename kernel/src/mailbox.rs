@@ -4,6 +4,7 @@ use alloc::collections::VecDeque;
 use core::fmt;
 
 use machine::lock::{Guard, Lock, Rank};
+use machine::percpu::Pinned;
 use sched::GoRef;
 
 use crate::park::{WaitReason, gopark, goready};
@@ -92,8 +93,7 @@ impl<T> Mailbox<T> {
         }
         inner.value = Some(value);
         let taker = inner.takers.pop_front();
-        drop(inner);
-        wake(taker);
+        wake(taker, inner.unlock());
         Ok(())
     }
 
@@ -102,8 +102,7 @@ impl<T> Mailbox<T> {
         let mut inner = self.inner.lock();
         let value = inner.value.take()?;
         let putter = inner.putters.pop_front();
-        drop(inner);
-        wake(putter);
+        wake(putter, inner.unlock());
         Some(value)
     }
 
@@ -136,8 +135,10 @@ fn wait<T>(mut inner: Guard<'_, Inner<T>>, list: impl FnOnce(&mut Inner<T>) -> &
     });
 }
 
-fn wake(waiter: Option<GoRef>) {
+/// Readies who was taken off a list; the pin of the lock outlives it until then, as in `kernel/src/chan/core.rs`.
+fn wake(waiter: Option<GoRef>, pinned: Pinned) {
     if let Some(waiter) = waiter {
         goready(waiter);
     }
+    drop(pinned);
 }

@@ -284,6 +284,8 @@ pub fn park() {
 pub fn unpark(g: GoRef) -> bool {
     let rt = m::runtime();
     let Some(slot) = rt.table.get(g) else { return false };
+    // Until the ready: from the swap on nobody else can ready it.
+    let pinned = Pinned::new();
     // Release: pairs with the Acquire in `park`.
     if slot.body().token.swap(NOTIFIED, Ordering::AcqRel) != PARKED {
         return true;
@@ -292,7 +294,6 @@ pub fn unpark(g: GoRef) -> bool {
     // the look above, that is another one, for which this `park` ends without cause; it cannot be gone, because
     // only this ready lets it go on.
     let (_, generation) = slot.status().get();
-    let pinned = Pinned::new();
     match check(slot.status().ready(generation)) {
         Ready::Enqueue => perform::enqueue(rt, m::current(&pinned), g.index, Place::Next),
         Ready::AlreadyUp => {}

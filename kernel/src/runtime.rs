@@ -6,7 +6,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use machine::clock::{self, Nanos};
 use machine::lock::{Lock, Rank};
-use machine::percpu::PerCpu;
+use machine::percpu::{PerCpu, Pinned};
 use sched::deadlock::Awake;
 use sched::free::FreeList;
 use sched::global::GlobalQueue;
@@ -221,7 +221,11 @@ impl Global for GlobalRunQueue {
 pub(crate) struct SemaLock(Lock<SemaRoot>);
 
 impl RootLock for SemaLock {
-    fn with<R>(&self, f: impl FnOnce(&mut SemaRoot) -> R) -> R {
-        f(&mut self.0.lock())
+    type Pin = Pinned;
+
+    fn with<R>(&self, f: impl FnOnce(&mut SemaRoot) -> R) -> (R, Pinned) {
+        let mut root = self.0.lock();
+        let result = f(&mut root);
+        (result, root.unlock())
     }
 }

@@ -8,6 +8,8 @@
 //! after. A waiter may be readied while it still runs with that lock released and its stack in use; that is
 //! what the two phases of [`gopark`](crate::gopark) are for, and `publish` is where it queues itself.
 //!
+//! The pin of the lock outlives it until the waiter is readied, as in a channel (`kernel/src/chan/core.rs`).
+//!
 //! # The stack
 //!
 //! Who waits leaves its stack behind, so the caller must stand on a goroutine's own stack. That is checked before
@@ -105,9 +107,11 @@ pub fn semrelease(word: &AtomicU32) {
 /// As [`semrelease`].
 pub fn semrelease1(word: &AtomicU32, handoff: Handoff) {
     let wake = semaphore(m::runtime(), word).release(handoff, || clock::now().0);
-    let Some(wake) = wake else { return };
+    let Some((wake, pinned)) = wake else { return };
     goready(wake.g);
-    if wake.handed_off && is_free(&Pinned::new()) {
+    let yields = wake.handed_off && is_free(&pinned);
+    drop(pinned);
+    if yields {
         goyield();
     }
 }

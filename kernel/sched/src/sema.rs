@@ -126,8 +126,11 @@ pub struct SemaRoot(Treap);
 
 /// How the kernel lends a root, which it guards with a lock.
 pub trait RootLock {
+    /// What keeps the caller on its CPU: it comes with the lock, and may outlive it.
+    type Pin;
+
     /// Calls `f` with the root, locked. `f` is short, allocates nothing, and takes no lock.
-    fn with<R>(&self, f: impl FnOnce(&mut SemaRoot) -> R) -> R;
+    fn with<R>(&self, f: impl FnOnce(&mut SemaRoot) -> R) -> (R, Self::Pin);
 }
 
 /// A root: its waiters and their number.
@@ -195,7 +198,7 @@ impl<L: RootLock> Semaphore<'_, L> {
     /// The goroutine must have announced that it parks: once this returns, or even before, it may be readied.
     pub fn enqueue(&self, s: SudogIndex, order: Order, random: u32) -> Wait {
         let sudog = self.sudogs.get(s);
-        self.root.locked.with(|SemaRoot(waiters)| {
+        let (wait, _pin) = self.root.locked.with(|SemaRoot(waiters)| {
             // SeqCst: the acquirer's step 1; pairs with the load in `add`.
             self.root.nwait.fetch_add(1, Ordering::SeqCst);
             between_seq_cst();
@@ -208,7 +211,8 @@ impl<L: RootLock> Semaphore<'_, L> {
             sudog.set_ticket(random | 1);
             waiters.insert(self.sudogs, s, order);
             Wait::Queued
-        })
+        });
+        wait
     }
 
     /// What a goroutine does first when it was readied: it has a unit by its ticket, or tries to take one.
@@ -222,10 +226,13 @@ impl<L: RootLock> Semaphore<'_, L> {
 
     /// Adds a unit, or gives it to a waiter. Returns who is to be woken; `now` is asked for the time then.
     ///
+    /// With it comes the pin of the lock, which the caller keeps until the waiter is readied: nobody else can do that, so if
+    /// the caller lost its CPU before, the waiter would be late by its turn.
+    ///
     /// # Panics
     ///
     /// The word holds 2^32 - 1 units. The queue is corrupt: the waiter has no goroutine.
-    pub fn release(&self, handoff: Handoff, now: impl FnOnce() -> u64) -> Option<Wake> {
+    pub fn release(&self, handoff: Handoff, now: impl FnOnce() -> u64) -> Option<(Wake, L::Pin)> {
         // Relaxed: without a waiter in sight the release decides by its own look.
         if handoff == Handoff::Yes && self.root.nwait.load(Ordering::Relaxed) != 0 {
             return self.hand_off(now);
@@ -246,20 +253,21 @@ impl<L: RootLock> Semaphore<'_, L> {
     }
 
     /// The releaser's step 3.
-    fn dequeue(&self, handoff: Handoff, now: impl FnOnce() -> u64) -> Option<Wake> {
-        let s = self.root.locked.with(|SemaRoot(waiters)| self.take_waiter(waiters))?;
+    fn dequeue(&self, handoff: Handoff, now: impl FnOnce() -> u64) -> Option<(Wake, L::Pin)> {
+        let (taken, pin) = self.root.locked.with(|SemaRoot(waiters)| self.take_waiter(waiters));
+        let s = taken?;
         let has = if handoff == Handoff::Yes && try_acquire(self.word) { Handoff::Yes } else { Handoff::No };
-        Some(self.wake(s, has, now))
+        Some((self.wake(s, has, now), pin))
     }
 
     /// Gives the unit to a waiter without adding it to the word, or adds it if nobody waits.
-    fn hand_off(&self, now: impl FnOnce() -> u64) -> Option<Wake> {
-        let taken = self.root.locked.with(|SemaRoot(waiters)| {
+    fn hand_off(&self, now: impl FnOnce() -> u64) -> Option<(Wake, L::Pin)> {
+        let (taken, pin) = self.root.locked.with(|SemaRoot(waiters)| {
             // SeqCst: as in `add`.
             self.take_waiter(waiters).ok_or_else(|| self.word.fetch_add(1, Ordering::SeqCst))
         });
         match taken {
-            Ok(s) => Some(self.wake(s, Handoff::Yes, now)),
+            Ok(s) => Some((self.wake(s, Handoff::Yes, now), pin)),
             Err(units) => {
                 self.check_units(units);
                 None

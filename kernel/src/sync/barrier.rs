@@ -36,6 +36,13 @@ struct State {
     waiters: Waiters,
 }
 
+impl State {
+    /// Whether all but the one who comes now are there.
+    const fn is_last(&self, members: u32) -> bool {
+        self.arrived + 1 >= members
+    }
+}
+
 /// Which of the goroutines that have met it is.
 ///
 /// ```
@@ -62,7 +69,11 @@ impl BarrierWaitResult {
 
 impl fmt::Debug for Barrier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Barrier").field("members", &self.members).finish_non_exhaustive()
+        let arrived = self.state.lock().arrived;
+        f.debug_struct("Barrier")
+            .field("members", &self.members)
+            .field("arrived", &arrived)
+            .finish_non_exhaustive()
     }
 }
 
@@ -91,20 +102,32 @@ impl Barrier {
     pub fn wait(&self) -> BarrierWaitResult {
         check_g_stack("Barrier::wait");
         let on = core::ptr::from_ref(self).addr() as u64;
-        let mut all = None;
-        let mut leader = false;
-        park_in(&self.state, WaitReason::Barrier, on, |state, sudogs, s| {
-            state.arrived += 1;
-            leader = state.arrived >= self.members;
-            if leader {
-                state.arrived = 0;
-                all = core::mem::take(&mut state.waiters).into_chain(&m::runtime().sudogs);
-            } else {
-                state.waiters.push(sudogs, s, 0);
+        loop {
+            let mut waits = false;
+            park_in(&self.state, WaitReason::Barrier, on, |state, sudogs, s| {
+                waits = !state.is_last(self.members);
+                if waits {
+                    state.arrived += 1;
+                    state.waiters.push(sudogs, s, 0);
+                }
+                waits
+            });
+            if waits || self.end_round() {
+                return BarrierWaitResult { leader: !waits };
             }
-            !leader
-        });
-        ready_all(all);
-        BarrierWaitResult { leader }
+            // Somebody else came last meanwhile: this is another round.
+        }
+    }
+
+    /// Wakes all if the caller is the last one. Not while it parks: it would not get rid of that pin between two portions.
+    fn end_round(&self) -> bool {
+        let mut state = self.state.lock();
+        let last = state.is_last(self.members);
+        if last {
+            state.arrived = 0;
+            let all = core::mem::take(&mut state.waiters).into_chain(&m::runtime().sudogs);
+            ready_all(all, state.unlock());
+        }
+        last
     }
 }

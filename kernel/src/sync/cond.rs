@@ -144,10 +144,9 @@ impl Cond {
         if self.tickets.all_notified() {
             return;
         }
-        let first = self.tickets.notify_one(&mut self.waiters.lock(), &m::runtime().sudogs);
-        if let Some(s) = first {
-            ready(s);
-        }
+        let mut waiters = self.waiters.lock();
+        let first = self.tickets.notify_one(&mut waiters, &m::runtime().sudogs);
+        ready(first, waiters.unlock());
     }
 
     /// Wakes all goroutines that wait. Go's `Cond.Broadcast`. Does not wait; on any stack.
@@ -159,7 +158,8 @@ impl Cond {
         if self.tickets.all_notified() {
             return;
         }
-        let all = self.tickets.notify_all(&mut self.waiters.lock(), &m::runtime().sudogs);
-        ready_all(all);
+        let mut waiters = self.waiters.lock();
+        let all = self.tickets.notify_all(&mut waiters, &m::runtime().sudogs);
+        ready_all(all, waiters.unlock());
     }
 }

@@ -1,7 +1,18 @@
 //! Parking in a queue that a lock guards.
+//!
+//! # Who is out of the queue is readied before its waker loses the CPU
+//!
+//! For the reason that `kernel/src/chan/core.rs` gives: nobody else can ready it. So whoever takes it out keeps the pin of the
+//! lock ([`Guard::unlock`](machine::lock::Guard::unlock)), and [`ready`] asks for it.
+//!
+//! If many are taken out at once, the pin is dropped after each [`PORTION`] of them. A waker that has to give way there makes
+//! the rest wait for its next slice, once for each portion; without that, their number would be how long a stop of the
+//! world, and whoever is next on this CPU, have to wait. A slice is longer than it takes to ready some portions, so few wakers
+//! have to give way, and those who are readied already are what they give way to.
 
 use machine::clock;
 use machine::lock::Lock;
+use machine::percpu::Pinned;
 use sched::SudogIndex;
 use sched::list::Chain;
 use sched::sudog::Sudogs;
@@ -42,21 +53,56 @@ pub(crate) fn park_in<Q>(
     release_sudog(rt, s);
 }
 
-/// Readies a goroutine that was taken out of a queue, with no lock held.
-pub(crate) fn ready(s: SudogIndex) {
+/// Goroutines that are readied before others have their turn.
+const PORTION: u32 = 64;
+
+/// A pin that goes, and is taken anew, after each portion.
+#[must_use = "who is readied afterwards may be late"]
+pub(super) struct Portion {
+    pinned: Pinned,
+    left: u32,
+}
+
+impl Portion {
+    /// `pinned` is held since those to be readied can only be readied by the caller.
+    pub(super) const fn new(pinned: Pinned) -> Self {
+        Self { pinned, left: PORTION }
+    }
+
+    /// One has been readied.
+    pub(super) fn one_less(self) -> Self {
+        if self.left > 1 {
+            return Self { left: self.left - 1, ..self };
+        }
+        drop(self.pinned);
+        Self::new(Pinned::new())
+    }
+}
+
+/// Readies the goroutine that was taken out of a queue, if one was. The lock has gone; `pinned` is held since before.
+pub(crate) fn ready(first: Option<SudogIndex>, pinned: Pinned) {
+    if let Some(s) = first {
+        ready_one(s);
+    }
+    drop(pinned);
+}
+
+/// The same for several, in their order.
+pub(crate) fn ready_all(chain: Option<Chain<SudogIndex>>, pinned: Pinned) {
+    let mut portion = Portion::new(pinned);
+    let mut rest = chain;
+    while let Some(chain) = rest {
+        let (s, tail) = chain.split_first(&m::runtime().sudogs);
+        rest = tail;
+        ready_one(s);
+        portion = portion.one_less();
+    }
+}
+
+fn ready_one(s: SudogIndex) {
     let sudog = m::runtime().sudogs.get(s);
     // Both before the ready: afterwards the sudog is the goroutine's.
     let g = sudog.g();
     sudog.set_address(0);
     goready(g.expect("a queued sudog has a goroutine"));
-}
-
-/// The same for several, in their order.
-pub(crate) fn ready_all(chain: Option<Chain<SudogIndex>>) {
-    let mut rest = chain;
-    while let Some(chain) = rest {
-        let (s, tail) = chain.split_first(&m::runtime().sudogs);
-        rest = tail;
-        ready(s);
-    }
 }

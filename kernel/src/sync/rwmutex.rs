@@ -7,6 +7,7 @@ use core::mem::ManuallyDrop;
 use core::ops::{Deref, DerefMut};
 
 use machine::clock;
+use machine::percpu::Pinned;
 use sched::mutex::MutexWord;
 use sched::rwmutex::{Entry, RwWord};
 use sched::sema::{Handoff, Order};
@@ -16,6 +17,7 @@ use crate::sema;
 use crate::stacks::check_g_stack;
 use crate::waits::{LockHead, LockKind, while_blocked};
 
+use super::list::Portion;
 use super::mutex::{lock_word, unlock_word};
 
 /// A value that many goroutines may read, or one may write. Go's `sync.RWMutex`, around what it guards.
@@ -199,10 +201,19 @@ impl<T: ?Sized> RwMutex<T> {
 
     /// Lets the readers go that a writer has kept out, and then the next writer.
     fn end_write(&self, readers: u32) {
-        for _ in 0..readers {
-            sema::semrelease1(self.word.readers_sema(), Handoff::No);
+        if readers > 0 {
+            self.wake_readers(readers);
         }
         unlock_word(&self.writers);
+    }
+
+    /// They wait for the caller alone: see [`super::list`].
+    fn wake_readers(&self, readers: u32) {
+        let mut portion = Portion::new(Pinned::new());
+        for _ in 0..readers {
+            sema::semrelease1(self.word.readers_sema(), Handoff::No);
+            portion = portion.one_less();
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use machine::clock;
 use machine::lock::{Lock, Rank};
+use machine::percpu::Pinned;
 use sched::claim::{Claimed, Ticket};
 use sched::weighted::Weighted;
 use sched::{GoRef, SudogIndex};
@@ -141,12 +142,15 @@ impl Semaphore {
         let ticket = rt.slot(g.index).body().claim.begin();
         let ended = {
             let gives_up = Arc::clone(&gives_up);
-            // Release: pairs with the Acquire below.
             move || {
+                // From the claim on nobody else can ready it.
+                let pinned = Pinned::new();
                 if claim(g, ticket) == Claimed::Yes {
+                    // Release: pairs with the Acquire below.
                     gives_up.store(true, Ordering::Release);
                     goready(g);
                 }
+                drop(pinned);
             }
         };
         let mut call: Option<Box<dyn FnOnce() + Send>> = Some(Box::new(ended));
@@ -182,8 +186,9 @@ impl Semaphore {
     /// The goroutine has given up.
     #[cold]
     fn leave(&self, context: &Context, s: SudogIndex) -> ContextError {
-        let served = self.state.lock().leave(&m::runtime().sudogs, s, claim);
-        ready_all(served);
+        let mut state = self.state.lock();
+        let served = state.leave(&m::runtime().sudogs, s, claim);
+        ready_all(served, state.unlock());
         context.err().unwrap_or(ContextError::Canceled)
     }
 
@@ -211,9 +216,11 @@ impl Semaphore {
     /// When more are given back than were taken.
     #[track_caller]
     pub fn release(&self, units: u32) {
-        let released = self.state.lock().release(&m::runtime().sudogs, units, claim);
+        let mut state = self.state.lock();
+        let released = state.release(&m::runtime().sudogs, units, claim);
+        let pinned = state.unlock();
         match released {
-            Ok(granted) => ready_all(granted),
+            Ok(granted) => ready_all(granted, pinned),
             Err(taken) => panic!("Semaphore: {units} units are given back, and {taken} were taken"),
         }
     }

@@ -171,7 +171,8 @@ impl WaitGroup {
 
     #[cold]
     fn wake(&self, count: u32) {
-        let chain = self.waiters.lock().pop_many(&m::runtime().sudogs, count);
-        ready_all(chain);
+        let mut waiters = self.waiters.lock();
+        let chain = waiters.pop_many(&m::runtime().sudogs, count);
+        ready_all(chain, waiters.unlock());
     }
 }

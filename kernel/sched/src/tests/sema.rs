@@ -20,8 +20,10 @@ const STRIDE: usize = 2 * SEMA_ROOTS;
 struct Locked(Mutex<SemaRoot>);
 
 impl RootLock for Locked {
-    fn with<R>(&self, f: impl FnOnce(&mut SemaRoot) -> R) -> R {
-        f(&mut self.0.lock().expect("no test panics with the lock held"))
+    type Pin = ();
+
+    fn with<R>(&self, f: impl FnOnce(&mut SemaRoot) -> R) -> (R, ()) {
+        (f(&mut self.0.lock().expect("no test panics with the lock held")), ())
     }
 }
 
@@ -56,7 +58,7 @@ fn g(n: u32) -> GoRef {
 
 /// All of a release.
 fn release(semaphore: &Semaphore<'_, Locked>, handoff: Handoff) -> Option<Wake> {
-    semaphore.release(handoff, || 100)
+    semaphore.release(handoff, || 100).map(|(wake, ())| wake)
 }
 
 fn units(word: &AtomicU32) -> u32 {
@@ -113,7 +115,7 @@ fn a_hand_off_that_comes_too_late_is_a_plain_wake() {
     assert_eq!(semaphore.enqueue(s(3), Order::Fifo, 1), Wait::Queued);
     assert_eq!(semaphore.add(), Added::LookForWaiter);
     assert!(try_acquire(&word), "somebody comes by between the two steps");
-    assert_eq!(semaphore.dequeue(Handoff::Yes, || 9), Some(Wake { g: g(3), handed_off: false }));
+    assert_eq!(semaphore.dequeue(Handoff::Yes, || 9), Some((Wake { g: g(3), handed_off: false }, ())));
     assert_eq!(semaphore.finish(s(3)), Woken::Again);
 }
 
@@ -229,7 +231,7 @@ impl Random {
 
     fn check(&self) {
         let root = &self.kernel.semaphore(&self.words[0]);
-        let queues = root.root.locked.with(|SemaRoot(treap)| check(treap, &self.kernel.sudogs));
+        let (queues, ()) = root.root.locked.with(|SemaRoot(treap)| check(treap, &self.kernel.sudogs));
         let queued: usize = queues.values().map(VecDeque::len).sum();
         assert_eq!(root.nwait() as usize, queued, "nwait, seed {}", self.seed);
         for (at, model) in self.models.iter().enumerate() {

@@ -16,8 +16,10 @@ use crate::{g, model};
 struct Locked(Mutex<SemaRoot>);
 
 impl RootLock for Locked {
-    fn with<R>(&self, f: impl FnOnce(&mut SemaRoot) -> R) -> R {
-        f(&mut self.0.lock().expect("no thread panics with the lock held"))
+    type Pin = ();
+
+    fn with<R>(&self, f: impl FnOnce(&mut SemaRoot) -> R) -> (R, ()) {
+        (f(&mut self.0.lock().expect("no thread panics with the lock held")), ())
     }
 }
 
@@ -85,7 +87,7 @@ impl Machine {
 
     /// All of a release; says whether it handed its unit off.
     fn release(&self, word: usize, handoff: Handoff) -> bool {
-        let Some(wake) = self.semaphore(word).release(handoff, || 1) else { return false };
+        let Some((wake, ())) = self.semaphore(word).release(handoff, || 1) else { return false };
         let bed = &self.beds[wake.g.index.get() as usize];
         *bed.readied.lock().expect("nobody panics") = true;
         bed.condition.notify_one();
