@@ -8,7 +8,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
-use gzero::sync::WaitGroup;
+use gzero::sync::{Context, Semaphore, WaitGroup};
 use gzero::{
     GoRef, Mailbox, Nanos, WaitReason, current, go, go_named, gopark, goready, gosched, park, roll_call,
     scope, semacquire, sleep, stats, unpark,
@@ -34,6 +34,7 @@ tests::image! {
         ("throw", "wait group: the goroutine was readied by something else", a_ready_that_nobody_owes_ends_no_queue),
         ("throw", "semacquire: the goroutine was readied by something else", a_ready_that_nobody_owes_is_no_unit),
         ("throw", "sleep: the goroutine was readied by something else", a_ready_that_nobody_owes_is_no_time),
+        ("throw", "semacquire: the goroutine was readied by something else", a_ready_that_nobody_owes_is_no_permit),
     ],
 }
 
@@ -327,4 +328,12 @@ fn a_ready_that_nobody_owes_is_no_unit() {
 fn a_ready_that_nobody_owes_is_no_time() {
     ready_unasked(WaitReason::Sleep);
     sleep(Nanos(1 << 62));
+}
+
+fn a_ready_that_nobody_owes_is_no_permit() {
+    let units = Semaphore::new(1);
+    units.acquire(1).forget();
+    let (context, _cancel) = Context::background().with_cancel();
+    ready_unasked(WaitReason::Semacquire);
+    drop(units.acquire_with(&context, 1));
 }

@@ -14,7 +14,7 @@ use sched::weighted::Weighted;
 use sched::{GoRef, SudogIndex};
 
 use crate::m;
-use crate::park::{Wait, WaitReason, current, gopark_on, goready};
+use crate::park::{Wait, WaitReason, current, gopark_on, goready, readied_by_something_else};
 use crate::stacks::check_g_stack;
 use crate::sudog::{acquire_sudog, release_sudog};
 
@@ -167,6 +167,7 @@ impl Semaphore {
                 return claim(g, ticket) == Claimed::No;
             }
             state.wait(&rt.sudogs, s, units, Some(ticket));
+            rt.sudogs.get(s).set_address(on);
             drop(state);
             watch = call.take().and_then(|call| context.watch(call));
             let over = watch.is_none() && context.is_done() && claim(g, ticket) == Claimed::Yes;
@@ -175,10 +176,15 @@ impl Semaphore {
             }
             !over
         });
+        let gives_up = gives_up.load(Ordering::Acquire);
+        // Who has served it has cleared the address.
+        if !gives_up && rt.sudogs.get(s).address() != 0 {
+            readied_by_something_else(WaitReason::Semacquire);
+        }
         if let Some(number) = watch {
             context.unwatch(number);
         }
-        let result = if gives_up.load(Ordering::Acquire) { Err(self.leave(context, s)) } else { Ok(()) };
+        let result = if gives_up { Err(self.leave(context, s)) } else { Ok(()) };
         release_sudog(rt, s);
         result
     }
@@ -187,7 +193,10 @@ impl Semaphore {
     #[cold]
     fn leave(&self, context: &Context, s: SudogIndex) -> ContextError {
         let mut state = self.state.lock();
-        let served = state.leave(&m::runtime().sudogs, s, claim);
+        let sudogs = &m::runtime().sudogs;
+        let served = state.leave(sudogs, s, claim);
+        // Whoever took it out before, and found that it gives up, has left it as it was.
+        sudogs.get(s).set_address(0);
         ready_all(served, state.unlock());
         context.err().unwrap_or(ContextError::Canceled)
     }
