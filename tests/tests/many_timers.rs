@@ -185,7 +185,9 @@ fn a_million_timers_half_of_them_stopped() -> Verdict {
 
 /// Waits for an instant on another CPU than the caller's, and says so. The caller's is the only one that does not
 /// answer: whoever else is needed is awake, or asleep on a CPU that does.
-fn fires_elsewhere(keep_busy: impl FnOnce(&AtomicBool)) -> Verdict {
+///
+/// `keep_busy` spins, and says what that says before the CPU answers again: its first answer runs the timer.
+fn fires_elsewhere(keep_busy: impl FnOnce(&AtomicBool) -> bool) -> Verdict {
     lock_os_thread();
     let mine = testing::cpu();
     let came = Arc::new(AtomicBool::new(false));
@@ -199,11 +201,10 @@ fn fires_elsewhere(keep_busy: impl FnOnce(&AtomicBool)) -> Verdict {
         receiver.recv().expect("the timer is there");
         flag.store(true, Ordering::Release);
     });
-    spin(&there);
+    assert!(spin(&there), "it finds another CPU");
     // So long that nobody else has a timer left that would make it look.
     timer.reset(60 * MILLI);
-    keep_busy(&came);
-    let in_time = came.load(Ordering::Acquire);
+    let in_time = keep_busy(&came);
     unlock_os_thread();
     while !came.load(Ordering::Acquire) {
         gosched();
@@ -225,12 +226,13 @@ fn lock_to_another_than(mine: gzero::trace::CpuId) {
     }
 }
 
-/// Until the flag is set, or for long.
-fn spin(came: &AtomicBool) {
+/// Until the flag is set, or for long. Whether it is set.
+fn spin(came: &AtomicBool) -> bool {
     let deadline = now() + Nanos::from_millis(20_000);
     while !came.load(Ordering::Acquire) && now() < deadline {
         core::hint::spin_loop();
     }
+    came.load(Ordering::Acquire)
 }
 
 fn timers_of_a_deaf_cpu_are_run_by_others() -> Verdict {
@@ -253,7 +255,7 @@ fn timers_of_a_deaf_cpu_are_run_by_others() -> Verdict {
         }
         done.send(()).expect("there is room");
     });
-    spin(&began);
+    assert!(spin(&began), "it finds another CPU");
     let verdict = fires_elsewhere(|came| testing::with_interrupts_off(|| spin(came)));
     unlock_os_thread();
     stop.store(true, Ordering::Relaxed);
@@ -361,15 +363,11 @@ fn timers_of_a_pinned_cpu_are_run_by_a_busy_one() -> Verdict {
     }
     let saw = on_each_cpu(|n| {
         if n != 0 {
-            spin(&CAME);
-            return true;
+            return spin(&CAME);
         }
         let came = |_: Fired| CAME.store(true, Ordering::Release);
         let timer = TimerInPlace::at(now() + Nanos::from_millis(60), came, 0);
-        let in_time = testing::while_pinned(|| {
-            spin(&CAME);
-            CAME.load(Ordering::Acquire)
-        });
+        let in_time = testing::while_pinned(|| spin(&CAME));
         timer.stop();
         in_time
     });
