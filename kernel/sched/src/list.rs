@@ -48,6 +48,63 @@ impl<I: Index> Chain<I> {
         self.len
     }
 
+    /// Goes behind another chain, in a constant number of steps.
+    pub(crate) fn after(self, store: &impl Linked<Index = I>, before: Option<Self>) -> Self {
+        match before {
+            None => self,
+            Some(before) => {
+                store.set_next(before.last, Some(self.first));
+                Self { first: before.first, last: self.last, len: before.len + self.len }
+            }
+        }
+    }
+
+    /// Splits the first `count` off, or all if there are fewer. All take a constant number of steps, some take `count`.
+    pub(crate) fn split(self, store: &impl Linked<Index = I>, count: u32) -> (Option<Self>, Option<Self>) {
+        if count == 0 || count >= self.len {
+            return if count == 0 { (None, Some(self)) } else { (Some(self), None) };
+        }
+        let mut last = self.first;
+        for _ in 1..count {
+            last = store.next(last).expect("a chain has as many as it counts");
+        }
+        let rest = store.next(last).map(|first| Self { first, last: self.last, len: self.len - count });
+        store.set_next(last, None);
+        (Some(Self { first: self.first, last, len: count }), rest)
+    }
+
+    /// Takes out the first one of whom `wanted` is true. Looks at all that are before it; the rest may be nothing.
+    pub(crate) fn remove(
+        mut self,
+        store: &impl Linked<Index = I>,
+        wanted: impl Fn(I) -> bool,
+    ) -> (Option<I>, Option<Self>) {
+        if wanted(self.first) {
+            let (found, rest) = self.split_first(store);
+            return (Some(found), rest);
+        }
+        let mut before = self.first;
+        while let Some(at) = store.next(before) {
+            if wanted(at) {
+                let next = store.next(at);
+                store.set_next(before, next);
+                store.set_next(at, None);
+                if next.is_none() {
+                    self.last = before;
+                }
+                self.len -= 1;
+                return (Some(at), Some(self));
+            }
+            before = at;
+        }
+        (None, Some(self))
+    }
+
+    /// The first one.
+    pub(crate) const fn first(&self) -> I {
+        self.first
+    }
+
     /// Takes the first goroutine off; the rest may be nothing.
     pub fn split_first(self, store: &impl Linked<Index = I>) -> (I, Option<Self>) {
         let next = store.next(self.first).filter(|_| self.len > 1);
@@ -95,34 +152,16 @@ impl<I: Index> List<I> {
 
     /// Appends a chain, in a constant number of steps.
     pub(crate) fn push(&mut self, store: &impl Linked<Index = I>, chain: Chain<I>) {
-        self.chain = Some(match self.chain.take() {
-            None => chain,
-            Some(mut all) => {
-                store.set_next(all.last, Some(chain.first));
-                all.last = chain.last;
-                all.len += chain.len;
-                all
-            }
-        });
+        self.chain = Some(chain.after(store, self.chain.take()));
         self.publish();
     }
 
     /// Removes the first `count` goroutines, or all if there are fewer; `None` if that is none.
     pub(crate) fn take(&mut self, store: &impl Linked<Index = I>, count: u32) -> Option<Chain<I>> {
-        let count = count.min(self.len());
-        if count == 0 {
-            return None;
-        }
-        let all = self.chain.take()?;
-        let mut last = all.first;
-        for _ in 1..count {
-            last = store.next(last)?;
-        }
-        let rest = store.next(last).filter(|_| all.len > count);
-        store.set_next(last, None);
-        self.chain = rest.map(|first| Chain { first, last: all.last, len: all.len - count });
+        let (taken, rest) = self.chain.take()?.split(store, count);
+        self.chain = rest;
         self.publish();
-        Some(Chain { first: all.first, last, len: count })
+        taken
     }
 
     /// Shows the length to those without the lock.

@@ -78,10 +78,10 @@ impl Tickets {
         waiters.remove(sudogs, |_, number| number == ticket)
     }
 
-    /// Notifies all tickets. Returns the goroutines that have come. Under the lock.
-    pub fn notify_all(&self, waiters: &mut Waiters, sudogs: &Sudogs) -> Option<Chain<SudogIndex>> {
+    /// Notifies all tickets. Returns the goroutines that have come. Under the lock, in a constant number of steps.
+    pub fn notify_all(&self, waiters: &mut Waiters) -> Option<Chain<SudogIndex>> {
         self.notified.store(self.drawn.load(Ordering::Acquire), Ordering::Relaxed);
-        core::mem::take(waiters).into_chain(sudogs)
+        core::mem::take(waiters).into_chain()
     }
 }
 

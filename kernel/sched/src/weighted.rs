@@ -102,7 +102,7 @@ impl Weighted {
                 granted.push(sudogs, s, units);
             }
         }
-        granted.into_chain(sudogs)
+        granted.into_chain()
     }
 }
 

@@ -8,7 +8,6 @@ use core::fmt;
 use machine::lock::{Lock, Rank};
 use sched::waiters::Waiters;
 
-use crate::m;
 use crate::park::WaitReason;
 use crate::stacks::check_g_stack;
 
@@ -125,7 +124,7 @@ impl Barrier {
         let last = state.is_last(self.members);
         if last {
             state.arrived = 0;
-            let all = core::mem::take(&mut state.waiters).into_chain(&m::runtime().sudogs);
+            let all = core::mem::take(&mut state.waiters).into_chain();
             ready_all(all, state.unlock());
         }
         last

@@ -159,7 +159,7 @@ impl Cond {
             return;
         }
         let mut waiters = self.waiters.lock();
-        let all = self.tickets.notify_all(&mut waiters, &m::runtime().sudogs);
+        let all = self.tickets.notify_all(&mut waiters);
         ready_all(all, waiters.unlock());
     }
 }

@@ -40,7 +40,7 @@ fn all_get_a_broadcast_and_who_draws_later_does_not() {
     let (tickets, mut waiters) = (Tickets::new(), Waiters::new());
     let (one, late) = (tickets.draw(), tickets.draw());
     assert_eq!(tickets.come(&mut waiters, &sudogs, s[0], one), Came::InTime);
-    let all = tickets.notify_all(&mut waiters, &sudogs);
+    let all = tickets.notify_all(&mut waiters);
     assert_eq!(members(&sudogs, all), [s[0]]);
     assert_eq!(tickets.come(&mut waiters, &sudogs, s[1], late), Came::Notified);
     let next = tickets.draw();

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 
 use super::Waiters;
 use crate::id::SudogIndex;
+use crate::link::Linked as _;
 use crate::list::Chain;
 use crate::sudog::Sudogs;
 use crate::sudog::tests::store;
@@ -13,6 +14,8 @@ use crate::sudog::tests::store;
 pub(crate) fn members(sudogs: &Sudogs, chain: Option<Chain<SudogIndex>>) -> Vec<SudogIndex> {
     let (mut rest, mut all) = (chain, Vec::new());
     while let Some(chain) = rest {
+        // One that is alone must not lead to those that stay.
+        assert_eq!(chain.len() > 1, sudogs.next(chain.first()).is_some());
         let (s, tail) = chain.split_first(sudogs);
         all.push(s);
         rest = tail;
@@ -57,5 +60,10 @@ fn random_operations_agree_with_a_plain_queue() {
             }
         }
         assert_eq!(waiters.is_empty(), model.is_empty());
+        if which == 0 {
+            let found = members(&sudogs, core::mem::take(&mut waiters).into_chain());
+            assert_eq!(found, model.drain(..).map(|(s, _)| s).collect::<Vec<_>>());
+            unused.extend(found);
+        }
     }
 }

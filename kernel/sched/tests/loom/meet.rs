@@ -200,7 +200,7 @@ impl Condition {
             return;
         }
         let mut waiters = self.waiters.lock().expect("nobody panics");
-        let mut rest = self.tickets.notify_all(&mut waiters, &self.sudogs);
+        let mut rest = self.tickets.notify_all(&mut waiters);
         drop(waiters);
         while let Some(chain) = rest {
             let (one, tail) = chain.split_first(&self.sudogs);
