@@ -102,6 +102,9 @@ impl Barrier {
         check_g_stack("Barrier::wait");
         let on = core::ptr::from_ref(self).addr() as u64;
         loop {
+            if self.end_round() {
+                return BarrierWaitResult { leader: true };
+            }
             let mut waits = false;
             park_in(&self.state, WaitReason::Barrier, on, |state, sudogs, s| {
                 waits = !state.is_last(self.members);
@@ -111,14 +114,14 @@ impl Barrier {
                 }
                 waits
             });
-            if waits || self.end_round() {
-                return BarrierWaitResult { leader: !waits };
+            if waits {
+                return BarrierWaitResult { leader: false };
             }
-            // Somebody else came last meanwhile: this is another round.
+            // It is the last one now.
         }
     }
 
-    /// Wakes all if the caller is the last one. Not while it parks: it would not get rid of that pin between two portions.
+    /// Wakes all if the caller is the last one. Not while it parks: it could not drop that pin between two portions.
     fn end_round(&self) -> bool {
         let mut state = self.state.lock();
         let last = state.is_last(self.members);

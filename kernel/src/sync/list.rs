@@ -3,7 +3,9 @@
 //! # Who is out of the queue is readied before its waker loses the CPU
 //!
 //! For the reason that `kernel/src/chan/core.rs` gives: nobody else can ready it. So whoever takes it out keeps the pin of the
-//! lock ([`Guard::unlock`](machine::lock::Guard::unlock)), and [`ready`] asks for it.
+//! lock ([`Guard::unlock`](machine::lock::Guard::unlock)), and [`ready`] asks for it. Where a word decides before the queue does, as
+//! that of a wait group or of a lock with readers, the pin is older than that step. But for a mutex: who unlocks it has no pin
+//! before the queue's, and is rarely alone to be waited for.
 //!
 //! If many are taken out at once, the pin is dropped after each [`PORTION`] of them. A waker that has to give way there makes
 //! the rest wait for its next slice, once for each portion; without that, their number would be how long a stop of the

@@ -199,21 +199,16 @@ impl<T: ?Sized> RwMutex<T> {
         Wait { reason, on: self.head.address(), since: clock::now() }
     }
 
-    /// Lets the readers go that a writer has kept out, and then the next writer.
-    fn end_write(&self, readers: u32) {
-        if readers > 0 {
-            self.wake_readers(readers);
-        }
-        unlock_word(&self.writers);
-    }
-
-    /// They wait for the caller alone: see [`super::list`].
-    fn wake_readers(&self, readers: u32) {
-        let mut portion = Portion::new(Pinned::new());
+    /// Lets the readers go that a writer has kept out, and then the next writer. `pinned` is held since before the readers wait
+    /// for the caller alone: see [`super::list`].
+    fn end_write(&self, readers: u32, pinned: Pinned) {
+        let mut portion = Portion::new(pinned);
         for _ in 0..readers {
             sema::semrelease1(self.word.readers_sema(), Handoff::No);
             portion = portion.one_less();
         }
+        drop(portion);
+        unlock_word(&self.writers);
     }
 }
 
@@ -266,9 +261,12 @@ impl<T: ?Sized> Deref for RwMutexReadGuard<'_, T> {
 
 impl<T: ?Sized> Drop for RwMutexReadGuard<'_, T> {
     fn drop(&mut self) {
+        // The last one has a writer wait for it alone.
+        let pinned = Pinned::new();
         if self.lock.word.unread() {
             sema::semrelease1(self.lock.word.writer_sema(), Handoff::No);
         }
+        drop(pinned);
     }
 }
 
@@ -310,7 +308,8 @@ impl<'m, T: ?Sized> RwMutexWriteGuard<'m, T> {
     pub fn downgrade(self) -> RwMutexReadGuard<'m, T> {
         let lock = ManuallyDrop::new(self).lock;
         lock.head.release();
-        lock.end_write(lock.word.downgrade());
+        let pinned = Pinned::new();
+        lock.end_write(lock.word.downgrade(), pinned);
         RwMutexReadGuard { lock, not_send: PhantomData }
     }
 }
@@ -334,7 +333,8 @@ impl<T: ?Sized> DerefMut for RwMutexWriteGuard<'_, T> {
 impl<T: ?Sized> Drop for RwMutexWriteGuard<'_, T> {
     fn drop(&mut self) {
         self.lock.head.release();
-        self.lock.end_write(self.lock.word.unwrite());
+        let pinned = Pinned::new();
+        self.lock.end_write(self.lock.word.unwrite(), pinned);
     }
 }
 

@@ -4,6 +4,7 @@ use alloc::sync::Arc;
 use core::fmt;
 
 use machine::lock::{Lock, Rank};
+use machine::percpu::Pinned;
 use sched::waiters::Waiters;
 use sched::waitgroup::{Misuse, WaitGroupWord};
 
@@ -77,9 +78,11 @@ impl WaitGroup {
     /// When the number of tasks would be negative, or more than 2^31 - 1.
     #[track_caller]
     pub fn add(&self, tasks: i32) {
+        // From the step on that finds the last task done, the waiters wait for the caller alone.
+        let pinned = Pinned::new();
         match self.word.add(tasks) {
-            Ok(0) => {}
-            Ok(waiters) => self.wake(waiters),
+            Ok(0) => drop(pinned),
+            Ok(waiters) => self.wake(waiters, pinned),
             Err(Misuse::Negative) => panic!("WaitGroup: more tasks are done than there are"),
             Err(Misuse::TooMany) => panic!("WaitGroup: too many tasks"),
         }
@@ -170,8 +173,10 @@ impl WaitGroup {
     }
 
     #[cold]
-    fn wake(&self, count: u32) {
+    fn wake(&self, count: u32, pinned: Pinned) {
         let mut waiters = self.waiters.lock();
+        // The lock has its own, which goes from portion to portion.
+        drop(pinned);
         let chain = waiters.pop_many(&m::runtime().sudogs, count);
         ready_all(chain, waiters.unlock());
     }
