@@ -6,6 +6,7 @@
 
 use core::fmt;
 
+use machine::address::size;
 use sched::table::Slot;
 use sched::timers::NEVER;
 use sched::{GoIndex, GoRef, Status};
@@ -103,19 +104,13 @@ impl fmt::Display for WaitsFor {
         match body.waits_on() {
             0 => Ok(()),
             on if body.wait_reason() == WaitReason::Join
-                && let Some(g) = goroutine_at(self.rt, on) =>
+                && let Some(g) = self.rt.table.at(size(on)) =>
             {
                 write!(f, " of {}", Named(g.get()))
             }
             on => write!(f, " at {on:#x}"),
         }
     }
-}
-
-/// The goroutine whose slot lies at an address.
-fn goroutine_at(rt: &'static Runtime, address: u64) -> Option<GoIndex> {
-    let at = |slot: &Slot<Body>| core::ptr::from_ref(slot).addr() as u64;
-    rt.table.iter().take(MOST_LOOKED_AT).find(|(_, slot)| at(slot) == address).map(|(g, _)| g)
 }
 
 /// The locks that a goroutine holds and others wait for.

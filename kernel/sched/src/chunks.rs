@@ -79,6 +79,17 @@ impl<T> Chunks<T> {
         chunk.get((index % CHUNK_SLOTS) as usize)
     }
 
+    /// The index of the element that lies at an address. Looks at each chunk, not at each element.
+    pub(crate) fn at(&self, address: usize) -> Option<u32> {
+        let chunks = self.directory.iter().map_while(Once::get);
+        chunks.zip((0..).step_by(CHUNK_SLOTS as usize)).find_map(|(chunk, start)| {
+            let offset = address.checked_sub(chunk.as_ptr().addr())?;
+            let place = u32::try_from(offset / size_of::<T>()).ok()?;
+            let is_whole = offset.is_multiple_of(size_of::<T>()) && (place as usize) < chunk.len();
+            is_whole.then(|| start + place)
+        })
+    }
+
     /// Adds one chunk of what `make` returns, and says which indices it has. Only one CPU at a time may grow a
     /// store.
     ///

@@ -161,6 +161,11 @@ impl<B> Table<B> {
         (generation == handle.generation).then_some(slot)
     }
 
+    /// The slot that lies at an address.
+    pub fn at(&self, address: usize) -> Option<GoIndex> {
+        self.slots.at(address).and_then(GoIndex::new)
+    }
+
     /// A handle to the goroutine that is in the slot now.
     ///
     /// # Panics

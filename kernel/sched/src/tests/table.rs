@@ -3,7 +3,7 @@
 use std::sync::Barrier;
 use std::thread;
 
-use super::{GrowError, Table};
+use super::{GrowError, Slot, Table};
 use crate::id::{GoIndex, GoRef, Goid};
 use crate::sync::CHUNK_SLOTS;
 
@@ -75,6 +75,16 @@ fn an_index_beyond_the_table_is_named() {
     let table = Table::new(10).expect("memory");
     table.grow(|_| ()).expect("memory");
     table.slot(g(10));
+}
+
+#[test]
+fn slots_are_found_by_their_address() {
+    let table = Table::new(CHUNK_SLOTS * 2 + 1).expect("memory");
+    (0..3).for_each(|_| assert!(table.grow(|_| ()).is_ok()));
+    let address = |index| core::ptr::from_ref(table.slot(index)).addr();
+    assert!(table.iter().all(|(index, _)| table.at(address(index)) == Some(index)));
+    let last = address(g(CHUNK_SLOTS * 2));
+    assert_eq!([last + 1, last + size_of::<Slot<()>>(), 0].map(|address| table.at(address)), [None; 3]);
 }
 
 #[test]
