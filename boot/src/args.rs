@@ -40,7 +40,8 @@ pub struct Options {
     /// Wait for a debugger, print the command to type, set no time limit.
     #[arg(long)]
     pub gdb: bool,
-    /// Type FILE at the guest's first serial port once it reads there; `-` is standard input [default: the terminal].
+    /// Type FILE at the guest's first serial port once it reads there; `-` is standard input [default: the
+    /// terminal, for programs].
     #[arg(long, value_name = "FILE")]
     pub input: Option<PathBuf>,
     /// Write the disk image to FILE and stop.

@@ -2,13 +2,14 @@
 #![expect(clippy::large_stack_frames, reason = "a host's stack has megabytes")]
 
 use core::fmt::Display;
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use boot::args::Options;
 use boot::cases;
 use boot::elf::Program;
 use boot::error::Error;
+use boot::input::STDIN;
 use boot::process::Watcher;
 use boot::verdict::code;
 use boot::{harness, session, signals};
@@ -25,7 +26,7 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<u8, Error> {
-    let options = Options::parse_line(std::env::args_os())?;
+    let mut options = Options::parse_line(std::env::args_os())?;
     let program = Program::read(&options.elf)?;
     if let Some(file) = &options.image_only {
         session::write_image(&options, &program, file)?;
@@ -40,6 +41,9 @@ fn run() -> Result<u8, Error> {
             "`{word}` chooses tests, but {} holds none; boot arguments go into --args \"{word}\"",
             options.elf.display()
         )));
+    }
+    if options.input.is_none() && io::stdin().is_terminal() {
+        options.input = Some(STDIN.into());
     }
     let outcome = session::boot(&options, &program, "", options.run_limit(), &mut Terminal)?;
     for line in outcome.report() {

@@ -86,6 +86,7 @@ pub fn run(
     let start = Instant::now();
     let mut guarded = Guard(child);
     let child = &mut guarded.0;
+    let gate = typed.as_ref().map(|(_, gate)| gate.clone());
     if let Some((mut to, (input, gate))) = child.stdin.take().zip(typed) {
         // ends with this program: nobody waits for a terminal
         thread::spawn(move || input.pass_on(&mut to, &gate));
@@ -97,6 +98,9 @@ pub fn run(
     let status = follow(child, output.as_ref(), limit, (&mut meter, watcher))
         .map_err(Error::io("go on with", "the guest's output"))?;
     let elapsed = start.elapsed();
+    if let Some(gate) = gate {
+        gate.close();
+    }
     let usage = meter.read();
     drop(guarded);
     let errors = errors.and_then(|errors| errors.recv_timeout(DRAIN).ok()).unwrap_or_default();

@@ -59,7 +59,8 @@ pub fn boot(
     let mut command = Command::new(&machine.qemu);
     command.args(qemu::arguments(machine, &files, port, &options.raw));
     let gate = Gate::default();
-    let typed = Input::open(options.input.as_deref())?.map(|input| (input, gate.clone()));
+    let input = options.input.as_deref().map(Input::open).transpose()?;
+    let typed = input.map(|input| (input, gate.clone()));
     let mut listener = Listener { console: Console::new(machine.firmware), gate, watcher };
     let life = process::run(command, limit, typed, &mut listener)?;
     let end = End::of(life.status, &text_of(&files.reset_log));
@@ -76,9 +77,9 @@ struct Listener<'a> {
 
 impl Watcher for Listener<'_> {
     fn serial(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let mut said = self.console.take(bytes);
+        let mut said = bytes.to_vec();
         self.gate.follow(&mut said);
-        self.watcher.serial(&said)
+        self.watcher.serial(&self.console.take(&said))
     }
 
     fn deadline(&self) -> Option<Instant> {

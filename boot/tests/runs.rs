@@ -109,9 +109,12 @@ fn what_is_typed_waits_until_the_guest_reads() {
     fs::write(&file, "one\ntwo").expect("written");
     let ended = bench.run(&["--input", file.to_str().expect("text")]);
     assert_eq!((ended.code, ended.out.as_str()), (Some(0), "first\none\ntwo\u{4}\u{4}"), "{ended:?}");
+    let ended = Bench::new("printf '\\021last words\\n'; exit 0", "").run(&NONE);
+    assert!(ended.err.contains("last words") && !ended.err.contains('\u{11}'), "{ended:?}");
     assert_eq!(fs::read(bench.path("qemu.early")).expect("read"), b"", "nothing came before XON");
-    let ended = bench.run(&["--input", "/no/such/file"]);
-    ended.refused(&["cannot read the input /no/such/file"]);
+    for (name, why) in [("/no/such/file", "No such file"), ("/", "directory")] {
+        bench.run(&["--input", name]).refused(&["cannot read the input", name, why]);
+    }
 }
 
 #[test]

@@ -55,6 +55,8 @@ pub enum FdError {
     Stuck(u32),
     /// Nothing is read from this descriptor.
     NotReadable(u32),
+    /// Nothing is written to this descriptor.
+    NotWritable(u32),
     /// The device cannot interrupt when it has something to read.
     NoInterrupt(u32, RouteError),
 }
@@ -69,6 +71,7 @@ impl fmt::Display for FdError {
             }
             Self::NotPresent(name) => write!(f, "this machine has no {name}"),
             Self::Stuck(fd) => write!(f, "the device of file descriptor {fd} takes no more bytes"),
+            Self::NotWritable(fd) => write!(f, "file descriptor {fd} is not one to write to"),
             Self::NotReadable(fd) => write!(f, "file descriptor {fd} is not one to read from"),
             Self::NoInterrupt(fd, why) => write!(f, "file descriptor {fd} cannot be read: {why}"),
         }
@@ -98,6 +101,7 @@ pub fn open(name: &'static str) -> Result<u32, FdError> {
 fn device(fd: u32) -> Result<Device, FdError> {
     let place = (fd as usize).checked_sub(FIRST);
     match (fd, place.and_then(|place| DEVICES.get(place))) {
+        (0, _) => Err(FdError::NotWritable(fd)),
         (1 | 2, _) => Ok(Device::Console),
         (_, Some((_, device))) => Ok(*device),
         (_, None) => Err(FdError::BadFd(fd)),
@@ -115,7 +119,7 @@ pub(crate) fn check(fd: u32) -> Result<(), FdError> {
 /// Sends all bytes, as they are. Waits for the device, which is bounded if that is stuck.
 ///
 /// # Errors
-/// [`FdError::BadFd`], [`FdError::NotPresent`] where the console is a screen alone, [`FdError::Stuck`].
+/// [`FdError::BadFd`], [`FdError::NotWritable`], [`FdError::NotPresent`] where the console is a screen alone, [`FdError::Stuck`].
 pub fn write(fd: u32, bytes: &[u8]) -> Result<(), FdError> {
     let taken = match device(fd)? {
         Device::Console if !serial::is_present(Port::Com1) => return Err(FdError::NotPresent("console")),
@@ -150,7 +154,7 @@ fn source(fd: u32) -> Result<&'static Source, FdError> {
 ///
 /// Goroutines that read the same device take turns, in the order in which they came. A goroutine that waits here is no deadlock.
 ///
-/// The first read of a port begins to receive: what came before is lost, and XON (ASCII 11 hexadecimal) asks the other side to
+/// The first read of a port begins to receive: what came before goes, and XON (ASCII 11 hexadecimal) asks the other side to
 /// begin. When the port has 3072 bytes that nobody has read it sends XOFF (13), when it has 1024 it sends XON. From 4096 on, the
 /// UART keeps 16 more; what comes after that is lost, if the other side does not listen ([`overruns`]).
 ///
@@ -171,16 +175,18 @@ fn source(fd: u32) -> Result<&'static Source, FdError> {
 /// from the device to the boot CPU.
 ///
 /// # Throws
-/// When not called on a goroutine's own stack, although something has come in.
+/// When not called on a goroutine's own stack, even if something has come in.
 #[track_caller]
 pub fn read(fd: u32, bytes: &mut [u8]) -> Result<usize, FdError> {
     check_g_stack("fd::read");
     let turn = source(fd)?.take_turn().map_err(|why| FdError::NoInterrupt(fd, why))?;
-    Ok(turn.read(bytes))
+    Ok(turn.read_bytes(bytes))
 }
 
-/// [`read`] without waiting: takes what has come in, which may be nothing. Nothing, too, while another goroutine waits in
-/// [`read`] for the same device.
+/// [`read`] without waiting for it: takes what has come in, which may be nothing. Nothing, too, while another goroutine reads the
+/// same device, or waits for that.
+///
+/// On any stack but that of an interrupt handler. When it has made room it sends XON, and waits until the port takes that.
 ///
 /// ```
 /// use gzero::fd;
@@ -193,10 +199,10 @@ pub fn read(fd: u32, bytes: &mut [u8]) -> Result<usize, FdError> {
 /// As [`read`].
 pub fn try_read(fd: u32, bytes: &mut [u8]) -> Result<usize, FdError> {
     let turn = source(fd)?.try_take_turn().map_err(|why| FdError::NoInterrupt(fd, why))?;
-    Ok(turn.map_or(0, |turn| turn.try_read(bytes)))
+    Ok(turn.map_or(0, |turn| turn.try_read_bytes(bytes)))
 }
 
-/// How often bytes have come in at a device that was full, and were lost.
+/// How often bytes have come in at a device that was full, and were lost, since it was opened. On any stack.
 ///
 /// ```
 /// assert_eq!(gzero::fd::overruns(0), Ok(0));

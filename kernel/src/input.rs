@@ -6,24 +6,23 @@
 //! 3. The goroutine whose turn it is to read takes what there is; if that is nothing it takes the unit, or waits for it, and looks
 //!    again.
 //!
-//! Who looks after a byte was put into the ring sees it. Who looked before that takes the unit afterwards: either that of step 2,
-//! or one that step 2 has found there already. In the second case the reader's look comes after it has taken the unit, and step 2
-//! has a fence between the byte and its look at the unit, so the reader sees the byte.
+//! [`sched::input`] argues that no reader waits beside a byte.
 //!
 //! A goroutine that waits here is one that a device may wake ([`sched::deadlock`]), and no deadlock; those that wait for their turn
 //! to read wait for it.
 //!
 //! # Flow
 //!
-//! A port asks for bytes when it is first read (XON), and before its ring is full it asks the other side to stop (XOFF), if that
+//! A port asks for bytes when it is opened (XON), and before its ring is full it asks the other side to stop (XOFF), if that
 //! listens. One at a time looks at the ring and sends, under a lock, and whoever has made room looks afterwards: so what was sent
 //! last is what holds. If the ring gets full all the same the UART keeps what it has, sixteen bytes, and loses what comes after it
 //! ([`machine::serial::overruns`]); emulators hold the rest back instead.
 
 use core::hint::spin_loop;
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 
 use machine::clock;
+use machine::console;
 use machine::idt;
 use machine::ioapic::{self, RouteError};
 use machine::lock::{Lock, Rank};
@@ -31,12 +30,12 @@ use machine::percpu::Pinned;
 use machine::serial::{self, Port};
 use machine::vector::Vector;
 use sched::input::{Device, Input};
-use sched::sema::Order;
+use sched::sema::{Handoff, Order};
 use spin::Once;
 
 use crate::m::{self, ask};
 use crate::park::{Wait, WaitReason};
-use crate::sema::{acquire, semrelease, try_semacquire};
+use crate::sema::{acquire, semrelease, semrelease1, try_semacquire};
 use crate::sysmon;
 
 /// Bytes of a ring.
@@ -58,6 +57,18 @@ enum Flow {
     Stop,
 }
 
+/// What the last byte that was read means to a reader of lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Line {
+    /// Nothing.
+    Begins,
+    /// It was a carriage return: a line feed behind it belongs to it.
+    AfterReturn,
+    /// It was the last of a piece: what ends the line is still to come.
+    Cut,
+}
+
 /// A port as readers see it.
 #[derive(Debug)]
 pub(crate) struct Source {
@@ -72,8 +83,8 @@ pub(crate) struct Source {
     /// A semaphore: the turn to read.
     turn: AtomicU32,
     flow: Lock<Flow>,
-    /// The last byte that a line's reader took was a carriage return. For who has the turn.
-    pub(crate) after_return: AtomicBool,
+    /// What the reader of lines has to remember. For who has the turn.
+    line: AtomicU8,
 }
 
 impl Source {
@@ -85,8 +96,8 @@ impl Source {
             begun: AtomicBool::new(false),
             arrived: AtomicU32::new(0),
             turn: AtomicU32::new(1),
-            flow: Lock::new(Rank::Leaf, Flow::Go),
-            after_return: AtomicBool::new(false),
+            flow: Lock::new(Rank::Leaf, Flow::Stop),
+            line: AtomicU8::new(Line::Begins as u8),
         }
     }
 }
@@ -126,14 +137,12 @@ fn interrupt(source: &'static Source) {
 /// Step 2. On any stack but that of a handler, with interrupts on.
 pub(crate) fn arrived() {
     for source in [&COM1, &COM2] {
-        let Some(ring) = source.ring().filter(|ring| !ring.is_empty()) else { continue };
-        // The fence of the head's argument.
-        fence(Ordering::SeqCst);
-        if source.arrived.load(Ordering::Relaxed) == 0 {
+        let Some(ring) = source.ring() else { continue };
+        if ring.owes_unit(&source.arrived) {
             semrelease(&source.arrived);
         }
         // If there is no room for it now, the next bytes bring it here again.
-        let (Sent::Yes | Sent::NoRoom) = source.control(ring);
+        let (Sent::Yes | Sent::NoRoom) = source.try_control(ring);
     }
 }
 
@@ -147,13 +156,14 @@ enum Sent {
 /// The turn to read; others wait until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Turn {
-    pub(crate) source: &'static Source,
+    source: &'static Source,
     ring: &'static Input,
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        semrelease(&self.source.turn);
+        // To who waits: one that reads on would be faster for ever.
+        semrelease1(&self.source.turn, Handoff::Yes);
     }
 }
 
@@ -163,7 +173,7 @@ impl Source {
         self.ring.get()?.as_ref().ok()
     }
 
-    /// Lets the port interrupt, and asks for bytes; the first time.
+    /// Lets the port interrupt, and asks for bytes; the first time. What has come before goes.
     ///
     /// # Errors
     /// When it cannot interrupt.
@@ -175,21 +185,30 @@ impl Source {
         let ring = ring.as_ref().map_err(|why| *why)?;
         // Relaxed: only one does it, who has the ring, and so has its handler.
         if !self.begun.swap(true, Ordering::Relaxed) {
+            serial::discard(self.port);
+            self.control(ring);
             serial::enable_receive_interrupts(self.port);
-            serial::write_bytes(self.port, &[XON]);
         }
         Ok(ring)
     }
 
-    /// Asks the other side to stop or to go on, if it is time for that. Does not wait.
-    fn control(&self, ring: &Input) -> Sent {
+    /// Asks the other side to stop or to go on, if it is time for that. Waits for the port, which is bounded if that is
+    /// stuck.
+    fn control(&self, ring: &Input) {
+        while self.try_control(ring) == Sent::NoRoom {
+            spin_loop();
+        }
+    }
+
+    /// The same without waiting.
+    fn try_control(&self, ring: &Input) -> Sent {
         let mut flow = self.flow.lock();
         let (byte, next) = match *flow {
             Flow::Go if ring.len() >= HIGH => (XOFF, Flow::Stop),
             Flow::Stop if ring.len() <= LOW => (XON, Flow::Go),
             Flow::Go | Flow::Stop => return Sent::Yes,
         };
-        if !serial::try_send(self.port, byte) {
+        if !console::try_send(self.port, byte) {
             return Sent::NoRoom;
         }
         *flow = next;
@@ -235,13 +254,34 @@ impl Source {
 }
 
 impl Turn {
+    /// Says what a byte means to the reader of lines, and what the one before did.
+    pub(crate) fn set_line(&self, line: Line) -> Line {
+        // Relaxed: who has the turn is alone.
+        let before = self.source.line.swap(line as u8, Ordering::Relaxed);
+        [Line::AfterReturn, Line::Cut].into_iter().find(|line| *line as u8 == before).unwrap_or(Line::Begins)
+    }
+
+    /// [`try_read`](Self::try_read) for a reader of bytes: what a line's reader remembers is over.
+    pub(crate) fn try_read_bytes(&self, into: &mut [u8]) -> usize {
+        self.not_lines(self.try_read(into))
+    }
+
+    /// [`read`](Self::read) for a reader of bytes.
+    pub(crate) fn read_bytes(&self, into: &mut [u8]) -> usize {
+        self.not_lines(self.read(into))
+    }
+
+    fn not_lines(&self, count: usize) -> usize {
+        if count > 0 {
+            self.set_line(Line::Begins);
+        }
+        count
+    }
+
     /// Takes what has come, as much as fits.
     pub(crate) fn try_read(&self, into: &mut [u8]) -> usize {
         let count = self.ring.take(&self.source, into);
-        // Ends when the port has sent what it has, or is found stuck.
-        while self.source.control(self.ring) == Sent::NoRoom {
-            spin_loop();
-        }
+        self.source.control(self.ring);
         count
     }
 

@@ -2,12 +2,10 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::sync::atomic::Ordering;
-
 use machine::serial::{self, Port};
 
 use crate::fd::FdError;
-use crate::input::{self, Turn};
+use crate::input::{self, Line};
 use crate::stacks::check_g_stack;
 
 /// Bytes of the longest line that comes in one piece.
@@ -25,7 +23,8 @@ pub struct Stdin(());
 
 /// The console's input: the first serial port. Under `cargo run` it is the terminal, or the file of `--input`.
 ///
-/// It begins to receive; [`fd::read`](crate::fd::read) says how.
+/// It begins to receive; [`fd::read`](crate::fd::read) says how. Does not wait for anybody but the port itself, which has to take
+/// one byte; on any stack but that of an interrupt handler.
 ///
 /// ```
 /// gzero::go(|| {
@@ -49,7 +48,8 @@ impl Stdin {
     /// line; whoever reads on gets what comes after it.
     ///
     /// Lines end with a line feed, a carriage return, or both. Ctrl-D in a line ends it, too. A line of more than 4096 bytes comes
-    /// in pieces of so many. What is not UTF-8 becomes U+FFFD. Goroutines that read take turns, and each gets whole lines.
+    /// in pieces of so many. What is not UTF-8 becomes U+FFFD, and so does a character that was cut. Goroutines that read take turns,
+    /// in the order in which they came, and each gets whole lines.
     ///
     /// ```no_run
     /// let input: gzero::Stdin = gzero::stdin()?;
@@ -65,24 +65,26 @@ impl Stdin {
     #[track_caller]
     pub fn read_line(self) -> Option<String> {
         check_g_stack("Stdin::read_line");
-        // `stdin` has opened it.
-        let turn = input::of(Port::Com1).take_turn().ok()?;
+        let turn = input::of(Port::Com1).take_turn().expect("`stdin` has opened it");
         let mut line = Vec::new();
         while line.len() < LONGEST {
-            match next(&turn) {
-                b'\n' | b'\r' => break,
-                END if line.is_empty() => return None,
-                END => break,
-                byte => line.push(byte),
+            let mut byte = [0];
+            turn.read(&mut byte);
+            let [byte] = byte;
+            let means = if byte == b'\r' { Line::AfterReturn } else { Line::Begins };
+            match (turn.set_line(means), byte) {
+                // The rest of the end of a line that was returned.
+                (Line::AfterReturn, b'\n') | (Line::Cut, b'\n' | b'\r' | END) => {}
+                (_, END) if line.is_empty() => return None,
+                (_, b'\n' | b'\r' | END) => return Some(text(line)),
+                (_, byte) => line.push(byte),
             }
         }
-        Some(
-            String::from_utf8(line)
-                .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()),
-        )
+        turn.set_line(Line::Cut);
+        Some(text(line))
     }
 
-    /// All lines from here on, until the input ends.
+    /// All lines from here on, until the input ends. Does not wait: the steps of the iterator do.
     ///
     /// For a wait that may end otherwise, too, let a goroutine send the lines to a channel:
     ///
@@ -102,18 +104,8 @@ impl Stdin {
     }
 }
 
-/// The next byte, but for the second of a line's end.
-fn next(turn: &Turn) -> u8 {
-    loop {
-        let mut byte = [0];
-        turn.read(&mut byte);
-        let [byte] = byte;
-        // Relaxed: who has the turn is alone.
-        let after_return = turn.source.after_return.swap(byte == b'\r', Ordering::Relaxed);
-        if !(after_return && byte == b'\n') {
-            return byte;
-        }
-    }
+fn text(line: Vec<u8>) -> String {
+    String::from_utf8(line).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }
 
 /// Lines of the console's input, each as [`Stdin::read_line`] returns it. Waits for them, on the goroutine's own stack.

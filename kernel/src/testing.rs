@@ -5,6 +5,7 @@ pub use machine::exception::invalid_opcode;
 pub use machine::paging::{Audit, audit, translate};
 pub use machine::patterns;
 pub use machine::power::triple_fault;
+pub use machine::serial::Port;
 
 use alloc::sync::Arc;
 
@@ -20,7 +21,7 @@ use machine::irq::{self, IrqGuard};
 use machine::lock::{Lock, Rank};
 use machine::paging;
 use machine::percpu::{self, CpuId, Pinned};
-use machine::serial::{self, Port};
+use machine::serial;
 use machine::stack;
 use machine::vector::Vector;
 use sched::timer::Expiry;
@@ -170,23 +171,22 @@ pub fn locks_in_wrong_order() {
     drop((early.lock(), late));
 }
 
-/// Sends bytes to the first serial port's own input, sixteen at a time.
+/// Sends bytes to the first serial port's own input, fifteen at a time: the kernel may send XOFF meanwhile.
 ///
-/// Waits until each portion has left the UART; half a second at most, as there may be no room behind it. What others print
-/// meanwhile comes in as well.
+/// Waits until each portion has left the UART, for which there has to be room behind it. What others print meanwhile comes in
+/// as well.
 pub fn type_in(bytes: &[u8]) {
-    for part in bytes.chunks(16) {
+    for part in bytes.chunks(15) {
         serial::loop_back(Port::Com1, part);
-        let until = now() + Nanos(500_000_000);
-        while serial::is_waiting(Port::Com1) && now() < until {
+        while serial::is_waiting(Port::Com1) {
             gosched();
         }
     }
 }
 
-/// Sends a few bytes to the first serial port's own input, and waits for nothing.
-pub fn loop_back(bytes: &[u8]) {
-    serial::loop_back(Port::Com1, bytes);
+/// Sends up to fifteen bytes to a serial port's own input, and waits for nothing.
+pub fn loop_back(port: Port, bytes: &[u8]) {
+    serial::loop_back(port, bytes);
 }
 
 /// Interrupts that the CPU of the caller has taken.

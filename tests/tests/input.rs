@@ -4,6 +4,7 @@
 
 extern crate alloc;
 
+use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -11,10 +12,10 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 
 use gzero::fd::{self, FdError};
-use gzero::testing::type_in;
+use gzero::testing::{Port, loop_back, type_in};
 use gzero::{
-    JoinHandle, StopReason, WaitReason, chan, go, gosched, on_m, park, select, start_the_world, stdin,
-    stop_the_world,
+    JoinHandle, StopReason, WaitReason, chan, go, gosched, on_m, park, println, select, start_the_world,
+    stdin, stop_the_world, testing,
 };
 use tests::{Verdict, equal, hogs, start_waiting};
 
@@ -28,10 +29,14 @@ tests::image! {
         ctrl_d_ends_the_lines,
         what_is_no_text_is_replaced,
         a_long_line_comes_in_pieces,
+        the_end_of_a_long_line_is_not_that_of_the_input,
+        who_reads_bytes_between_lines_hides_none_of_them,
+        who_reads_on_leaves_the_next_turn_to_others,
         readers_take_turns_and_get_whole_lines,
         what_is_typed_while_the_world_is_stopped_is_kept,
         nothing_is_lost_while_nobody_reads,
         lines_are_one_arm_of_a_select,
+        the_second_port_receives_too,
         other_descriptors_are_not_read,
     ],
     dies: [
@@ -44,7 +49,7 @@ tests::image! {
 /// Takes out what earlier cases have left, and begins to receive.
 fn empty() -> Verdict {
     let mut rest = [0; 64];
-    while fd::try_read(0, &mut rest).map_err(|error| alloc::format!("{error}"))? > 0 {}
+    while fd::try_read(0, &mut rest).map_err(|error| format!("{error}"))? > 0 {}
     Ok(())
 }
 
@@ -123,7 +128,7 @@ fn a_line_ends_as_terminals_end_it() -> Verdict {
 fn ctrl_d_ends_the_lines() -> Verdict {
     empty()?;
     type_in(b"one\ntwo\x04\x04three\n");
-    let lines: Vec<String> = stdin().map_err(|error| alloc::format!("{error}"))?.lines().collect();
+    let lines: Vec<String> = stdin().map_err(|error| format!("{error}"))?.lines().collect();
     equal("lines before the end", &lines, &["one".into(), "two".into()].to_vec())?;
     equal("a line behind the end", &line().as_deref(), &Some("three"))
 }
@@ -135,21 +140,65 @@ fn what_is_no_text_is_replaced() -> Verdict {
 }
 
 fn a_long_line_comes_in_pieces() -> Verdict {
+    for (length, expected) in
+        [(5000, [4096, 904, 3]), (4096, [4096, 3, 5]), (8192, [4096, 4096, 3]), (4095, [4095, 3, 5])]
+    {
+        empty()?;
+        let reader: JoinHandle<Vec<usize>> =
+            go(|| (0..3).map(|_| line().map_or(0, |line| line.len())).collect());
+        for at in (0..length).step_by(16) {
+            type_in(&[b'x'; 16][..16.min(length - at)]);
+        }
+        type_in(b"\r\nend\nlines\n");
+        equal(&format!("a line of {length}"), &reader.join(), &expected.to_vec())?;
+    }
+    Ok(())
+}
+
+fn the_end_of_a_long_line_is_not_that_of_the_input() -> Verdict {
     empty()?;
-    let reader: JoinHandle<Vec<usize>> = go(|| (0..3).map(|_| line().map_or(0, |line| line.len())).collect());
-    (0..50).for_each(|_| type_in(&[b'x'; 100]));
-    type_in(b"\nend\n");
-    equal("lengths", &reader.join(), &[4096, 904, 3].to_vec())
+    let reader = go(|| (line(), line(), line()));
+    (0..256).for_each(|_| type_in(b"0123456789abcdef"));
+    type_in(b"\x04more\n\x04");
+    let (piece, more, end) = reader.join();
+    equal("a piece", &piece.map(|line| line.len()), &Some(4096))?;
+    equal("a line", &more.as_deref(), &Some("more"))?;
+    equal("the end", &end, &None)
+}
+
+fn who_reads_bytes_between_lines_hides_none_of_them() -> Verdict {
+    empty()?;
+    type_in(b"a\r");
+    equal("a line", &line().as_deref(), &Some("a"))?;
+    type_in(b"\nraw\nb\n");
+    equal("bytes", &read(4), &b"\nraw".to_vec())?;
+    equal("the end of a line", &line().as_deref(), &Some(""))?;
+    equal("a line", &line().as_deref(), &Some("b"))
+}
+
+fn who_reads_on_leaves_the_next_turn_to_others() -> Verdict {
+    empty()?;
+    let greedy = go(|| (0..9).map(|_| line()).collect::<Vec<_>>());
+    while testing::waits_for(greedy.id()) != Some(WaitReason::Device) {
+        gosched();
+    }
+    let (tx, rx) = chan(1);
+    start_waiting(WaitReason::Semacquire, move || tx.send(line()).expect("the case waits"));
+    for n in 0..10 {
+        type_in(format!("{n}\n").as_bytes());
+    }
+    equal("the second line", &rx.recv(), &Ok(Some("1".into())))?;
+    equal("lines of the other", &greedy.join().len(), &9)
 }
 
 fn readers_take_turns_and_get_whole_lines() -> Verdict {
     empty()?;
     let readers: Vec<JoinHandle<Option<String>>> = (0..20).map(|_| go(line)).collect();
     for n in 0..20 {
-        type_in(alloc::format!("this is line {n}\n").as_bytes());
+        type_in(format!("this is line {n}\n").as_bytes());
     }
     let mut lines: Vec<String> = readers.into_iter().filter_map(JoinHandle::join).collect();
-    let mut expected: Vec<String> = (0..20).map(|n| alloc::format!("this is line {n}")).collect();
+    let mut expected: Vec<String> = (0..20).map(|n| format!("this is line {n}")).collect();
     lines.sort();
     expected.sort();
     equal("lines", &lines, &expected)
@@ -160,7 +209,7 @@ fn what_is_typed_while_the_world_is_stopped_is_kept() -> Verdict {
     let (tx, rx) = chan(1);
     start_waiting(WaitReason::Device, move || tx.send(read(4)).expect("the case waits"));
     let world = stop_the_world(StopReason::Program);
-    gzero::testing::loop_back(b"kept");
+    loop_back(Port::Com1, b"kept");
     start_the_world(world);
     equal("what was kept", &rx.recv(), &Ok(b"kept".to_vec()))
 }
@@ -169,8 +218,10 @@ fn nothing_is_lost_while_nobody_reads() -> Verdict {
     empty()?;
     let before = fd::overruns(0);
     // Bytes other than XOFF, which comes in as well if it is sent while the port sends to itself.
-    let typed: Vec<u8> = (0..4096 + 12).map(|n: u32| b'a' + (n % 23).to_le_bytes()[0]).collect();
-    type_in(&typed);
+    let typed: Vec<u8> = (0..4096 + 11).map(|n: u32| b'a' + (n % 23).to_le_bytes()[0]).collect();
+    type_in(&typed[..4092]);
+    // Four of these fit, or three; the others stay in the port.
+    loop_back(Port::Com1, &typed[4092..]);
     let mut came = Vec::new();
     while came.len() < typed.len() {
         came.extend(read(1).into_iter().filter(u8::is_ascii_lowercase));
@@ -193,7 +244,7 @@ fn lines_are_one_arm_of_a_select() -> Verdict {
         }
     });
     select! {
-        recv(lines) -> line => return Err(alloc::format!("{line:?} came from nowhere").into()),
+        recv(lines) -> line => return Err(format!("{line:?} came from nowhere").into()),
         after(Duration::from_millis(1)) => {}
     }
     type_in(b"a line\n\x04");
@@ -201,28 +252,49 @@ fn lines_are_one_arm_of_a_select() -> Verdict {
     equal("the end", &lines.recv().ok(), &None)
 }
 
+/// The plan runs this one on a machine with a second port.
+fn the_second_port_receives_too() -> Verdict {
+    let fd = match fd::open("serial2") {
+        Ok(fd) => fd,
+        Err(error) => return equal("no second port", &error, &FdError::NotPresent("serial2")),
+    };
+    equal("nothing has come", &fd::try_read(fd, &mut [0]), &Ok(0))?;
+    let (tx, rx) = chan(1);
+    start_waiting(WaitReason::Device, move || {
+        let mut bytes = [0; 8];
+        let count = fd::read(fd, &mut bytes);
+        tx.send(count.map(|count| bytes[..count].to_vec())).expect("the case waits");
+    });
+    loop_back(Port::Com2, b"dump");
+    let mut came = rx.recv().map_err(|error| format!("{error}"))?.map_err(|error| format!("{error}"))?;
+    let mut byte = [0];
+    while came.len() < 4 {
+        let count = fd::read(fd, &mut byte).map_err(|error| format!("{error}"))?;
+        came.extend_from_slice(&byte[..count]);
+    }
+    println!("the second port has received {}", String::from_utf8_lossy(&came));
+    equal("bytes of the second port", &came, &b"dump".to_vec())
+}
+
 fn other_descriptors_are_not_read() -> Verdict {
-    let null = fd::open("null").map_err(|error| alloc::format!("{error}"))?;
+    let null = fd::open("null").map_err(|error| format!("{error}"))?;
     for fd in [1, 2, null] {
         equal("a read", &fd::read(fd, &mut [0]), &Err(FdError::NotReadable(fd)))?;
         equal("a try", &fd::try_read(fd, &mut [0]), &Err(FdError::NotReadable(fd)))?;
     }
     equal("no descriptor", &fd::read(99, &mut [0]), &Err(FdError::BadFd(99)))?;
-    equal("a write to the input", &fd::write(0, b"x"), &Err(FdError::BadFd(0)))?;
-    // The runner gives the test images no second port.
-    equal("the second port", &fd::open("serial2"), &Err(FdError::NotPresent("serial2")))
+    equal("a write to the input", &fd::write(0, b"x"), &Err(FdError::NotWritable(0)))
 }
 
 fn who_waits_for_input_is_no_deadlock() {
     go(|| park());
-    gzero::println!("waits for input");
+    println!("waits for input");
     line();
 }
 
 fn who_has_got_its_input_may_be_a_deadlock() {
+    empty().expect("the console's port");
     let reader = go(line);
-    // It waits now, or will find the line.
-    gosched();
     type_in(b"that is all\n");
     reader.join();
     park();

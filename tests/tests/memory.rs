@@ -415,7 +415,8 @@ fn heap_dumps_under_load() {
 
 fn a_bad_descriptor_is_named_and_stops_nobody() -> Verdict {
     let before = world::stats().count;
-    for fd in [0, 99, u32::MAX] {
+    equal("a dump to the input", &write_heap_dump(0), &Err(FdError::NotWritable(0)))?;
+    for fd in [99, u32::MAX] {
         equal("error", &write_heap_dump(fd), &Err(FdError::BadFd(fd)))?;
     }
     equal("its words", &FdError::BadFd(99).to_string().as_str(), &"bad file descriptor 99")?;

@@ -182,6 +182,10 @@ impl Plan {
             let run = Run::boot(Image::Example(WC.to_owned()), &line, wanted).with_args("pause=500");
             self.add(&format!("example-{WC}-{name}"), Action::One(run));
         }
+        let line = "--smp 2 --serial2 /dev/null --nocapture --exact the_second_port_receives_too";
+        let lines = vec!["the second port has received dump".to_owned()];
+        let run = Run::boot(Image::Test("input".to_owned()), line, Wanted { lines, ..Wanted::default() });
+        self.add("second-port", Action::One(run));
     }
 
     /// The example's own program of stops, where CPUs have cores of the host, and where they are many.

@@ -50,6 +50,16 @@ pub fn write_fmt(args: fmt::Arguments<'_>) {
     write(args, PATIENT);
 }
 
+/// Sends one byte by a serial port, if that needs no wait; says whether it has.
+///
+/// Between lines, so that no text overtakes it into the last free place of the UART.
+pub fn try_send(port: Port, byte: u8) -> bool {
+    let off = IrqGuard::new();
+    let sent = LINE.try_lock().is_some_and(|_line| serial::try_send(port, byte));
+    drop(off);
+    sent
+}
+
 /// Writes the text even when the code that this CPU (or a frozen one) was interrupted in is just printing.
 pub fn emergency_write(args: fmt::Arguments<'_>) {
     // Relaxed: a hint; a stale value costs one more wait or one mixed line.

@@ -12,7 +12,7 @@ use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use uart_16550::backend::Backend;
 use uart_16550::spec::FIFO_SIZE;
-use uart_16550::spec::registers::{IER, LSR, MCR, offsets};
+use uart_16550::spec::registers::{FifoTriggerLevel, IER, LSR, MCR, offsets};
 use uart_16550::{BaudRate, Config, Uart16550};
 use x86_64::instructions::port::Port as IoPort;
 
@@ -33,6 +33,13 @@ pub enum Port {
     /// Free for dumps and data.
     Com2,
 }
+
+/// It interrupts when four bytes have come, which leaves room for twelve, 1 ms; or after a pause.
+const CONFIG: Config = Config {
+    baud_rate: BaudRate::Baud115200,
+    fifo_trigger_level: Some(FifoTriggerLevel::Four),
+    ..Config::DEFAULT
+};
 
 /// What is remembered about one port.
 struct State {
@@ -148,7 +155,7 @@ pub fn init(port: Port) -> bool {
     let state = port.state();
     let mut uart = uart(state);
     // The driver checks presence first (a scratch register that keeps what is written).
-    let found = uart.init(Config { baud_rate: BaudRate::Baud115200, ..Config::DEFAULT }).is_ok();
+    let found = uart.init(CONFIG).is_ok();
     // Relaxed, then Release: pairs with the Acquire load in `write_bytes`.
     state.has_fifo.store(uart.fifo_enabled(), Ordering::Relaxed);
     state.present.store(found, Ordering::Release);
@@ -195,6 +202,13 @@ pub fn receive(port: Port) -> Option<u8> {
 /// Sends a byte if that needs no wait, and says whether it has. As little locked as [`write_bytes`].
 pub fn try_send(port: Port, byte: u8) -> bool {
     uart(port.state()).try_send_byte(byte).is_ok()
+}
+
+/// Throws away what has come in, and forgets overruns.
+pub fn discard(port: Port) {
+    // One more than there is room for: a byte may be on its way.
+    (0..=FIFO_SIZE).find(|_| receive(port).is_none());
+    port.state().overruns.store(0, Ordering::Relaxed);
 }
 
 /// Makes the port interrupt while bytes are there, those that are there already included. The line that the interrupt takes is

@@ -18,8 +18,18 @@
 //!
 //! Of the two fences one is the later. If it is the handler's, 3 sees the room; if it is the consumer's, b sees the word. The word
 //! goes to one of them only, and comes after the interrupts went off (2), so whoever turns them on does so afterwards. A device
-//! whose interrupts come on with bytes in it interrupts at once. So bytes wait in the device only while the ring is full,
-//! or an interrupt is on its way.
+//! whose interrupts come on with bytes in it interrupts, at once or when it has waited for more. So bytes wait in the device only
+//! while the ring is full, or an interrupt is on its way.
+//!
+//! # Who waits is woken
+//!
+//! The reader waits for a unit, of which there is one at most; who has answered the handler releases one if there is none
+//! ([`Input::owes_unit`]), and the reader looks again when it has taken it.
+//!
+//! 1. A byte is put into the ring. Then, after a fence, whoever answers looks at the unit.
+//! 2. The reader takes the unit. Then, after a fence, it looks at the ring.
+//!
+//! If 1 finds a unit that 2 takes, its fence is the earlier one, and the reader sees the byte. If it finds none it releases one.
 
 use alloc::boxed::Box;
 
@@ -36,6 +46,9 @@ pub trait Device {
     /// Turns them off.
     fn disable_interrupts(&self);
 }
+
+/// Bytes that the handler takes at a time: interrupts of other kinds have their turn then.
+const PORTION: u32 = 64;
 
 /// The ring.
 #[derive(Debug)]
@@ -83,14 +96,29 @@ impl Input {
         &self.places[(index & (self.capacity() - 1)) as usize]
     }
 
-    /// Takes all that the device has, or all that there is room for. For the handler.
+    /// Whether the reader is owed a unit, of whose semaphore this is the word. For whoever answers the handler.
+    pub fn owes_unit(&self, units: &AtomicU32) -> bool {
+        // Pairs with the first fence of `take`.
+        fence(Ordering::SeqCst);
+        !self.is_empty() && units.load(Ordering::Relaxed) == 0
+    }
+
+    /// Takes all that the device has, or all that there is room for, or a portion, after which it interrupts anew. For the
+    /// handler.
     pub fn fill(&self, device: &impl Device) {
+        let mut taken = 0;
         loop {
             while self.len() < self.capacity() {
+                if taken == PORTION {
+                    device.disable_interrupts();
+                    device.enable_interrupts();
+                    return;
+                }
                 match device.receive() {
                     Some(byte) => self.put(byte),
                     None => return,
                 }
+                taken += 1;
             }
             device.disable_interrupts();
             // Release: pairs with the Acquire of the consumer's swap, whose interrupts on come after the off.
@@ -121,6 +149,8 @@ impl Input {
     /// Takes what is there, as much as fits, and says how much. For the consumer.
     #[expect(clippy::cast_possible_truncation, reason = "each place holds a byte")]
     pub fn take(&self, device: &impl Device, into: &mut [u8]) -> usize {
+        // Pairs with the fence in `owes_unit`.
+        fence(Ordering::SeqCst);
         // Relaxed: the consumer's own; the consumers before it are ordered by what makes them take turns.
         let head = self.head.load(Ordering::Relaxed);
         let mut at = head;

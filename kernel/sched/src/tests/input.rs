@@ -1,4 +1,4 @@
-use super::{Device, Input};
+use super::{AtomicU32, Device, Input, Ordering};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
@@ -54,6 +54,26 @@ fn a_full_ring_stops_the_interrupts_until_there_is_room() {
     assert_eq!(device.interrupts.take(), Some(true));
     assert_eq!(input.take(&device, &mut into), 1);
     assert_eq!(device.interrupts.take(), None, "once");
+}
+
+#[test]
+fn a_device_that_goes_on_is_left_after_a_portion() {
+    let (input, device) = (Input::new(256), bytes(0..100));
+    input.fill(&device);
+    assert_eq!((input.len(), device.interrupts.take()), (64, Some(true)), "it interrupts anew");
+    input.fill(&device);
+    assert_eq!((input.len(), device.interrupts.take()), (100, None));
+}
+
+#[test]
+fn a_unit_is_owed_for_bytes_and_only_one() {
+    let (input, device) = (Input::new(4), bytes(0..2));
+    let units = AtomicU32::new(0);
+    assert!(!input.owes_unit(&units));
+    input.fill(&device);
+    assert!(input.owes_unit(&units));
+    units.store(1, Ordering::Relaxed);
+    assert!(!input.owes_unit(&units));
 }
 
 #[test]

@@ -1,10 +1,12 @@
-//! A handler that fills a ring, and a reader that empties it: no byte stays in a device that interrupts no more.
+//! A handler that fills a ring, and a reader that empties it: no byte stays in a device that interrupts no more, and no reader
+//! waits beside a byte.
 
 use loom::sync::atomic::{AtomicU32, Ordering};
 use loom::sync::{Arc, Mutex};
 use loom::thread;
 
 use sched::input::{Device, Input};
+use sched::sema::try_acquire;
 
 use crate::model;
 
@@ -101,5 +103,28 @@ fn no_byte_stays_in_a_silent_device() {
         while u32::from(expected) < source.most {
             assert!(source.take(&mut expected), "{expected} bytes came, and no more will");
         }
+    });
+}
+
+#[test]
+fn no_reader_waits_beside_a_byte() {
+    model(3, || {
+        let source = Source::new(2, 1);
+        // Left from bytes that somebody has read since.
+        let units = Arc::new(sched::sync::AtomicU32::new(1));
+        let (other, owed) = (Arc::clone(&source), Arc::clone(&units));
+        let handler = thread::spawn(move || {
+            other.interrupt();
+            if other.ring.owes_unit(&owed) {
+                owed.fetch_add(1, Ordering::Release);
+            }
+        });
+        let mut expected = 0;
+        let mut read = source.take(&mut expected);
+        while !read && try_acquire(&units) {
+            read = source.take(&mut expected);
+        }
+        handler.join().expect("it ends");
+        assert!(read || units.load(Ordering::Relaxed) > 0, "it waits, and nobody wakes it");
     });
 }
