@@ -32,13 +32,18 @@
 //! # An end with calls is kept, and one without is not
 //!
 //! Whoever gives an end its first call, or takes its last one, changes the number of its calls under its lock, and then looks
-//! at the number under the lock of the one above, and keeps the end or lets it go ([`End::settle`]). If that gives the one above its
-//! first call, or takes its last one, the same goes on there.
+//! at the number under the lock of the one above ([`End::settle`]). Each does only what its own change asks for: who has given
+//! a first call keeps the end if it still has calls, and never lets it go; who has taken a last one lets it go if it still has
+//! none, and never keeps it. If that gives the one above its first call, or takes its last one, the same goes on there.
 //!
-//! 1. Of several who do so at one end, the last to look sees the number that is last: whoever has made it either is this
-//!    one, or has looked before, under the same lock.
-//! 2. Until it is kept an end does not go: whoever is on the way to keep it holds it, and who asks for a call holds a context
-//!    and with it all ends above.
+//! 1. At rest an end is kept if, and only if, it has calls. Whoever was the last to change whether it has some looks after
+//!    that, sees what it has made, and does what that asks for. Who looks later sees it, too, by the lock, and does nothing:
+//!    either the change asks for what is done already, or for what is not so any more.
+//! 2. So while an end has calls and is not kept, whoever has given it the first of them has not looked yet. That is one who
+//!    asks for a call, here or below, as nobody else gives first calls: it holds this end, and a context and with it all
+//!    ends above, until it is done at the top. Whoever asked for another call meanwhile may be done sooner, with all
+//!    kept that is between. One who takes calls away holds but the end that it is at: it must not keep in the place of
+//!    one who asks, who could then be done, with its context gone, before the ends above are kept.
 //! 3. Whoever finds that the one above has ended ends this one, and does not leave that to whoever is on the way down and
 //!    may not hold it yet. One above that is gone by then was held by who has ended it until that one held all below.
 //!
@@ -132,6 +137,15 @@ impl Watcher {
     }
 }
 
+/// What somebody has done to the number of an end's calls.
+#[derive(Clone, Copy)]
+enum Change {
+    /// Added the first: the end is to be kept.
+    First,
+    /// Taken the last away: the end is to be let go.
+    Last,
+}
+
 /// Those who are still to be told.
 #[derive(Default)]
 struct Rest {
@@ -221,7 +235,7 @@ impl End {
         state.watchers.insert(number, watcher);
         drop(state);
         if is_first {
-            Self::settle(Arc::clone(self));
+            Self::settle(Arc::clone(self), Change::First);
         }
         Ok(number)
     }
@@ -236,7 +250,7 @@ impl End {
         // The caller has the end as well.
         drop((watcher, me));
         if was_last {
-            Self::settle(Arc::clone(self));
+            Self::settle(Arc::clone(self), Change::Last);
         }
     }
 
@@ -257,10 +271,10 @@ impl End {
         if now == 0 { (true, state.me.take()) } else { (false, None) }
     }
 
-    /// Has those above keep the end if it has calls, and not if it has none; for whoever has changed that.
-    fn settle(mut end: Arc<Self>) {
+    /// Has those above keep the end if it still has calls, or not if it still has none; for whoever has changed that.
+    fn settle(mut end: Arc<Self>, change: Change) {
         while let Some((above, number)) = end.above() {
-            match above.keep(number, &end) {
+            match above.look(number, &end, change) {
                 Ok(true) => end = above,
                 Ok(false) => return,
                 Err(ended) => {
@@ -271,9 +285,9 @@ impl End {
         }
     }
 
-    /// Keeps the end with this number if it has calls, and does not if it has none. Whether that was its own first call, or
-    /// its own last one.
-    fn keep(self: &Arc<Self>, number: u64, below: &Arc<Self>) -> Result<bool, Ended> {
+    /// Does about the end with this number what the change asks for, unless others have undone that. Whether that changes
+    /// this one in the same way.
+    fn look(self: &Arc<Self>, number: u64, below: &Arc<Self>, change: Change) -> Result<bool, Ended> {
         let mut state = self.state.lock();
         if let Some(ended) = state.ended.clone() {
             drop(state);
@@ -281,15 +295,16 @@ impl End {
         }
         let has_calls = below.calls.load(Ordering::Relaxed) > 0;
         let watcher = state.watchers.get_mut(&number);
-        let Some(watcher) = watcher.filter(|watcher| watcher.is_call() != has_calls) else {
-            return Ok(false);
-        };
-        let (changed, me) = if has_calls {
-            *watcher = Watcher::Kept(Arc::clone(below));
-            (self.one_more(&mut state), None)
-        } else {
-            *watcher = Watcher::Below(Arc::downgrade(below));
-            self.one_less(&mut state)
+        let (changed, me) = match (change, watcher) {
+            (Change::First, Some(watcher @ Watcher::Below(_))) if has_calls => {
+                *watcher = Watcher::Kept(Arc::clone(below));
+                (self.one_more(&mut state), None)
+            }
+            (Change::Last, Some(watcher @ Watcher::Kept(_))) if !has_calls => {
+                *watcher = Watcher::Below(Arc::downgrade(below));
+                self.one_less(&mut state)
+            }
+            (Change::First | Change::Last, _) => return Ok(false),
         };
         drop(state);
         // The caller has both ends as well.
