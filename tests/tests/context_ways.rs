@@ -131,6 +131,8 @@ fn first_and_last_calls_of_branches_beside_an_end() -> Verdict {
 }
 
 /// The one above has ended, and whoever ends all below is on the way: nobody but the call has the context by then.
+///
+/// On one CPU it shows nothing: whoever ends all below is done with that before another asks.
 fn a_call_of_who_is_about_to_end_comes() -> Verdict {
     const BELOW: u32 = 2_000;
     const ASK: u32 = 100;
