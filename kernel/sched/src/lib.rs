@@ -135,6 +135,7 @@ pub mod runq;
 
 pub mod claim;
 pub mod join;
+pub mod keep;
 pub mod latch;
 
 pub mod input;

@@ -16,6 +16,7 @@ mod deadlock;
 mod idle;
 mod input;
 mod join;
+mod keep;
 mod meet;
 mod mutex;
 mod park;

@@ -31,21 +31,12 @@
 //!
 //! # An end with calls is kept, and one without is not
 //!
-//! Whoever gives an end its first call, or takes its last one, changes the number of its calls under its lock, and then looks
-//! at the number under the lock of the one above ([`End::settle`]). Each does only what its own change asks for: who has given
-//! a first call keeps the end if it still has calls, and never lets it go; who has taken a last one lets it go if it still has
-//! none, and never keeps it. If that gives the one above its first call, or takes its last one, the same goes on there.
+//! [`sched::keep`] says how, and why none of a way is missed, if those who ask for a call hold all that is above. They do: they
+//! hold a context. What can be different here is that an end above has ended, or is gone:
 //!
-//! 1. At rest an end is kept if, and only if, it has calls. Whoever was the last to change whether it has some looks after
-//!    that, sees what it has made, and does what that asks for. Who looks later sees it, too, by the lock, and does nothing:
-//!    either the change asks for what is done already, or for what is not so any more.
-//! 2. So while an end has calls and is not kept, whoever has given it the first of them has not looked yet. That is one who
-//!    asks for a call, here or below, as nobody else gives first calls: it holds this end, and a context and with it all
-//!    ends above, until it is done at the top. Whoever asked for another call meanwhile may be done sooner, with all
-//!    kept that is between. One who takes calls away holds but the end that it is at: it must not keep in the place of
-//!    one who asks, who could then be done, with its context gone, before the ends above are kept.
-//! 3. Whoever finds that the one above has ended ends this one, and does not leave that to whoever is on the way down and
-//!    may not hold it yet. One above that is gone by then was held by who has ended it until that one held all below.
+//! - Whoever finds that the one above has ended ends this one, and does not leave that to whoever is on the way down and
+//!   may not hold it yet.
+//! - One above that is gone by then was held by who has ended it until that one held all below.
 //!
 //! # Locks
 //!
@@ -58,9 +49,9 @@ use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::error::Error;
 use core::fmt;
-use core::sync::atomic::{AtomicUsize, Ordering};
 
 use machine::lock::{Lock, Rank};
+use sched::keep::{Calls, Change, Kept};
 
 use crate::chan::{Receiver, Sender, chan};
 use crate::time::FuncTimer;
@@ -132,18 +123,14 @@ pub(super) enum Watcher {
 
 impl Watcher {
     /// Whether an end that has it must stay for it.
-    const fn is_call(&self) -> bool {
-        matches!(self, Self::Kept(_) | Self::Call(_))
+    fn is_call(&self) -> bool {
+        matches!(self, Self::Call(_)) || self.kept() == Kept::Yes
     }
-}
 
-/// What somebody has done to the number of an end's calls.
-#[derive(Clone, Copy)]
-enum Change {
-    /// Added the first: the end is to be kept.
-    First,
-    /// Taken the last away: the end is to be let go.
-    Last,
+    /// For an end below.
+    const fn kept(&self) -> Kept {
+        if matches!(self, Self::Kept(_)) { Kept::Yes } else { Kept::No }
+    }
 }
 
 /// Those who are still to be told.
@@ -175,10 +162,7 @@ pub(super) struct End {
     tx: Sender<()>,
     pub(super) rx: Receiver<()>,
     /// Its calls, and the ends below that have some. Changed under the lock.
-    ///
-    /// Relaxed, always: what is done about it is decided under the lock of the end above, which orders those who do. See
-    /// the head of this file.
-    calls: AtomicUsize,
+    calls: Calls,
 }
 
 /// By number, in the order in which they came.
@@ -199,7 +183,7 @@ struct State {
 impl End {
     fn new() -> Arc<Self> {
         let (tx, rx) = chan(0);
-        Arc::new(Self { state: Lock::new(Rank::Leaf, State::default()), tx, rx, calls: AtomicUsize::new(0) })
+        Arc::new(Self { state: Lock::new(Rank::Leaf, State::default()), tx, rx, calls: Calls::new() })
     }
 
     /// A new one that ends when this one does.
@@ -231,12 +215,10 @@ impl End {
         }
         let number = state.next;
         state.next += 1;
-        let is_first = watcher.is_call() && self.one_more(&mut state);
+        let change = if watcher.is_call() { self.one_more(&mut state) } else { None };
         state.watchers.insert(number, watcher);
         drop(state);
-        if is_first {
-            Self::settle(Arc::clone(self), Change::First);
-        }
+        self.settle(change);
         Ok(number)
     }
 
@@ -245,38 +227,35 @@ impl End {
         let mut state = self.state.lock();
         let watcher = state.watchers.remove(&number);
         let was_call = watcher.as_ref().is_some_and(Watcher::is_call);
-        let (was_last, me) = if was_call { self.one_less(&mut state) } else { (false, None) };
+        let (change, me) = if was_call { self.one_less(&mut state) } else { (None, None) };
         drop(state);
         // The caller has the end as well.
         drop((watcher, me));
-        if was_last {
-            Self::settle(Arc::clone(self), Change::Last);
-        }
+        self.settle(change);
     }
 
-    /// Counts a call. Whether it is the first.
-    fn one_more(self: &Arc<Self>, state: &mut State) -> bool {
-        let before = self.calls.load(Ordering::Relaxed);
-        self.calls.store(before + 1, Ordering::Relaxed);
-        if before == 0 && state.timer.is_some() {
+    /// Counts a call.
+    fn one_more(self: &Arc<Self>, state: &mut State) -> Option<Change> {
+        let change = self.calls.add();
+        if change.is_some() && state.timer.is_some() {
             state.me = Some(Arc::clone(self));
         }
-        before == 0
+        change
     }
 
-    /// Counts a call less. Whether it was the last, and what is to be dropped without the lock.
-    fn one_less(&self, state: &mut State) -> (bool, Option<Arc<Self>>) {
-        let now = self.calls.load(Ordering::Relaxed) - 1;
-        self.calls.store(now, Ordering::Relaxed);
-        if now == 0 { (true, state.me.take()) } else { (false, None) }
+    /// Counts a call less. Also returns what is to be dropped without the lock.
+    fn one_less(&self, state: &mut State) -> (Option<Change>, Option<Arc<Self>>) {
+        let change = self.calls.take();
+        (change, change.and_then(|_| state.me.take()))
     }
 
-    /// Has those above keep the end if it still has calls, or not if it still has none; for whoever has changed that.
-    fn settle(mut end: Arc<Self>, change: Change) {
-        while let Some((above, number)) = end.above() {
+    /// Has those above keep the end or let it go, for whoever has changed whether it has calls.
+    fn settle(self: &Arc<Self>, change: Option<Change>) {
+        let mut next = change.map(|change| (Arc::clone(self), change));
+        while let Some((end, change)) = next {
+            let Some((above, number)) = end.above() else { return };
             match above.look(number, &end, change) {
-                Ok(true) => end = above,
-                Ok(false) => return,
+                Ok(change) => next = change.map(|change| (above, change)),
                 Err(ended) => {
                     end.end(&ended);
                     return;
@@ -285,31 +264,34 @@ impl End {
         }
     }
 
-    /// Does about the end with this number what the change asks for, unless others have undone that. Whether that changes
-    /// this one in the same way.
-    fn look(self: &Arc<Self>, number: u64, below: &Arc<Self>, change: Change) -> Result<bool, Ended> {
+    /// Keeps the end with this number, or lets it go, if that is still to be done. Returns what that changes here.
+    fn look(
+        self: &Arc<Self>,
+        number: u64,
+        below: &Arc<Self>,
+        change: Change,
+    ) -> Result<Option<Change>, Ended> {
         let mut state = self.state.lock();
         if let Some(ended) = state.ended.clone() {
             drop(state);
             return Err(ended);
         }
-        let has_calls = below.calls.load(Ordering::Relaxed) > 0;
-        let watcher = state.watchers.get_mut(&number);
-        let (changed, me) = match (change, watcher) {
-            (Change::First, Some(watcher @ Watcher::Below(_))) if has_calls => {
+        let Some(watcher) = state.watchers.get_mut(&number) else { return Ok(None) };
+        let (change, me) = match change.look(&below.calls, watcher.kept()) {
+            None => return Ok(None),
+            Some(Kept::Yes) => {
                 *watcher = Watcher::Kept(Arc::clone(below));
                 (self.one_more(&mut state), None)
             }
-            (Change::Last, Some(watcher @ Watcher::Kept(_))) if !has_calls => {
+            Some(Kept::No) => {
                 *watcher = Watcher::Below(Arc::downgrade(below));
                 self.one_less(&mut state)
             }
-            (Change::First | Change::Last, _) => return Ok(false),
         };
         drop(state);
         // The caller has both ends as well.
         drop(me);
-        Ok(changed)
+        Ok(change)
     }
 
     /// Has it ended by a timer, which is stopped if that is too late.
@@ -346,7 +328,7 @@ impl End {
             return false;
         }
         state.ended = Some(ended.clone());
-        self.calls.store(0, Ordering::Relaxed);
+        self.calls.clear();
         let watchers = core::mem::take(&mut state.watchers);
         let (timer, above, me) = (state.timer.take(), state.above.take(), state.me.take());
         drop(state);
