@@ -256,22 +256,22 @@ pub fn write_text(port: Port, text: &str) {
 #[cfg(test)]
 mod tests {
     use super::{AtomicU32, Bounded, LSR, READY_POLLS};
+    use alloc::boxed::Box;
     use core::sync::atomic::Ordering;
 
-    static POLLS: AtomicU32 = AtomicU32::new(0);
-    static GIVEN_UP: AtomicU32 = AtomicU32::new(0);
-    static OVERRUNS: AtomicU32 = AtomicU32::new(0);
-
+    /// A port with counters of its own: tests run side by side.
     fn port() -> Bounded {
-        Bounded { base: 0x3f8, polls: &POLLS, given_up: &GIVEN_UP, overruns: &OVERRUNS }
+        let counter = || &*Box::leak(Box::new(AtomicU32::new(0)));
+        Bounded { base: 0x3f8, polls: counter(), given_up: counter(), overruns: counter() }
     }
 
     #[test]
     fn an_overrun_is_counted_by_whoever_reads_the_line_status() {
         let status = (LSR::OVERRUN_ERROR | LSR::DATA_READY | LSR::THR_EMPTY).bits();
-        assert_eq!(port().bound(status) & !LSR::TRANSMITTER_EMPTY.bits(), status);
-        port().bound(u8::MAX);
-        assert_eq!(OVERRUNS.load(Ordering::Relaxed), 1, "a port without UART reads as all ones");
+        let bounded = port();
+        assert_eq!(bounded.bound(status) & !LSR::TRANSMITTER_EMPTY.bits(), status);
+        bounded.bound(u8::MAX);
+        assert_eq!(bounded.overruns.load(Ordering::Relaxed), 1, "a port without UART reads as all ones");
     }
 
     #[test]
@@ -281,9 +281,9 @@ mod tests {
         let waits = (0..=READY_POLLS).take_while(|_| bounded.bound(0) & ready == 0).count();
         assert_eq!(waits, READY_POLLS as usize, "ends, but not early");
         assert_eq!(bounded.bound(0) & ready, ready, "no second wait");
-        assert_eq!(GIVEN_UP.load(Ordering::Relaxed), 2, "both losses are known");
+        assert_eq!(bounded.given_up.load(Ordering::Relaxed), 2, "both losses are known");
         bounded.bound(LSR::THR_EMPTY.bits());
-        assert_eq!(POLLS.load(Ordering::Relaxed), 0);
+        assert_eq!(bounded.polls.load(Ordering::Relaxed), 0);
         assert_eq!(bounded.bound(0) & ready, 0, "waits again after it was ready");
     }
 }
