@@ -13,9 +13,9 @@ use crate::world::{StopReason, try_stop_the_world};
 /// Prints every living goroutine with its frames, the last call first.
 ///
 /// A goroutine's line has its number, its name, what it does, and for what and for how many minutes it waits. The next one has
-/// the object that it waits on, as the report of a deadlock has: kind, name and address of a lock, and who holds it; of a channel, of a lock whose
-/// readers a writer waits for, and of others the address; or a goroutine whose end it waits for. The one that calls comes first. Each line comes out in
-/// one piece.
+/// the object that it waits on, as the report of a deadlock has: kind, name and address of a lock, and who holds it; of a
+/// channel, of a lock whose readers a writer waits for, and of others the address; or a goroutine whose end it waits for. The
+/// one that calls comes first. Each line comes out in one piece.
 ///
 /// The world is stopped meanwhile, so that all of it is of one moment. Where that cannot be done at once (another has it
 /// stopped or is about to; the caller holds a lock of the runtime, or does not stand on a goroutine's own stack) others run

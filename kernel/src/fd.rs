@@ -139,7 +139,7 @@ pub fn write(fd: u32, bytes: &[u8]) -> Result<(), FdError> {
 }
 
 /// The port that a descriptor reads from.
-fn source(fd: u32) -> Result<&'static Source, FdError> {
+pub(crate) fn source(fd: u32) -> Result<&'static Source, FdError> {
     let (port, name) = match fd {
         0 => (Port::Com1, "console"),
         _ => match device(fd)? {

@@ -64,7 +64,7 @@ impl Sink for ToFd {
 /// ```
 ///
 /// # Errors
-/// [`DumpError`] when there is no such descriptor; the world is not stopped then.
+/// [`DumpError`] when there is no such descriptor, or nothing is written to it; the world is not stopped then.
 ///
 /// # Throws
 /// When not called on a goroutine's own stack; what [`stop_the_world`] throws.

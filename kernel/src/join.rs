@@ -26,9 +26,9 @@ use crate::stacks::check_g_stack;
 /// It runs soon, on this CPU or another; the caller goes on. Its value can be had from the handle by
 /// [`join`](JoinHandle::join). A handle that is dropped detaches the goroutine, as in Go: it runs on, and its value is dropped.
 ///
-/// Its stack has 252 KiB, mapped as they are touched; [`go_with`] can give it less, and a name. Does not block, unless no page is left for the stack (see
-/// [`go_with`]), and may be called on any stack but in a handler of an interrupt. Usually it allocates nothing and takes no lock: closure and value lie on the goroutine's own stack, if they
-/// have no more than 2 KiB each.
+/// Its stack has 252 KiB, mapped as they are touched; [`go_with`] can give it less, and a name. Does not block, unless no page
+/// is left for the stack (see [`go_with`]), and may be called on any stack but in a handler of an interrupt. Usually it
+/// allocates nothing and takes no lock: closure and value lie on the goroutine's own stack, if they have no more than 2 KiB each.
 ///
 /// # Panics
 /// When there is no memory for it; [`try_go`] returns the error instead.
@@ -96,7 +96,8 @@ where
 /// [`go()`] with a name, a limit for the stack, or both.
 ///
 /// When no page is left for the stack, memory that nobody uses is taken back first, as by [`free_os_memory`](crate::free_os_memory()); that
-/// stops the world, and waits for others who have stopped it. A caller that holds a lock of the runtime, or does not stand on a goroutine's own stack, gets the error at once.
+/// stops the world, and waits for others who have stopped it. A caller that holds a lock of the runtime, or does not stand on a
+/// goroutine's own stack, gets the error at once.
 ///
 /// # Errors
 /// [`GoError`]: the table of goroutines is full, memory is used up, or a larger stack is asked for than there is. The closure is then

@@ -2,9 +2,10 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
-use machine::serial::{self, Port};
 
-use crate::fd::FdError;
+use machine::serial::Port;
+
+use crate::fd::{self, FdError};
 use crate::input::{self, Line};
 use crate::stacks::check_g_stack;
 
@@ -12,7 +13,7 @@ use crate::stacks::check_g_stack;
 const LONGEST: usize = 4096;
 /// "End of transmission", ASCII: what Ctrl-D types.
 const END: u8 = 0x04;
-/// The descriptor in errors.
+/// Its descriptor.
 const FD: u32 = 0;
 
 /// The console's input, as lines of text.
@@ -23,7 +24,7 @@ pub struct Stdin(());
 
 /// The console's input: the first serial port. Under `cargo run` it is the terminal, or the file of `--input`.
 ///
-/// It begins to receive; [`fd::read`](crate::fd::read) says how. Does not wait for anybody but the port itself, which has to take
+/// It begins to receive; [`fd::read`] says how. Does not wait for anybody but the port itself, which has to take
 /// one byte; on any stack but that of an interrupt handler.
 ///
 /// ```
@@ -37,10 +38,8 @@ pub struct Stdin(());
 /// # Errors
 /// [`FdError::NotPresent`] where there is no such port, [`FdError::NoInterrupt`] where it cannot interrupt.
 pub fn stdin() -> Result<Stdin, FdError> {
-    if !serial::is_present(Port::Com1) {
-        return Err(FdError::NotPresent("console"));
-    }
-    input::of(Port::Com1).open().map(|_| Stdin(())).map_err(|why| FdError::NoInterrupt(FD, why))
+    let ring = fd::source(FD)?.open();
+    ring.map(|_| Stdin(())).map_err(|why| FdError::NoInterrupt(FD, why))
 }
 
 impl Stdin {

@@ -82,7 +82,7 @@ pub fn init(madt: &Madt) {
 /// The vector has its handler. Takes a lock of [`Rank::Leaf`] and those of [`paging::map_device`]. May be done again.
 ///
 /// # Errors
-/// [`RouteError`]; then nothing has changed.
+/// [`RouteError`]; then no input has changed.
 pub fn route_serial(port: Port, vector: Vector, apic_id: u32) -> Result<(), RouteError> {
     let line = TABLE.get().map_or(Line::isa(port.irq()), |madt| madt.isa_line(port.irq()));
     if apic_id > HIGHEST_ID {

@@ -61,8 +61,11 @@ impl<I: Index> Chain<I> {
 
     /// Splits the first `count` off, or all if there are fewer. All take a constant number of steps, some take `count`.
     pub(crate) fn split(self, store: &impl Linked<Index = I>, count: u32) -> (Option<Self>, Option<Self>) {
-        if count == 0 || count >= self.len {
-            return if count == 0 { (None, Some(self)) } else { (Some(self), None) };
+        if count == 0 {
+            return (None, Some(self));
+        }
+        if count >= self.len {
+            return (Some(self), None);
         }
         let mut last = self.first;
         for _ in 1..count {

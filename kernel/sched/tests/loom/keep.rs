@@ -2,7 +2,7 @@
 
 use loom::sync::atomic::{AtomicU32, Ordering};
 use loom::sync::{Arc, Mutex};
-use loom::thread;
+use loom::thread::{self, JoinHandle};
 
 use sched::keep::{Calls, Change, Kept};
 
@@ -67,22 +67,22 @@ impl Way {
     }
 }
 
+/// A goroutine of its own.
+fn start(way: &Arc<Way>, act: impl FnOnce(&Way) + Send + 'static) -> JoinHandle<()> {
+    let way = Arc::clone(way);
+    thread::spawn(move || act(&way))
+}
+
 /// Two ask for a call, and the call of the first, which is still on its way, is taken away.
 #[test]
 fn one_who_takes_a_call_away_does_not_keep_for_those_who_ask() {
     model(4, || {
         let way = Arc::new(Way { asking: AtomicU32::new(2), ..Way::default() });
         let first = way.change(Calls::add);
-        let taker = thread::spawn({
-            let way = Arc::clone(&way);
-            move || way.settle(way.change(Calls::take))
-        });
-        let asker = thread::spawn({
-            let way = Arc::clone(&way);
-            move || {
-                way.settle(way.change(Calls::add));
-                way.done();
-            }
+        let taker = start(&way, |way| way.settle(way.change(Calls::take)));
+        let asker = start(&way, |way| {
+            way.settle(way.change(Calls::add));
+            way.done();
         });
         way.settle(first);
         way.done();
@@ -98,16 +98,10 @@ fn what_has_lost_its_calls_is_not_kept() {
     model(4, || {
         let way = Arc::new(Way::default());
         let first = way.change(Calls::add);
-        let taker = thread::spawn({
-            let way = Arc::clone(&way);
-            move || way.settle(way.change(Calls::take))
-        });
-        let other = thread::spawn({
-            let way = Arc::clone(&way);
-            move || {
-                way.settle(way.change(Calls::add));
-                way.settle(way.change(Calls::take));
-            }
+        let taker = start(&way, |way| way.settle(way.change(Calls::take)));
+        let other = start(&way, |way| {
+            way.settle(way.change(Calls::add));
+            way.settle(way.change(Calls::take));
         });
         way.settle(first);
         taker.join().expect("taken");
