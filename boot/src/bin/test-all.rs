@@ -48,12 +48,15 @@ fn main() -> ExitCode {
     };
     let count = runner.run(&steps);
     let skipped = if count.skipped > 0 { format!(", {} skipped", count.skipped) } else { String::new() };
-    println!("{} passed, {} failed{skipped}", count.passed, count.failed);
+    if !count.failed.is_empty() {
+        println!("\nfailures:\n{}", count.failed.concat());
+    }
+    println!("{} passed, {} failed{skipped}", count.passed, count.failed.len());
     if signals::interrupted() {
         eprintln!("test-all: interrupted");
         return ExitCode::FAILURE;
     }
-    if count.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if count.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn host() -> Host {

@@ -31,32 +31,35 @@ const TICK: Duration = Duration::from_millis(20);
 /// Steps that share the host at most: each guest takes some of its memory.
 const AT_ONCE: usize = 4;
 
+/// Lines of a failed step's log that are said again at the end: a report of which only the end is kept shows them.
+const SAID_AGAIN: usize = 40;
+
 /// Counts of steps.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Count {
     /// All was as wanted.
     pub passed: usize,
-    /// Something was not.
-    pub failed: usize,
+    /// Something was not: the steps' names, why, and the ends of their logs.
+    pub failed: Vec<String>,
     /// Could not be done on this host.
     pub skipped: usize,
 }
 
 /// How a step has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Done {
     Passed,
-    Failed,
+    Failed(String),
     Skipped,
 }
 
 impl Count {
     fn add(&mut self, done: Done) {
-        *match done {
-            Done::Passed => &mut self.passed,
-            Done::Failed => &mut self.failed,
-            Done::Skipped => &mut self.skipped,
-        } += 1;
+        match done {
+            Done::Passed => self.passed += 1,
+            Done::Failed(why) => self.failed.push(why),
+            Done::Skipped => self.skipped += 1,
+        }
     }
 }
 
@@ -160,8 +163,10 @@ impl Runner {
             Err(reason) => {
                 let log = self.log(&step.name);
                 let why = format!("{}: {reason}; log: {}\n", step.name, log.display());
-                say(&format!("{title}FAILED, {}\n{}{why}", seconds(time), shown(&log)));
-                Done::Failed
+                let shown = shown(&log);
+                say(&format!("{title}FAILED, {}\n{}{why}", seconds(time), shown.concat()));
+                let end = shown.len().saturating_sub(SAID_AGAIN);
+                Done::Failed(shown.get(end..).unwrap_or_default().concat() + &why)
             }
         }
     }
@@ -316,10 +321,10 @@ fn text(file: &mut File) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// A log as it is shown, each line marked.
-fn shown(log: &Path) -> String {
+/// The lines of a log as they are shown, each marked.
+fn shown(log: &Path) -> Vec<String> {
     let text = fs::read(log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
-    text.lines().fold(String::new(), |all, line| all + "  | " + line + "\n")
+    text.lines().map(|line| format!("  | {line}\n")).collect()
 }
 
 /// Writes at once: a step's line is seen while it works.
