@@ -21,7 +21,7 @@ use sched::MAX_PROCS;
 
 use crate::args::Args;
 use crate::bring_up::{self, BringUp, CpuLine, Firmware};
-use crate::m::M;
+use crate::m::{M, Preemption};
 use crate::program::Program;
 use crate::runtime::{self, Limits};
 use crate::waits::{self, OnDeadlock};
@@ -273,7 +273,8 @@ fn gomaxprocs(args: &Args, online: &[&'static PerCpu]) -> u32 {
 /// Makes the runtime, starts the main goroutine, and lets all CPUs run.
 fn start_scheduler(online: &[&'static PerCpu], gomaxprocs: u32, program: Program) -> ! {
     let args = &bring_up::get().args;
-    let preemption = args.choice("preempt", true, &[("on", true), ("off", false)]);
+    let preemption =
+        args.choice("preempt", Preemption::On, &[("on", Preemption::On), ("off", Preemption::Off)]);
     stop_limits(args);
     waits::set_on_deadlock(args.choice("deadlock", OnDeadlock::Report, &waits::CHOICES));
     schedtrace::set(args.number("schedtrace", 0, 0..=MAX_MILLIS));

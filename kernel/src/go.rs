@@ -36,6 +36,7 @@ use sched::join::{Ended, Outcome};
 use sched::latch::Latch;
 use sched::list::Chain;
 use sched::pick::Place;
+use sched::table::Slot;
 use sched::{GoIndex, GoRef};
 
 use crate::builder::{Builder, GoError};
@@ -47,7 +48,7 @@ use crate::park::goready;
 use crate::perform::{self, After};
 use crate::runtime::Runtime;
 use crate::shelf;
-use crate::stacks::{check_g_stack, is_free};
+use crate::stacks::{check_g_stack, is_free, own_slot};
 use crate::tlb;
 
 /// Starts a goroutine, or says why not; the closure is then dropped.
@@ -184,7 +185,7 @@ where
     slot.set_goid(owner.next_goid(&rt.goids));
     owner.counters().spawned.add(1);
     let generation = check(slot.status().spawn());
-    perform::enqueue(rt, m, g, Place::Next);
+    perform::enqueue(m, slot, Place::Next);
     GoRef { index: g, generation }
 }
 
@@ -254,8 +255,7 @@ fn end(g: GoIndex, left: Left) -> ! {
     }
     leave_scope(body);
     let m = m::current(&pinned);
-    let next = perform::next_local(rt, m);
-    perform::leave(&pinned, m, g, After::Exited(g), next);
+    perform::leave_for_any(&pinned, m, rt.slot(g), After::Exited);
     throw(format_args!("a goroutine that has ended was continued"))
 }
 
@@ -320,23 +320,32 @@ pub unsafe fn goexit() -> ! {
 /// ```
 #[track_caller]
 pub fn gosched() {
-    check_g_stack("gosched");
-    yield_cpu();
+    let pinned = Pinned::new();
+    let m = m::current(&pinned);
+    give_way(&pinned, m, own_slot(m, "gosched"));
 }
 
 /// Lets the goroutine that was readied last run, in the same time slice: the caller, a goroutine on its own stack, goes
 /// to the end of this P's queue, never to the global one. Go's `goyield`.
 pub(crate) fn goyield() {
-    yield_cpu();
+    let pinned = Pinned::new();
+    let m = m::current(&pinned);
+    give_way(&pinned, m, m::current_slot(m));
 }
 
 /// Goes to the end of this P's queue, if anything else is runnable here.
-fn yield_cpu() {
-    let pinned = Pinned::new();
-    let m = m::current(&pinned);
-    let me = m::current_g(m);
-    if let Some(next) = perform::next_local(m::runtime(), m) {
-        perform::leave(&pinned, m, me, After::Yielded(me), Some(next));
+#[inline]
+fn give_way(pinned: &Pinned, m: &'static M, me: &'static Slot<Body>) {
+    match perform::usual_successor(pinned, m) {
+        Some((proc, next)) => perform::leave_for(pinned, m, me, After::Yielded, (proc, &next)),
+        None => give_way_unusually(pinned, m, me),
+    }
+}
+
+#[inline(never)]
+fn give_way_unusually(pinned: &Pinned, m: &'static M, me: &'static Slot<Body>) {
+    if let Some(next) = perform::unusual_successor(m) {
+        perform::leave(pinned, m, me, After::Yielded, Some(next));
     }
 }
 

@@ -5,14 +5,14 @@ use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use crate::park::{Wait, WaitReason};
 use machine::address::{at, size};
-use machine::clock::Nanos;
+use machine::clock::{self, Nanos, Ticks};
 use machine::context::Context;
-use sched::Status;
 use sched::blocked::Blocked;
 use sched::claim::Claim;
 use sched::join::JoinWord;
 use sched::latch::Latch;
 use sched::table::Slot;
+use sched::{Status, SudogIndex};
 
 /// The kernel's part of a slot. Goroutine number i of the table runs on stack slot i.
 #[derive(Debug)]
@@ -26,10 +26,13 @@ pub(crate) struct Body {
     pub(crate) token: AtomicU32,
     /// Who ends a wait that several may end. It goes on counting from one goroutine in the slot to the next.
     pub(crate) claim: Claim,
+    /// A sudog that the goroutine does not use at the moment, plus one; 0 if it has none. For the goroutine itself, and kept for the
+    /// next one in the slot.
+    sudog: AtomicU32,
     wait_reason: AtomicU32,
     /// Address of what it waits for; 0 if that is no one thing.
     waits_on: AtomicU64,
-    /// When the goroutine began to wait, in nanoseconds.
+    /// When the goroutine began to wait, by the TSC.
     wait_since: AtomicU64,
     /// The lock that it waits for.
     pub(crate) blocked: Blocked,
@@ -72,6 +75,7 @@ impl Body {
             stack_born: AtomicBool::new(false),
             token: AtomicU32::new(0),
             claim: Claim::new(),
+            sudog: AtomicU32::new(0),
             wait_reason: AtomicU32::new(0),
             waits_on: AtomicU64::new(0),
             wait_since: AtomicU64::new(0),
@@ -85,6 +89,25 @@ impl Body {
             os_locks: AtomicU32::new(0),
             wired: AtomicU32::new(0),
         }
+    }
+
+    /// Takes the sudog that the goroutine keeps. For the goroutine itself.
+    #[inline]
+    pub(crate) fn take_sudog(&self) -> Option<SudogIndex> {
+        // Relaxed, here and below: the status word hands it from one goroutine in the slot to the next.
+        let s = SudogIndex::new(self.sudog.load(Ordering::Relaxed).wrapping_sub(1))?;
+        self.sudog.store(0, Ordering::Relaxed);
+        Some(s)
+    }
+
+    /// Keeps a sudog for the next wait. `false`: it has one. For the goroutine itself.
+    #[inline]
+    pub(crate) fn keep_sudog(&self, s: SudogIndex) -> bool {
+        let has_room = self.sudog.load(Ordering::Relaxed) == 0;
+        if has_room {
+            self.sudog.store(s.get() + 1, Ordering::Relaxed);
+        }
+        has_room
     }
 
     /// The CPU that the goroutine is locked to, as an index into `Runtime::ms`.
@@ -146,7 +169,7 @@ impl Body {
 
     /// When its last wait began.
     pub(crate) fn wait_since(&self) -> Nanos {
-        Nanos(self.wait_since.load(Ordering::Relaxed))
+        clock::time_of(Ticks(self.wait_since.load(Ordering::Relaxed)))
     }
 
     /// The place of its local values, for the goroutine itself.

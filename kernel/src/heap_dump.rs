@@ -78,7 +78,7 @@ pub fn write_heap_dump(fd: u32) -> Result<(), DumpError> {
     let pinned = Pinned::new();
     let m = m::current(&pinned);
     // This goroutine stands here for the dump, as the others do where they were stopped.
-    let wait = Wait { reason: WaitReason::DumpingHeap, on: 0, since: crate::time::now() };
+    let wait = Wait { reason: WaitReason::DumpingHeap, on: 0, since: machine::clock::rdtsc_unordered() };
     rt.slot(m::current_g(m)).body().set_wait(wait);
     m.stand(Start::caller());
     let result = on_m(|| dump(rt, m, fd));

@@ -249,7 +249,7 @@ impl Source {
     }
 
     fn wait(&self, reason: WaitReason) -> Wait {
-        Wait { reason, on: core::ptr::from_ref(self).addr() as u64, since: clock::now() }
+        Wait { reason, on: core::ptr::from_ref(self).addr() as u64, since: clock::rdtsc_unordered() }
     }
 }
 

@@ -225,7 +225,7 @@ impl<T> Inner<T> {
     fn wait(&self) -> Outcome {
         let word = self.word();
         let on = core::ptr::from_ref(m::runtime().slot(self.g.index)).addr() as u64;
-        gopark_on(Wait { reason: WaitReason::Join, on, since: clock::now() }, |me| {
+        gopark_on(Wait { reason: WaitReason::Join, on, since: clock::rdtsc_unordered() }, |me| {
             assert!(me.index != self.g.index, "goroutine {} joins itself", self.goid());
             word.wait(me)
         });

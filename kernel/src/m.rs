@@ -5,7 +5,8 @@
 //! ever queued on them. An M whose P has gone away halts, but for goroutines that are locked to it.
 
 use core::cell::{Cell, UnsafeCell};
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use core::ptr;
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 
 use machine::backtrace::Start;
 use machine::clock::Ticks;
@@ -17,16 +18,15 @@ use machine::percpu::{self, PerCpu, Pinned};
 use sched::global::GlobalQueue;
 use sched::list::SharedLen;
 use sched::note::Note;
+use sched::table::Slot;
 use sched::timers::{Earliest, Timers};
 use sched::{GoIndex, GoRef, Processor};
 
 use crate::event::Event;
+use crate::goroutine::Body;
 use crate::mark::{Doing, Mark};
 use crate::panic::throw;
 use crate::runtime::{self, Runtime};
-
-/// The value of `current` when no goroutine runs.
-const NONE: u32 = u32::MAX;
 
 /// What a handler may ask of the code that it interrupts, as bits for [`machine::percpu::request`].
 pub(crate) mod ask {
@@ -42,6 +42,13 @@ pub(crate) mod ask {
     pub(crate) const TRACE: u32 = 1 << 4;
     /// Wake who waits for what has come in at a serial port.
     pub(crate) const INPUT: u32 = 1 << 5;
+}
+
+/// Whether time slices end, by a boot argument.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Preemption {
+    On,
+    Off,
 }
 
 /// One CPU's side of the scheduler.
@@ -66,8 +73,13 @@ pub(crate) struct M {
     g0: UnsafeCell<Context>,
     /// What `mcall` has asked the scheduler loop to call. Owner only.
     mcall: Cell<Option<fn(GoRef)>>,
-    /// Goroutine that runs here, or `NONE`. Written by this CPU, read by reports of any.
-    current: AtomicU32,
+    /// Goroutine that runs here, or null. Written by this CPU, read by reports of any.
+    running: AtomicPtr<Slot<Body>>,
+    /// The P, if it is active, time slices end, and no goroutine waits that is locked to this CPU; else null. Short paths ask
+    /// this one word. Written with `wired` locked.
+    usual: AtomicPtr<Processor>,
+    /// Whether `usual` may name the P. Written as `active` is.
+    may_be_usual: AtomicBool,
     /// When the running time slice began, as a value of the TSC. Written by this CPU, read by `sysmon`.
     pub(crate) slice_start: AtomicU64,
     /// The timer is armed for the end of the slice. Owner only.
@@ -109,7 +121,9 @@ impl M {
             note: Note::new(),
             g0: UnsafeCell::new(Context::NONE),
             mcall: Cell::new(None),
-            current: AtomicU32::new(NONE),
+            running: AtomicPtr::new(ptr::null_mut()),
+            usual: AtomicPtr::new(ptr::null_mut()),
+            may_be_usual: AtomicBool::new(false),
             slice_start: AtomicU64::new(0),
             slice_armed: AtomicBool::new(false),
             timers: Lock::new(Rank::Timers, timers),
@@ -126,7 +140,7 @@ impl M {
 
     /// Makes this the M of the CPU that calls.
     pub(crate) fn install(&'static self) {
-        self.block.set_word(core::ptr::from_ref(self).expose_provenance());
+        self.block.set_word(ptr::from_ref(self).expose_provenance());
     }
 
     /// The P, active or not.
@@ -143,14 +157,34 @@ impl M {
         self.active.load(Ordering::Relaxed)
     }
 
-    /// Gives the right to run goroutines, at boot or while the world is stopped.
-    pub(crate) fn activate(&self) {
+    /// Gives the right to run goroutines, at boot or while the world is stopped. `preemption`: whether time slices end.
+    pub(crate) fn activate(&self, preemption: Preemption) {
         self.active.store(true, Ordering::Relaxed);
+        self.may_be_usual.store(preemption == Preemption::On, Ordering::Relaxed);
+        self.note_wired(&self.wired.lock());
     }
 
     /// Takes it away, while the world is stopped.
     pub(crate) fn deactivate(&self) {
         self.active.store(false, Ordering::Relaxed);
+        self.may_be_usual.store(false, Ordering::Relaxed);
+        self.note_wired(&self.wired.lock());
+    }
+
+    /// Sets what [`usual`](Self::usual) says anew, after a change of what it depends on.
+    pub(crate) fn note_wired(&self, wired: &GlobalQueue) {
+        // Relaxed, twice: the lock orders the writers, and who reads the word acts on the P alone.
+        let usual = self.proc.filter(|_| wired.is_empty() && self.may_be_usual.load(Ordering::Relaxed));
+        self.usual.store(usual.map_or(ptr::null(), ptr::from_ref).cast_mut(), Ordering::Relaxed);
+    }
+
+    /// The P, if nothing is out of the usual: it is active, time slices end, and no goroutine is locked to this CPU and waits.
+    #[inline]
+    pub(crate) fn usual(&self) -> Option<&'static Processor> {
+        // Relaxed: as in `is_active`; a goroutine that is locked to this CPU and comes now is seen at the next look.
+        let usual = self.usual.load(Ordering::Relaxed);
+        // SAFETY: null, or from a reference that lives for ever (`note_wired`).
+        unsafe { usual.as_ref() }
     }
 
     /// Counts this CPU among those that are awake without an active P, unless it is counted.
@@ -193,12 +227,21 @@ impl M {
 
     /// The goroutine that runs here.
     pub(crate) fn current(&self) -> Option<GoIndex> {
-        // Relaxed: written by this CPU; another reads it for a report only.
-        GoIndex::new(self.current.load(Ordering::Relaxed))
+        self.running().map(Slot::index)
     }
 
-    pub(crate) fn set_current(&self, g: Option<GoIndex>) {
-        self.current.store(g.map_or(NONE, GoIndex::get), Ordering::Relaxed);
+    /// The slot of the goroutine that runs here.
+    #[inline]
+    pub(crate) fn running(&self) -> Option<&'static Slot<Body>> {
+        // Relaxed: written by this CPU; another reads it for a report, and a slot never moves or goes.
+        let slot = self.running.load(Ordering::Relaxed);
+        // SAFETY: null, or from a reference that lives for ever (`set_running`).
+        unsafe { slot.as_ref() }
+    }
+
+    #[inline]
+    pub(crate) fn set_running(&self, slot: Option<&'static Slot<Body>>) {
+        self.running.store(slot.map_or(ptr::null(), ptr::from_ref).cast_mut(), Ordering::Relaxed);
     }
 
     /// What the code is at that an interrupt has come upon.
@@ -266,19 +309,34 @@ impl M {
 ///
 /// # Panics
 /// Before the runtime is up.
+#[inline]
 pub(crate) fn current(pinned: &Pinned) -> &'static M {
-    from_word(percpu::current(pinned).word()).expect("called from a goroutine or the scheduler")
+    from_word(percpu::word(pinned)).expect("called from a goroutine or the scheduler")
+}
+
+/// The slot of the goroutine that runs on this CPU.
+///
+/// # Throws
+/// When there is none: the scheduler loop or a handler calls.
+#[inline]
+pub(crate) fn current_slot(m: &M) -> &'static Slot<Body> {
+    match m.running() {
+        Some(slot) => slot,
+        None => no_goroutine(m),
+    }
+}
+
+#[cold]
+fn no_goroutine(m: &M) -> ! {
+    throw(format_args!("no goroutine runs on cpu {}", m.block.id().0))
 }
 
 /// The goroutine that runs on this CPU.
 ///
 /// # Throws
-/// When there is none: the scheduler loop or a handler calls.
+/// As [`current_slot`].
 pub(crate) fn current_g(m: &M) -> GoIndex {
-    match m.current() {
-        Some(g) => g,
-        None => throw(format_args!("no goroutine runs on cpu {}", m.block.id().0)),
-    }
+    current_slot(m).index()
 }
 
 /// Makes the goroutine that calls go elsewhere when its last guard goes, if the P of its CPU has gone away.
@@ -295,7 +353,7 @@ pub(crate) fn of_this_cpu() -> Option<&'static M> {
 }
 
 fn from_word(word: usize) -> Option<&'static M> {
-    let m: *const M = core::ptr::with_exposed_provenance(word);
+    let m: *const M = ptr::with_exposed_provenance(word);
     // SAFETY: the word is 0 or the address of an M that lives for ever (`install`).
     unsafe { m.as_ref() }
 }
@@ -305,7 +363,15 @@ pub(crate) fn of_proc(runtime: &'static Runtime, proc: sched::ProcId) -> &'stati
     &runtime.ms[proc.index()]
 }
 
+/// The runtime that an M is part of.
+#[inline]
+pub(crate) fn runtime_of(_m: &'static M) -> &'static Runtime {
+    // SAFETY: an M that lives for ever is part of the runtime: it is in its place.
+    unsafe { runtime::place().get_unchecked() }
+}
+
 /// Shorthand for the one runtime.
+#[inline]
 pub(crate) fn runtime() -> &'static Runtime {
     runtime::get()
 }

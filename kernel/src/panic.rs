@@ -145,8 +145,14 @@ pub fn fatal(what: fmt::Arguments<'_>) -> ! {
 }
 
 /// Unwraps a step of the status machine: an arrow that is not in the diagram is a throw.
+#[inline]
 pub(crate) fn check<T>(step: Result<T, sched::BadTransition>) -> T {
-    step.unwrap_or_else(|bad| throw(format_args!("{bad}")))
+    #[cold]
+    #[inline(never)]
+    fn refuse(bad: &sched::BadTransition) -> ! {
+        throw(format_args!("{bad}"))
+    }
+    step.unwrap_or_else(|bad| refuse(&bad))
 }
 
 #[panic_handler]

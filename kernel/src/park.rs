@@ -8,16 +8,16 @@
 use core::fmt;
 use core::sync::atomic::Ordering;
 
-use machine::clock::{self, Nanos};
+use machine::clock::{self, Ticks};
 use machine::percpu::Pinned;
 use sched::pick::Place;
 use sched::status::Cancelled;
-use sched::{GoRef, Goid, Ready, Status};
+use sched::{GoRef, Goid, Ready};
 
 use crate::m;
 use crate::panic::{check, throw};
 use crate::perform::{self, After};
-use crate::stacks::check_g_stack;
+use crate::stacks::{check_g_stack, own_slot};
 
 /// The reasons, their numbers in a goroutine's slot, and their names in reports.
 macro_rules! wait_reasons {
@@ -124,7 +124,8 @@ impl fmt::Display for WaitReason {
 /// When not called on a goroutine's own stack, or from inside another `publish`; with a lock of the runtime held.
 #[track_caller]
 pub fn gopark(reason: WaitReason, publish: impl FnOnce(GoRef) -> bool) {
-    gopark_on(Wait { reason, on: 0, since: clock::now() }, publish);
+    check_g_stack("gopark");
+    gopark_on(Wait { reason, on: 0, since: clock::rdtsc_unordered() }, publish);
 }
 
 /// A wait, for reports.
@@ -133,33 +134,29 @@ pub(crate) struct Wait {
     pub(crate) reason: WaitReason,
     /// Address of what it is for; 0 if it is for no one thing.
     pub(crate) on: u64,
-    /// When it began: it may consist of several parks.
-    pub(crate) since: Nanos,
+    /// When it began, by the TSC: it may consist of several parks.
+    pub(crate) since: Ticks,
 }
 
-/// [`gopark`] with more for reports.
-#[track_caller]
+/// [`gopark`] with more for reports. The caller has checked on which stack it stands.
+#[inline]
 pub(crate) fn gopark_on(wait: Wait, publish: impl FnOnce(GoRef) -> bool) {
-    check_g_stack("gopark");
     let pinned = Pinned::new();
     let m = m::current(&pinned);
-    let rt = m::runtime();
-    let me = m::current_g(m);
-    let slot = rt.slot(me);
+    let slot = m::current_slot(m);
     slot.body().set_wait(wait);
-    check(slot.status().begin_park());
-    let stays = !publish(rt.table.handle(me));
-    // Also when there is nothing left to wait for: a wrong call fails each time.
-    perform::check_may_leave(m);
-    if stays || slot.status().get().0 == Status::Woken {
+    let generation = check(slot.status().begin_park());
+    let stays = !publish(GoRef { index: slot.index(), generation });
+    if stays || slot.status().is_woken() {
+        // Also when there is nothing left to wait for: a wrong call fails each time.
+        perform::check_may_leave(m);
         // A wake that came meanwhile is what this park was for.
         match check(slot.status().cancel_park()) {
             Cancelled::Unwoken | Cancelled::Woken => return,
         }
     }
     m.proc().owner().counters().parks.add(1);
-    let next = perform::next_local(rt, m);
-    perform::leave(&pinned, m, me, After::Parked(me), next);
+    perform::leave_for_any(&pinned, m, slot, After::Parked);
 }
 
 /// Leaves the goroutine's stack for the kernel stack and calls `function` there. Go's `mcall`.
@@ -177,15 +174,14 @@ pub(crate) fn gopark_on(wait: Wait, publish: impl FnOnce(GoRef) -> bool) {
 /// When not called on a goroutine's own stack; with a lock of the runtime held.
 #[track_caller]
 pub fn mcall(function: fn(GoRef)) {
-    check_g_stack("mcall");
     let pinned = Pinned::new();
     let m = m::current(&pinned);
-    let me = m::current_g(m);
-    let slot = m::runtime().slot(me);
-    slot.body().set_wait(Wait { reason: WaitReason::None, on: 0, since: clock::now() });
+    let slot = own_slot(m, "mcall");
+    perform::check_may_leave(m);
+    slot.body().set_wait(Wait { reason: WaitReason::None, on: 0, since: clock::rdtsc_unordered() });
     check(slot.status().begin_park());
     m.set_mcall(function);
-    perform::leave(&pinned, m, me, After::Mcall(me), None);
+    perform::leave(&pinned, m, slot, After::Mcall, None);
 }
 
 /// Makes a parked goroutine runnable, on the CPU that calls: [`crate::goready`], for the kernel, each of whose waits argues
@@ -195,9 +191,16 @@ pub fn mcall(function: fn(GoRef)) {
 /// When the goroutine does not wait, or has ended.
 pub(crate) fn goready(g: GoRef) {
     let pinned = Pinned::new();
-    let rt = m::runtime();
-    match check(rt.slot(g.index).status().ready(g.generation)) {
-        Ready::Enqueue => perform::enqueue(rt, m::current(&pinned), g.index, Place::Next),
+    ready_pinned(&pinned, g);
+}
+
+/// [`goready`], for who is pinned already.
+#[inline]
+pub(crate) fn ready_pinned(pinned: &Pinned, g: GoRef) {
+    let m = m::current(pinned);
+    let slot = m::runtime_of(m).slot(g.index);
+    match check(slot.status().ready(g.generation)) {
+        Ready::Enqueue => perform::enqueue(m, slot, Place::Next),
         Ready::AlreadyUp => {}
     }
 }
@@ -295,7 +298,7 @@ pub fn unpark(g: GoRef) -> bool {
     // only this ready lets it go on.
     let (_, generation) = slot.status().get();
     match check(slot.status().ready(generation)) {
-        Ready::Enqueue => perform::enqueue(rt, m::current(&pinned), g.index, Place::Next),
+        Ready::Enqueue => perform::enqueue(m::current(&pinned), slot, Place::Next),
         Ready::AlreadyUp => {}
     }
     true
@@ -311,7 +314,7 @@ pub fn unpark(g: GoRef) -> bool {
 /// When no goroutine calls.
 pub fn current() -> GoRef {
     let pinned = Pinned::new();
-    m::runtime().table.handle(m::current_g(m::current(&pinned)))
+    m::current_slot(m::current(&pinned)).handle()
 }
 
 /// The number of the goroutine that calls: the one in reports. Unique, never used again.

@@ -11,68 +11,68 @@
 //!
 //! The pin passes from one side to the other, so the CPU's count is even again when the arriving side drops it.
 
+use machine::address::at;
 use machine::apic;
 use machine::apic::icr::{Ipi, Target};
 use machine::clock;
 use machine::context;
 use machine::irq;
-use machine::percpu::Pinned;
+use machine::percpu::{self, Pinned};
 use machine::smp;
 use machine::vector::Vector;
 use sched::join::Slot;
 use sched::list::Chain;
 use sched::note::WakeAction;
 use sched::pick::{Picked, Place, Source};
-use sched::{GoIndex, Owner, Parked, ProcId};
+use sched::table;
+use sched::{GoIndex, Owner, Parked, ProcId, Processor};
 
-use crate::m::{self, M, ask};
+use crate::goroutine::Body;
+use crate::m::{self, M, Preemption, ask};
 use crate::panic::{check, throw};
 use crate::runtime::Runtime;
 use crate::tick;
 
 /// Why a goroutine left its CPU, and so what is to be done for it once it has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u64)]
 pub(crate) enum After {
-    /// Nothing: the scheduler loop left, not a goroutine.
-    Scheduler,
     /// It goes to the end of the local queue.
-    Yielded(GoIndex),
-    /// It goes to the global queue: its slice is over, or its P has gone.
-    Preempted(GoIndex),
+    Yielded = 1,
     /// It waits, unless somebody has woken it already.
-    Parked(GoIndex),
+    Parked = 2,
     /// It has ended. Its slot and stack are free once its handle is gone too.
-    Exited(GoIndex),
+    Exited = 3,
+    /// It goes to the global queue: its slice is over, or its P has gone.
+    Preempted = 4,
     /// It waits, and the function in `M::mcall` is called on the kernel stack.
-    Mcall(GoIndex),
+    Mcall = 5,
 }
 
-impl After {
-    /// As the word that a switch passes on: the kind above, the slot below.
-    fn encode(self) -> u64 {
-        let (kind, g) = match self {
-            Self::Scheduler => return 0,
-            Self::Yielded(g) => (1, g),
-            Self::Parked(g) => (2, g),
-            Self::Exited(g) => (3, g),
-            Self::Preempted(g) => (4, g),
-            Self::Mcall(g) => (5, g),
-        };
-        kind << 32 | u64::from(g.get())
-    }
+/// The word that the scheduler loop passes: nothing is to be done for it.
+const SCHEDULER: u64 = 0;
+/// The bits of a word that say why; the others are the address of the slot.
+const WHY: u64 = 7;
 
-    #[expect(clippy::cast_possible_truncation, reason = "the lower half is the slot")]
-    fn decode(word: u64) -> Self {
-        match (word >> 32, GoIndex::new(word as u32)) {
-            (0, _) => Self::Scheduler,
-            (1, Some(g)) => Self::Yielded(g),
-            (2, Some(g)) => Self::Parked(g),
-            (3, Some(g)) => Self::Exited(g),
-            (4, Some(g)) => Self::Preempted(g),
-            (5, Some(g)) => Self::Mcall(g),
-            _ => throw(format_args!("a switch passed the word {word:#x}")),
-        }
+const _: () =
+    assert!(align_of::<table::Slot<Body>>() as u64 > WHY, "a slot's address leaves room for the reason");
+
+impl After {
+    /// As the word that a switch passes on.
+    #[inline]
+    fn encode(self, slot: &'static table::Slot<Body>) -> u64 {
+        core::ptr::from_ref(slot).expose_provenance() as u64 | self as u64
     }
+}
+
+/// The slot in a word.
+///
+/// # Safety
+/// The word was made by [`After::encode`].
+#[inline]
+unsafe fn slot_in(word: u64) -> &'static table::Slot<Body> {
+    // SAFETY: the caller's contract; a slot never moves or goes.
+    unsafe { &*at::<table::Slot<Body>>(word & !WHY) }
 }
 
 /// Throws when the goroutine that runs here may not leave the CPU. The caller holds one pin.
@@ -86,24 +86,44 @@ pub(crate) fn check_may_leave(m: &M) {
 }
 
 /// Leaves the goroutine `me` for `next`, or for the scheduler loop, and returns when it goes on: perhaps on
-/// another CPU, whose pin the caller then holds.
-pub(crate) fn leave(pinned: &Pinned, m: &'static M, me: GoIndex, after: After, next: Option<Picked>) {
-    check_may_leave(m);
-    let rt = m::runtime();
-    let save = rt.slot(me).body().context();
-    let target = if let Some(picked) = next {
-        start_running(rt, m, &picked)
+/// another CPU, whose pin the caller then holds. [`check_may_leave`] comes before.
+#[inline]
+pub(crate) fn leave(
+    pinned: &Pinned,
+    m: &'static M,
+    me: &'static table::Slot<Body>,
+    after: After,
+    next: Option<Picked>,
+) {
+    if let Some(picked) = next {
+        leave_for(pinned, m, me, after, (m.proc(), &picked));
     } else {
-        m.set_current(None);
+        m.set_running(None);
         // SAFETY: the loop is suspended: it left for the goroutine that runs here now.
-        unsafe { m.g0().read() }
-    };
+        let target = unsafe { m.g0().read() };
+        // SAFETY: as in `leave_for`.
+        let word = unsafe { context::switch(me.body().context(), target, after.encode(me)) };
+        arrive(word, pinned);
+    }
+}
+
+/// [`leave`], for a goroutine, with this CPU's P.
+#[expect(clippy::inline_always, reason = "a call costs as much as the whole")]
+#[inline(always)]
+pub(crate) fn leave_for(
+    pinned: &Pinned,
+    m: &'static M,
+    me: &'static table::Slot<Body>,
+    after: After,
+    (proc, next): (&'static Processor, &Picked),
+) {
+    let target = start_running(m, proc, next);
     // SAFETY:
     // 1. The target is the suspended scheduler loop or a goroutine that was just moved to `Running`, which only
     //    its one owner can do.
-    // 2. `save` belongs to `me`, which nobody continues before `arrive` on the other side.
-    // 3. The check above: interrupts are on, and no lock is held.
-    let word = unsafe { context::switch(save, target, after.encode()) };
+    // 2. The place belongs to `me`, which nobody continues before `arrive` on the other side.
+    // 3. `check_may_leave`: interrupts are on, and no lock is held.
+    let word = unsafe { context::switch(me.body().context(), target, after.encode(me)) };
     arrive(word, pinned);
 }
 
@@ -111,64 +131,77 @@ pub(crate) fn leave(pinned: &Pinned, m: &'static M, me: GoIndex, after: After, n
 pub(crate) fn run(pinned: &Pinned, m: &'static M, picked: &Picked) {
     // Nobody ran here: there is no slice to inherit.
     let fresh = Picked { inherit_time: false, ..*picked };
-    let target = start_running(m::runtime(), m, &fresh);
+    let target = start_running(m, m.proc(), &fresh);
     // SAFETY: as in `leave`; the loop's own context is saved in this CPU's M, where only this CPU looks.
-    let word = unsafe { context::switch(m.g0(), target, After::Scheduler.encode()) };
+    let word = unsafe { context::switch(m.g0(), target, SCHEDULER) };
     arrive(word, pinned);
 }
 
 /// Makes a picked goroutine the running one and returns its context.
-fn start_running(rt: &'static Runtime, m: &'static M, picked: &Picked) -> context::Context {
-    let slot = rt.slot(picked.g);
+#[expect(clippy::inline_always, reason = "a call costs as much as the whole")]
+#[inline(always)]
+fn start_running(m: &'static M, proc: &'static Processor, picked: &Picked) -> context::Context {
+    let slot = m::runtime_of(m).slot(picked.g);
     check(slot.status().run());
-    m.set_current(Some(picked.g));
-    m.proc().owner().counters().run.add(1);
+    m.set_running(Some(slot));
+    proc.owner().counters().run.add(1);
     if !picked.inherit_time {
         m.begin_slice(clock::rdtsc_unordered());
     }
-    if tick::waits(rt, m) {
-        tick::somebody_waits(rt, m);
+    if !tick::is_armed(m) {
+        tick::arm_if_somebody_waits(m::runtime_of(m), m);
     }
     // SAFETY: the status says that it is ours, and acquired what the last CPU saved.
     unsafe { slot.body().context().read() }
 }
 
 /// Step 3, on the side that goes on, for the one that left.
+#[expect(clippy::inline_always, reason = "a call costs as much as the whole")]
+#[inline(always)]
 pub(crate) fn arrive(word: u64, pinned: &Pinned) {
-    let rt = m::runtime();
-    match After::decode(word) {
-        After::Scheduler => {}
-        After::Yielded(g) => {
-            check(rt.slot(g).status().yielded());
-            enqueue(rt, m::current(pinned), g, Place::Back);
-        }
-        After::Preempted(g) => {
-            check(rt.slot(g).status().yielded());
-            enqueue(rt, m::current(pinned), g, Place::Global);
-        }
-        After::Parked(g) => match check(rt.slot(g).status().finish_park()) {
+    if word == SCHEDULER {
+        return;
+    }
+    // SAFETY: every other word is made by `leave`.
+    let slot = unsafe { slot_in(word) };
+    let why = word & WHY;
+    if why == After::Parked as u64 {
+        match check(slot.status().finish_park()) {
             Parked::Waiting => {}
-            Parked::MustEnqueue => enqueue(rt, m::current(pinned), g, Place::Next),
-        },
-        After::Mcall(g) => {
-            match check(rt.slot(g).status().finish_park()) {
-                Parked::Waiting => {}
-                Parked::MustEnqueue => {
-                    throw(format_args!("mcall: somebody readied a goroutine that told nobody"))
-                }
-            }
-            if let Some(function) = m::current(pinned).take_mcall() {
-                function(rt.table.handle(g));
+            Parked::MustEnqueue => enqueue(m::current(pinned), slot, Place::Next),
+        }
+    } else if why == After::Yielded as u64 {
+        check(slot.status().yielded());
+        enqueue(m::current(pinned), slot, Place::Back);
+    } else {
+        arrive_for_others(why, slot, pinned);
+    }
+}
+
+/// The rest of [`arrive`].
+fn arrive_for_others(why: u64, slot: &'static table::Slot<Body>, pinned: &Pinned) {
+    let m = m::current(pinned);
+    if why == After::Exited as u64 {
+        let owner = m.proc().owner();
+        slot.body().unwire();
+        check(slot.status().exit());
+        owner.counters().exited.add(1);
+        settle(m::runtime_of(m), &owner, slot.index(), slot.body().join.leave());
+    } else if why == After::Preempted as u64 {
+        check(slot.status().yielded());
+        enqueue(m, slot, Place::Global);
+    } else if why == After::Mcall as u64 {
+        match check(slot.status().finish_park()) {
+            Parked::Waiting => {}
+            Parked::MustEnqueue => {
+                throw(format_args!("mcall: somebody readied a goroutine that told nobody"))
             }
         }
-        After::Exited(g) => {
-            let owner = m::current(pinned).proc().owner();
-            let slot = rt.slot(g);
-            slot.body().unwire();
-            check(slot.status().exit());
-            owner.counters().exited.add(1);
-            settle(rt, &owner, g, slot.body().join.leave());
+        if let Some(function) = m.take_mcall() {
+            function(slot.handle());
         }
+    } else {
+        throw(format_args!("a switch passed the reason {why}"));
     }
 }
 
@@ -176,23 +209,63 @@ pub(crate) fn arrive(word: u64, pinned: &Pinned) {
 /// another CPU.
 pub(crate) fn preempt(pinned: &Pinned) {
     let (rt, m) = (m::runtime(), m::current(pinned));
-    let Some(me) = m.current() else { return };
+    let Some(me) = m.running() else { return };
     // If nobody else is there, it goes on in a new one.
     m.begin_slice(clock::rdtsc_unordered());
     if let Some(next) = next_after_slice(rt, m) {
         m.proc().owner().counters().preempted.add(1);
-        leave(pinned, m, me, After::Preempted(me), Some(next));
+        check_may_leave(m);
+        leave(pinned, m, me, After::Preempted, Some(next));
     }
 }
 
 /// The P of the goroutine that calls has gone away: it goes on elsewhere. `false`: it is locked to this CPU, and stays.
 pub(crate) fn give_away(pinned: &Pinned) -> bool {
     let m = m::current(pinned);
-    let free = m.current().filter(|me| m::runtime().slot(*me).body().wired_to().is_none());
+    let free = m.running().filter(|me| me.body().wired_to().is_none());
     if let Some(me) = free {
-        leave(pinned, m, me, After::Preempted(me), None);
+        check_may_leave(m);
+        leave(pinned, m, me, After::Preempted, None);
     }
     free.is_some()
+}
+
+/// The goroutine that comes after the one that calls, which is about to leave: what [`check_may_leave`] and [`next_local`]
+/// give in almost all cases, with this CPU's P. The caller holds one pin.
+#[expect(clippy::inline_always, reason = "a call costs as much as the whole")]
+#[inline(always)]
+pub(crate) fn usual_successor(pinned: &Pinned, m: &'static M) -> Option<(&'static Processor, Picked)> {
+    let proc = m.usual()?;
+    if !percpu::is_alone_and_unasked(pinned) {
+        return None;
+    }
+    let picked = sched::pick::next_quickly(&proc.owner())?;
+    debug_assert!(irq::enabled(), "schedule: interrupts are off");
+    Some((proc, picked))
+}
+
+/// The same when nothing was found that way.
+#[inline(never)]
+pub(crate) fn unusual_successor(m: &'static M) -> Option<Picked> {
+    check_may_leave(m);
+    next_local(m::runtime_of(m), m)
+}
+
+/// Leaves the goroutine `me`, which parks or has ended, for whatever comes next, or for the scheduler loop. The caller holds one
+/// pin.
+#[expect(clippy::inline_always, reason = "a call costs as much as the whole")]
+#[inline(always)]
+pub(crate) fn leave_for_any(pinned: &Pinned, m: &'static M, me: &'static table::Slot<Body>, after: After) {
+    match usual_successor(pinned, m) {
+        Some((proc, picked)) => leave_for(pinned, m, me, after, (proc, &picked)),
+        None => leave_unusually(pinned, m, me, after),
+    }
+}
+
+#[inline(never)]
+fn leave_unusually(pinned: &Pinned, m: &'static M, me: &'static table::Slot<Body>, after: After) {
+    let next = unusual_successor(m);
+    leave(pinned, m, me, after, next);
 }
 
 /// The goroutine that this CPU runs next, if there is one close by.
@@ -205,7 +278,7 @@ pub(crate) fn next_local(rt: &'static Runtime, m: &'static M) -> Option<Picked> 
         return next_after_slice(rt, m);
     }
     next_by(rt, m, |owner| {
-        let heir = if rt.preemption { sched::pick::inherit(owner) } else { None };
+        let heir = if rt.preemption == Preemption::On { sched::pick::inherit(owner) } else { None };
         heir.or_else(|| sched::pick::next_local(owner, &rt.sources()))
     })
 }
@@ -232,21 +305,48 @@ fn next_wired(rt: &'static Runtime, m: &'static M) -> Option<Picked> {
     if m.wired_len.is_empty() {
         return None;
     }
-    let chain = m.wired.lock().grab(&rt.table, 1, 1)?;
+    let mut wired = m.wired.lock();
+    let chain = wired.grab(&rt.table, 1, 1)?;
+    m.note_wired(&wired);
+    drop(wired);
     let (g, _) = chain.split_first(&rt.table);
     Some(Picked { g, inherit_time: false, source: Source::Wired })
 }
 
 /// Puts a goroutine that was just made runnable on this CPU's queue, or on that of the CPU that it is locked to, and
 /// wakes a CPU if one sleeps.
-pub(crate) fn enqueue(rt: &'static Runtime, m: &'static M, g: GoIndex, place: Place) {
-    if let Some(home) = rt.slot(g).body().wired_to() {
-        return enqueue_wired(rt, m, &rt.ms[home], g);
+#[expect(clippy::inline_always, reason = "a call costs as much as the whole")]
+#[inline(always)]
+pub(crate) fn enqueue(m: &'static M, slot: &'static table::Slot<Body>, place: Place) {
+    if place != Place::Global
+        && let Some(proc) = m.usual()
+        && slot.body().wired_to().is_none()
+        && tick::is_armed(m)
+    {
+        let owner = proc.owner();
+        let sources = || m::runtime_of(m).sources();
+        if place == Place::Next {
+            sched::pick::enqueue_next(&owner, sources, slot.index());
+        } else {
+            sched::pick::enqueue_back(&owner, sources, slot.index());
+        }
+        wake_one(m::runtime_of(m), &owner);
+        return;
+    }
+    enqueue_unusually(m, slot, place);
+}
+
+/// The rest of [`enqueue`].
+#[inline(never)]
+fn enqueue_unusually(m: &'static M, slot: &'static table::Slot<Body>, place: Place) {
+    let rt = m::runtime_of(m);
+    if let Some(home) = slot.body().wired_to() {
+        return enqueue_wired(rt, m, &rt.ms[home], slot.index());
     }
     let owner = m.proc().owner();
     // What lies on the queue of a P that is not active is found by nobody.
     let place = if m.is_active() { place } else { Place::Global };
-    sched::pick::enqueue(&owner, &rt.sources(), g, place);
+    sched::pick::enqueue(&owner, &rt.sources(), slot.index(), place);
     wake_one(rt, &owner);
     if m.current().is_some() || !m.is_active() {
         somebody_waits(rt, m);
@@ -268,6 +368,7 @@ fn enqueue_wired(rt: &'static Runtime, m: &M, home: &'static M, g: GoIndex) {
     let first = {
         let mut wired = home.wired.lock();
         wired.push(&rt.table, g);
+        home.note_wired(&wired);
         wired.len() == 1
     };
     if m.index == home.index {
@@ -313,11 +414,17 @@ pub(crate) fn keep_dead(rt: &'static Runtime, spill: Option<Chain>) {
 }
 
 /// The producer's second half: wakes an idle CPU if nobody looks for work already.
+#[inline]
 pub(crate) fn wake_one(rt: &'static Runtime, owner: &Owner<'_>) {
     if let Some(proc) = rt.idle.wake_one() {
-        owner.counters().wakes.add(1);
-        wake(rt, proc);
+        wake_and_count(rt, owner, proc);
     }
+}
+
+#[inline(never)]
+fn wake_and_count(rt: &'static Runtime, owner: &Owner<'_>, proc: ProcId) {
+    owner.counters().wakes.add(1);
+    wake(rt, proc);
 }
 
 /// The same for a handler, which counts nothing: it may have interrupted who counts. Whether anybody was woken.

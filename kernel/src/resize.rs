@@ -27,7 +27,7 @@ pub(crate) fn resize(rt: &'static Runtime, procs: u32) {
         match (m.is_active(), m.index < used) {
             (true, false) => take_away(rt, m),
             (false, true) => {
-                m.activate();
+                m.activate(rt.preemption);
                 m.uncount_extra(rt);
             }
             (true, true) | (false, false) => {}

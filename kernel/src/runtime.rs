@@ -20,7 +20,7 @@ use sched::world::World;
 use sched::{GoIndex, Goid, GoidGenerator, MAX_PROCS, ProcId, Processor, SudogIndex};
 
 use crate::goroutine::Body;
-use crate::m::M;
+use crate::m::{M, Preemption};
 use crate::stops::Stops;
 
 /// The scheduler's shared state; the counterpart of Go's `sched` and `allp`.
@@ -40,7 +40,7 @@ pub(crate) struct Runtime {
     /// Who may make a goroutine runnable, but for the Ps that are not idle.
     pub(crate) awake: Awake,
     /// Whether time slices end.
-    pub(crate) preemption: bool,
+    pub(crate) preemption: Preemption,
     pub(crate) idle: Idle,
     pub(crate) goids: GoidGenerator,
     pub(crate) global: GlobalRunQueue,
@@ -79,6 +79,11 @@ pub(crate) fn get() -> &'static Runtime {
     RUNTIME.get().expect("the runtime is up before any goroutine runs")
 }
 
+/// Where the runtime is, once it is up.
+pub(crate) fn place() -> &'static spin::Once<Runtime> {
+    &RUNTIME
+}
+
 /// The runtime, if it is up.
 pub(crate) fn try_get() -> Option<&'static Runtime> {
     RUNTIME.get()
@@ -92,7 +97,7 @@ pub(crate) struct Limits {
     /// Slots that the table of goroutines may have.
     pub(crate) max_goroutines: u32,
     /// Whether time slices end.
-    pub(crate) preemption: bool,
+    pub(crate) preemption: Preemption,
     /// Gives unused memory back to the pool of frames, by stopping the world.
     pub(crate) reclaim: fn() -> u64,
 }
@@ -108,7 +113,7 @@ pub(crate) fn init(cpus: &[&'static PerCpu], limits: &Limits) -> Result<&'static
     let procs: &'static [Processor] = Vec::leak(procs);
     let ms: Box<[M]> = cpus.iter().enumerate().map(|(i, block)| M::new(i, block, procs.get(i))).collect();
     let active = limits.gomaxprocs as usize;
-    ms.iter().take(active).filter(|m| m.proc.is_some()).for_each(M::activate);
+    ms.iter().take(active).filter(|m| m.proc.is_some()).for_each(|m| m.activate(limits.preemption));
     let table = Table::new(limits.max_goroutines)?;
     let (queue, queue_len) = GlobalQueue::new();
     let (free, free_len) = FreeList::new();
@@ -140,6 +145,7 @@ pub(crate) fn init(cpus: &[&'static PerCpu], limits: &Limits) -> Result<&'static
 }
 
 impl Runtime {
+    #[inline]
     pub(crate) fn slot(&self, g: GoIndex) -> &Slot<Body> {
         self.table.slot(g)
     }

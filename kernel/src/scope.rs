@@ -97,7 +97,9 @@ where
     let result = f(&scope);
     if !scope.latch.is_done() {
         let on = core::ptr::from_ref(&scope).addr() as u64;
-        gopark_on(Wait { reason: WaitReason::Scope, on, since: clock::now() }, |_| scope.latch.wait());
+        gopark_on(Wait { reason: WaitReason::Scope, on, since: clock::rdtsc_unordered() }, |_| {
+            scope.latch.wait()
+        });
         if !scope.latch.is_done() {
             readied_by_something_else(WaitReason::Scope);
         }

@@ -17,7 +17,7 @@
 
 use core::sync::atomic::AtomicU32;
 
-use machine::clock::{self, Nanos};
+use machine::clock::{self, Ticks};
 use machine::percpu::Pinned;
 use sched::SudogIndex;
 use sched::sema::{self, Handoff, Order, Semaphore, Woken};
@@ -72,7 +72,7 @@ pub fn semacquire1(word: &AtomicU32, order: Order, reason: WaitReason) {
     check_g_stack("semacquire");
     if !sema::try_acquire(word) {
         let on = core::ptr::from_ref(word).addr() as u64;
-        wait(word, order, Wait { reason, on, since: clock::now() });
+        wait(word, order, Wait { reason, on, since: clock::rdtsc_unordered() });
     }
 }
 
@@ -106,7 +106,7 @@ pub fn semrelease(word: &AtomicU32) {
 /// # Panics
 /// As [`semrelease`].
 pub fn semrelease1(word: &AtomicU32, handoff: Handoff) {
-    let wake = semaphore(m::runtime(), word).release(handoff, || clock::now().0);
+    let wake = semaphore(m::runtime(), word).release(handoff, || clock::rdtsc_unordered().0);
     let Some((wake, pinned)) = wake else { return };
     goready(wake.g);
     if wake.handed_off && is_free(&pinned) {
@@ -156,7 +156,7 @@ fn wait(word: &AtomicU32, order: Order, what: Wait) {
         }
     }
     count_wait(rt, s);
-    release_sudog(rt, s);
+    release_sudog(rt, (s, rt.sudogs.get(s)));
 }
 
 /// Adds a wait that is over to this P's counters.
@@ -166,7 +166,7 @@ fn count_wait(rt: &'static Runtime, s: SudogIndex) {
     if sudog.release_time() != 0 {
         let pinned = Pinned::new();
         let owner = m::current(&pinned).proc().owner();
-        let waited = Nanos(sudog.release_time().saturating_sub(sudog.acquire_time()));
+        let waited = clock::length_of(Ticks(sudog.release_time().saturating_sub(sudog.acquire_time())));
         owner.counters().sema_waits.add(1);
         owner.counters().sema_wait_nanos.add(waited.0);
     }

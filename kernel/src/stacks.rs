@@ -24,7 +24,9 @@ use machine::irq;
 use machine::percpu::{self, PerCpu, Pinned};
 use machine::stack::{self, Region};
 use sched::GoIndex;
+use sched::table::Slot;
 
+use crate::goroutine::Body;
 use crate::m::{self, M};
 use crate::panic::throw;
 use crate::runtime;
@@ -113,15 +115,41 @@ pub(crate) fn is_free(pinned: &Pinned) -> bool {
 #[track_caller]
 #[inline]
 pub(crate) fn check_g_stack(function: &str) {
-    let kind = stack_kind();
-    if kind != StackKind::Goroutine {
-        not_on_the_g_stack(function, kind, Location::caller());
+    // Not pinned: a goroutine that moves meanwhile may only be taken for one on another stack, and is asked again.
+    let agree = m::of_this_cpu().and_then(M::running).is_some_and(stands_on);
+    if !agree {
+        throw_unless_on_the_g_stack(function, Location::caller());
     }
 }
 
+/// [`check_g_stack`], for who is pinned already: the slot of the goroutine that calls.
+#[track_caller]
+#[inline]
+pub(crate) fn own_slot(m: &M, function: &str) -> &'static Slot<Body> {
+    match m.running() {
+        Some(slot) if stands_on(slot) => slot,
+        Some(_) | None => {
+            throw_unless_on_the_g_stack(function, Location::caller());
+            m::current_slot(m)
+        }
+    }
+}
+
+/// Whether the caller stands on the stack of the goroutine that this CPU's data name as the running one.
+///
+/// Then the two witnesses agree, because handlers and calls on the kernel stack stand elsewhere.
+#[inline]
+fn stands_on(running: &Slot<Body>) -> bool {
+    stack::is_in_slot(stack::pointer(), running.index().get())
+}
+
 #[cold]
-fn not_on_the_g_stack(function: &str, kind: StackKind, caller: &Location<'_>) -> ! {
-    throw(format_args!("{function} not on the G stack\n  called on {kind} at {caller}"))
+#[inline(never)]
+fn throw_unless_on_the_g_stack(function: &str, caller: &Location<'_>) {
+    let kind = stack_kind();
+    if kind != StackKind::Goroutine {
+        throw(format_args!("{function} not on the G stack\n  called on {kind} at {caller}"))
+    }
 }
 
 /// A closure and its result, as they are passed to the other stack.

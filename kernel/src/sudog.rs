@@ -1,20 +1,32 @@
 //! Sudogs for goroutines that are about to wait; Go's `acquireSudog` and `releaseSudog`.
 //!
-//! A P keeps some of its own. Only when it has none left or too many, a batch comes from the shared list or goes
+//! A goroutine keeps one, once it has waited, because most waits are for one thing; and a P keeps some. Only when it has none left or too many, a batch comes from the shared list or goes
 //! there, or the store grows. Neither is called with a lock held, because the store grows by the heap.
 
 use machine::percpu::Pinned;
 use sched::SudogIndex;
 use sched::list::Chain;
+use sched::sudog::Sudog;
 
-use crate::m;
+use crate::m::{self, M};
 use crate::panic::fatal;
 use crate::runtime::Runtime;
 
-/// A sudog that nobody uses. It is given back by [`release_sudog`] once its wait is over.
+/// A sudog that nobody uses, for the goroutine that calls. It is given back by [`release_sudog`] once its wait is over.
+#[inline]
 pub(crate) fn acquire_sudog(rt: &'static Runtime) -> SudogIndex {
     let pinned = Pinned::new();
-    let owner = m::current(&pinned).proc().owner();
+    let m = m::current(&pinned);
+    match m::current_slot(m).body().take_sudog() {
+        Some(s) => s,
+        None => acquire_another(rt, m),
+    }
+}
+
+/// The rest of [`acquire_sudog`], pinned.
+#[inline(never)]
+fn acquire_another(rt: &'static Runtime, m: &'static M) -> SudogIndex {
+    let owner = m.proc().owner();
     loop {
         if let Some(s) = owner.take_sudog(&rt.sudogs) {
             return s;
@@ -27,15 +39,32 @@ pub(crate) fn acquire_sudog(rt: &'static Runtime) -> SudogIndex {
     }
 }
 
-/// A sudog that nobody uses, if this P keeps one: also for who holds a lock.
+/// A sudog that nobody uses, if the goroutine that calls or this P keeps one: also for who holds a lock.
+#[inline]
 pub(crate) fn take_sudog(rt: &'static Runtime, pinned: &Pinned) -> Option<SudogIndex> {
-    m::current(pinned).proc().owner().take_sudog(&rt.sudogs)
+    let m = m::current(pinned);
+    m::current_slot(m).body().take_sudog().or_else(|| take_another(rt, m))
 }
 
-/// Gives a sudog back. It is in no queue any more.
-pub(crate) fn release_sudog(rt: &'static Runtime, s: SudogIndex) {
+#[inline(never)]
+fn take_another(rt: &'static Runtime, m: &'static M) -> Option<SudogIndex> {
+    m.proc().owner().take_sudog(&rt.sudogs)
+}
+
+/// Gives a sudog back, which the goroutine that calls has taken. It is in no queue any more.
+#[inline]
+pub(crate) fn release_sudog(rt: &'static Runtime, (s, sudog): (SudogIndex, &Sudog)) {
     let pinned = Pinned::new();
-    keep(rt, m::current(&pinned).proc().owner().put_sudog(&rt.sudogs, s));
+    let m = m::current(&pinned);
+    sudog.rest(s);
+    if !m::current_slot(m).body().keep_sudog(s) {
+        release_to_proc(rt, m, s);
+    }
+}
+
+#[inline(never)]
+fn release_to_proc(rt: &'static Runtime, m: &'static M, s: SudogIndex) {
+    keep(rt, m.proc().owner().put_sudog(&rt.sudogs, s));
 }
 
 /// Puts spilled sudogs on the shared list.

@@ -19,7 +19,7 @@ use machine::percpu;
 use machine::vector::Vector;
 use sched::note::WakeAction;
 
-use crate::m::{self, M, ask};
+use crate::m::{self, M, Preemption, ask};
 use crate::perform;
 use crate::runtime::{self, Runtime};
 use crate::schedtrace;
@@ -85,7 +85,7 @@ pub(crate) fn ask_even_asleep(m: &M, request: u32) {
 fn reschedule(_: &mut Frame) {
     let Some((rt, m)) = runtime::try_get().zip(m::of_this_cpu()) else { return };
     let now = clock::now();
-    if rt.preemption && m.current().is_some() {
+    if rt.preemption == Preemption::On && m.current().is_some() {
         // Relaxed: this CPU's own.
         m.slice_armed.store(true, Ordering::Relaxed);
         tick::end_slice(rt, m);
@@ -115,7 +115,7 @@ fn do_duties(rt: &Runtime, m: &M, now: Nanos) {
 /// Tells CPUs whose slice is over that somebody waits. For what is in their own queues they know it; for the global queue
 /// only who has put something there does.
 fn remind(rt: &Runtime, m: &M) {
-    if !rt.preemption {
+    if rt.preemption == Preemption::Off {
         return;
     }
     for other in rt.ms.iter().filter(|other| other.index != m.index && other.is_active()) {

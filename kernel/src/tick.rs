@@ -16,7 +16,7 @@ use machine::irq::IrqGuard;
 use machine::percpu;
 use sched::timers::NEVER;
 
-use crate::m::{M, ask};
+use crate::m::{M, Preemption, ask};
 use crate::runtime::Runtime;
 use crate::schedtrace;
 
@@ -51,9 +51,23 @@ pub(crate) fn waits(rt: &Runtime, m: &M) -> bool {
     own || !m.wired_len.is_empty() || (m.is_active() && !rt.sources().global.is_empty())
 }
 
+/// Whether the timer is set to the end of the slice.
+#[inline]
+pub(crate) fn is_armed(m: &M) -> bool {
+    m.slice_armed.load(Ordering::Relaxed)
+}
+
+/// Sets the timer to the end of the slice, if anybody waits.
+#[inline(never)]
+pub(crate) fn arm_if_somebody_waits(rt: &Runtime, m: &M) {
+    if waits(rt, m) {
+        somebody_waits(rt, m);
+    }
+}
+
 /// Somebody waits for this CPU: its slice shall end. The caller is pinned, or in a handler.
 pub(crate) fn somebody_waits(rt: &Runtime, m: &M) {
-    if rt.preemption && !m.slice_armed.load(Ordering::Relaxed) {
+    if rt.preemption == Preemption::On && !m.slice_armed.load(Ordering::Relaxed) {
         m.slice_armed.store(true, Ordering::Relaxed);
         rearm(m);
     }

@@ -39,7 +39,6 @@ tests::image! {
     clippy::too_many_lines,
     clippy::cognitive_complexity,
     clippy::large_stack_frames,
-    clippy::large_stack_arrays,
     reason = "a hundred arms are the case"
 )]
 fn hundred(txs: &[Sender<u32>], rxs: &[Receiver<u32>]) -> (usize, Result<u32, RecvError>) {

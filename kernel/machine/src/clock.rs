@@ -189,6 +189,16 @@ pub fn now() -> Nanos {
     CLOCK.get().map_or(Nanos(0), Clock::now)
 }
 
+/// The length of so many ticks of the TSC.
+pub fn length_of(ticks: Ticks) -> Nanos {
+    CLOCK.get().map_or(Nanos(0), |clock| clock.to_nanos(ticks))
+}
+
+/// The time that a value of the TSC stands for: for values that were kept because a conversion each time would cost too much.
+pub fn time_of(ticks: Ticks) -> Nanos {
+    CLOCK.get().map_or(Nanos(0), |clock| clock.to_nanos(Ticks(ticks.0.saturating_sub(clock.start.0))))
+}
+
 /// The TSC of this CPU, read after all earlier loads and not before.
 ///
 /// Intel SDM vol. 2B, "RDTSC": the fence keeps the read from being done early, so that a time taken after

@@ -1,26 +1,25 @@
 //! Contexts and the switch between them.
 //!
 //! A context that does not run is one address: its stack pointer. On its stack lie, from there upwards, the
-//! registers that a function must preserve, and the address to go on at:
+//! address to go on at, and the two registers that the compiler does not give away:
 //!
 //! ```text
 //!            suspended                    new (made by `prepare`)
-//!   high     caller's frame               entry's stack grows from here; a multiple of 16
-//!            return address               address of `start`
-//!            rbp                          0: ends a walk along the frame pointers
+//!   high     what the caller has spilled  entry's stack grows from here; a multiple of 16
+//!                                         its second argument
 //!            rbx                          the entry function
-//!            r12                          its second argument
-//!            r13, r14                     –
-//!   low      r15            ◄── rsp       r15
+//!            rbp                          0: ends a walk along the frame pointers
+//!   low      address to go on at ◄── rsp  address of `start`
 //! ```
 //!
-//! No flag and no vector register is saved: the target is soft-float, and every switch is made with interrupts
-//! on and the direction flag clear on both sides.
+//! All other registers are declared as changed by the switch, so the compiler has saved what it still needs, and
+//! nothing else. No flag and no vector register is saved: the target is soft-float, and every switch is made with
+//! interrupts on and the direction flag clear on both sides.
 //!
 //! The word that the switching side passes comes out in the context that goes on: as the result of its own
 //! [`switch`], or as the first argument of its entry function.
 
-use core::arch::naked_asm;
+use core::arch::{asm, naked_asm};
 
 use crate::address::at;
 
@@ -43,8 +42,10 @@ impl Context {
 /// [`prepare`]. It must not return.
 pub type Entry = extern "C" fn(word: u64, argument: u64) -> !;
 
-/// Words that `prepare` puts on the stack: six registers and a return address.
-const PREPARED_WORDS: usize = 7;
+/// Words that `prepare` puts on the stack: an address to go on at, two registers and an argument.
+const PREPARED_WORDS: usize = 4;
+/// Words that a suspended context has there.
+const SAVED_WORDS: u64 = 3;
 
 /// Lays out a new context on a stack.
 ///
@@ -54,7 +55,7 @@ const PREPARED_WORDS: usize = 7;
 pub unsafe fn prepare(top: u64, entry: Entry, argument: u64) -> Context {
     debug_assert!(top.is_multiple_of(16));
     let rsp = top - size_of::<[u64; PREPARED_WORDS]>() as u64;
-    let words = [0, 0, 0, argument, entry as *const () as u64, 0, start as *const () as u64];
+    let words = [start as *const () as u64, 0, entry as *const () as u64, argument];
     let place: *mut [u64; PREPARED_WORDS] = at(rsp);
     // SAFETY: condition 1.
     unsafe { place.write(words) };
@@ -77,12 +78,7 @@ pub(crate) fn registers(context: Context, read: impl Fn(u64) -> Option<u64>) -> 
     const WORD: u64 = size_of::<u64>() as u64;
     let Context(rsp) = context;
     let word = |n| read(rsp.checked_add(n * WORD)?);
-    Some(Registers {
-        rsp: rsp.checked_add(PREPARED_WORDS as u64 * WORD)?,
-        rbx: word(4)?,
-        rbp: word(5)?,
-        rip: word(6)?,
-    })
+    Some(Registers { rsp: rsp.checked_add(SAVED_WORDS * WORD)?, rip: word(0)?, rbp: word(1)?, rbx: word(2)? })
 }
 
 /// Where a context that has never run goes on: its first function is in rbx.
@@ -90,12 +86,14 @@ pub(crate) fn start_address() -> u64 {
     start as *const () as u64
 }
 
-/// Where a new context begins: `rax` holds the word, `rbx` the entry function, `r12` the argument.
+/// Where a new context begins: `rdx` holds the word, the stack the rest.
 #[unsafe(naked)]
 extern "C" fn start() -> ! {
     naked_asm!(
-        "mov rdi, rax",
-        "mov rsi, r12",
+        "pop rbp",
+        "pop rbx",
+        "pop rsi",
+        "mov rdi, rdx",
         // rsp is a multiple of 16 here, as it must be before a call.
         "call rbx",
         "ud2",
@@ -110,28 +108,43 @@ extern "C" fn start() -> ! {
 /// 2. `save` is valid for a write, and nobody continues what is saved before this call has left the stack: the
 ///    context that goes on publishes it, not the caller.
 /// 3. Interrupts are on, and no lock is held but the one pin that the other side takes over.
-#[unsafe(naked)]
-pub unsafe extern "C" fn switch(save: *mut Context, next: Context, word: u64) -> u64 {
-    naked_asm!(
-        // rdi = save, rsi = next, rdx = word.
-        "push rbp",
-        "push rbx",
-        "push r12",
-        "push r13",
-        "push r14",
-        "push r15",
-        "mov [rdi], rsp",
-        // From here on the old stack is not touched any more.
-        "mov rsp, rsi",
-        "mov rax, rdx",
-        "pop r15",
-        "pop r14",
-        "pop r13",
-        "pop r12",
-        "pop rbx",
-        "pop rbp",
-        "ret",
-    )
+#[expect(clippy::inline_always, reason = "a call costs as much as the whole")]
+#[inline(always)]
+pub unsafe fn switch(save: *mut Context, next: Context, word: u64) -> u64 {
+    let mut word = word;
+    // SAFETY: the caller's contract. What goes on pops what was pushed here or by `prepare`; every register but rsp,
+    // rbp and rbx is declared as changed.
+    unsafe {
+        asm!(
+            "push rbx",
+            "push rbp",
+            "lea rax, [rip + 2f]",
+            "push rax",
+            "mov [rdi], rsp",
+            // From here on the old stack is not touched any more.
+            "mov rsp, rsi",
+            // No `ret`, which would find no call to match in the processor's own stack of them.
+            "pop rax",
+            "jmp rax",
+            "2:",
+            "pop rbp",
+            "pop rbx",
+            inout("rdx") word,
+            inout("rdi") save => _,
+            inout("rsi") next.0 => _,
+            out("rax") _,
+            out("rcx") _,
+            out("r8") _,
+            out("r9") _,
+            out("r10") _,
+            out("r11") _,
+            out("r12") _,
+            out("r13") _,
+            out("r14") _,
+            out("r15") _,
+        );
+    }
+    word
 }
 
 /// Calls `function` with `argument` on another stack, from `top` (a multiple of 16) downwards, and comes back.

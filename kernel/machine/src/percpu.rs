@@ -307,6 +307,28 @@ pub fn current(_pinned: &Pinned) -> &PerCpu {
     unsafe { &*block }
 }
 
+/// The word of the crate above ([`PerCpu::word`]), for as long as the guard keeps the caller here.
+#[inline]
+pub fn word(_pinned: &Pinned) -> usize {
+    let word: usize;
+    // SAFETY: GS points to this CPU's block. Not `pure`: a cached answer would survive a switch.
+    unsafe {
+        asm!("mov {}, gs:[{}]", out(reg) word, const offset_of!(PerCpu, word), options(nostack, preserves_flags, readonly));
+    };
+    word
+}
+
+/// Whether the guard is the only one on this CPU, and nothing is asked of it.
+#[inline]
+pub fn is_alone_and_unasked(_pinned: &Pinned) -> bool {
+    let guard: u32;
+    // SAFETY: as in `word`.
+    unsafe {
+        asm!("mov {:e}, gs:[{}]", out(reg) guard, const offset_of!(PerCpu, guard), options(nostack, preserves_flags, readonly));
+    };
+    guard == QUIET | 1
+}
+
 /// The block of this CPU for code that cannot be moved: interrupt handlers and reports of a dying machine.
 pub fn of_this_cpu() -> &'static PerCpu {
     let block: *const PerCpu;

@@ -64,6 +64,12 @@ pub const fn slot_of(address: u64) -> Option<u32> {
     Some(((address - DEMAND_STACKS) / SLOT_SIZE) as u32)
 }
 
+/// Whether an address lies in this slot, guard page included.
+#[inline]
+pub const fn is_in_slot(address: u64, slot: u32) -> bool {
+    address.wrapping_sub(DEMAND_STACKS) / SLOT_SIZE == slot as u64
+}
+
 /// How many bytes of a slot may be used, counted from its top: a multiple of the page size. 0: all of it.
 ///
 /// Called in the page-fault handler: it takes no lock and touches nothing that may be unmapped.

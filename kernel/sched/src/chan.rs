@@ -38,7 +38,7 @@
 
 use crate::claim::{Claim, Claimed, Ticket};
 use crate::id::{GoIndex, GoRef, SudogIndex};
-use crate::sudog::Sudogs;
+use crate::sudog::{Sudog, Sudogs};
 use crate::sync::{AtomicU64, Ordering};
 
 /// How many values a channel can have places for.
@@ -122,8 +122,9 @@ const CLOSED: u32 = 4;
 const ALONE: u32 = 0;
 
 /// What came of the wait of a sudog: for its goroutine, after it was readied.
-pub fn woken(sudogs: &Sudogs, s: SudogIndex) -> Woken {
-    match sudogs.get(s).ticket() {
+#[inline]
+pub fn woken(sudog: &Sudog) -> Woken {
+    match sudog.ticket() {
         PASSED => Woken::Passed,
         CLOSED => Woken::Closed,
         _ => Woken::Otherwise,
@@ -201,8 +202,9 @@ struct Fifo {
 }
 
 impl Fifo {
-    fn push(&mut self, sudogs: &Sudogs, s: SudogIndex) {
-        sudogs.get(s).prev.set(self.last);
+    #[inline]
+    fn push(&mut self, sudogs: &Sudogs, (s, sudog): (SudogIndex, &Sudog)) {
+        sudog.prev.set(self.last);
         match self.last {
             Some(last) => sudogs.get(last).next.set(Some(s)),
             None => self.first = Some(s),
@@ -227,11 +229,24 @@ impl Fifo {
         sudog.set_address(0);
     }
 
+    /// Takes out the first.
+    #[inline]
+    fn shift(&mut self, sudogs: &Sudogs, sudog: &Sudog) {
+        self.first = sudog.next.get();
+        match self.first {
+            Some(next) => sudogs.get(next).prev.set(None),
+            None => self.last = None,
+        }
+        sudog.next.set(None);
+        sudog.set_address(0);
+    }
+
     /// Takes out the first whose wait is not over yet, and ends it.
+    #[inline]
     fn pop(&mut self, waiters: &impl Waiters, outcome: u32) -> Option<Waiter> {
         while let Some(s) = self.first {
             let sudog = waiters.sudogs().get(s);
-            self.remove(waiters.sudogs(), s);
+            self.shift(waiters.sudogs(), sudog);
             let g = sudog.g().expect("a queued sudog has a goroutine");
             let claimed = match Ticket::new(sudog.ticket()) {
                 Some(ticket) => waiters.claim(g.index).claim(ticket),
@@ -358,7 +373,7 @@ impl<'c, W: Waiters> Locked<'c, W> {
         sudog.set_element(wait.element);
         sudog.set_ticket(wait.ticket.map_or(ALONE, Ticket::get));
         sudog.set_address(wait.channel);
-        self.side(side).push(sudogs, s);
+        self.side(side).push(sudogs, (s, sudog));
         self.publish();
     }
 

@@ -2,8 +2,9 @@
 //!
 //! The core passes indices, never pointers: an index can be checked, and a queue of them needs no `unsafe`.
 
+use core::cmp::Ordering as Compared;
 use core::fmt;
-use core::num::NonZeroU64;
+use core::num::{NonZeroU32, NonZeroU64};
 
 use crate::sync::{AtomicU64, Ordering};
 
@@ -41,8 +42,8 @@ impl fmt::Display for ProcId {
 }
 
 /// Index of a slot in the goroutine table. Says where a goroutine is, not that it still lives; see [`GoRef`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct GoIndex(u32);
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct GoIndex(NonZeroU32);
 
 impl GoIndex {
     /// What a link or queue slot holds when it names no goroutine.
@@ -50,30 +51,63 @@ impl GoIndex {
 
     /// The slot with this number, or `None` for `u32::MAX`, which means "no goroutine" in links.
     pub const fn new(index: u32) -> Option<Self> {
-        if index == Self::NONE { None } else { Some(Self(index)) }
+        // Upside down: then "no goroutine" is 0, and an optional index is one word.
+        match NonZeroU32::new(!index) {
+            Some(number) => Some(Self(number)),
+            None => None,
+        }
     }
 
     /// The number itself.
     pub const fn get(self) -> u32 {
-        self.0
+        !self.0.get()
     }
 }
 
 /// Index of a sudog in the store of sudogs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SudogIndex(u32);
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SudogIndex(NonZeroU32);
 
 impl SudogIndex {
     /// The sudog with this number, or `None` for `u32::MAX`, which means "no sudog" in links.
     pub const fn new(index: u32) -> Option<Self> {
-        if index == u32::MAX { None } else { Some(Self(index)) }
+        // Upside down, as a `GoIndex`.
+        match NonZeroU32::new(!index) {
+            Some(number) => Some(Self(number)),
+            None => None,
+        }
     }
 
     /// The number itself.
     pub const fn get(self) -> u32 {
-        self.0
+        !self.0.get()
     }
 }
+
+/// What a derive would do, if the number were not upside down.
+macro_rules! by_number {
+    ($($name:ident)*) => {$(
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_tuple(stringify!($name)).field(&self.get()).finish()
+            }
+        }
+
+        impl PartialOrd for $name {
+            fn partial_cmp(&self, other: &Self) -> Option<Compared> {
+                Some(self.cmp(other))
+            }
+        }
+
+        impl Ord for $name {
+            fn cmp(&self, other: &Self) -> Compared {
+                self.get().cmp(&other.get())
+            }
+        }
+    )*};
+}
+
+by_number! { GoIndex SudogIndex }
 
 /// A goroutine in its slot, at one life of that slot: a handle that is recognised when it is stale.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

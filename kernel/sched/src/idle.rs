@@ -121,11 +121,21 @@ impl Idle {
     /// The producer's steps 2 and 3, after it has put work into a queue; also the duty of a last spinner. The
     /// P that comes back starts as spinning; the caller must wake its CPU through its note.
     #[must_use = "the CPU of this P must be woken: no other producer will do it"]
+    #[inline]
     pub fn wake_one(&self) -> Option<ProcId> {
+        // Fence A pairs with fence B in `go_idle`: the work is visible, or the idler is.
+        fence(Ordering::SeqCst);
+        // Relaxed, here and below: the fence orders them. The count is raised before a bit is set and lowered after it is
+        // taken: without a count there is no bit.
+        if self.count.load(Ordering::Relaxed) == 0 || self.spinning.load(Ordering::Relaxed) != 0 {
+            return None;
+        }
+        self.claim_one()
+    }
+
+    /// The rest of [`wake_one`](Self::wake_one), after its fence, when somebody seems to be idle and nobody spins.
+    fn claim_one(&self) -> Option<ProcId> {
         loop {
-            // Fence A pairs with fence B in `go_idle`: the work is visible, or the idler is.
-            fence(Ordering::SeqCst);
-            // Relaxed, here and below: the fence orders them.
             if self.spinning.load(Ordering::Relaxed) != 0 || self.nobody_idle() {
                 return None;
             }
@@ -141,6 +151,8 @@ impl Idle {
             if before != 1 {
                 return None;
             }
+            // Fence A once more, in their place.
+            fence(Ordering::SeqCst);
         }
     }
 

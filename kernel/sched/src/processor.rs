@@ -133,8 +133,13 @@ impl<'p> Owner<'p> {
     /// Counts a pick and returns its number.
     pub(crate) fn count_pick(&self) -> u32 {
         let tick = self.tick().wrapping_add(1);
-        self.processor.own.tick.set(tick);
+        self.set_tick(tick);
         tick
+    }
+
+    /// Sets the number of picks made.
+    pub(crate) fn set_tick(&self, tick: u32) {
+        self.processor.own.tick.set(tick);
     }
 
     /// Picks from the run-next slot in a row.

@@ -76,6 +76,16 @@ pub struct Popped {
     pub inherit_time: bool,
 }
 
+/// Whether there was room in a ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "what was not pushed is in no queue"]
+pub enum Pushed {
+    /// The goroutine is in the ring.
+    Yes,
+    /// It is in no queue.
+    Full,
+}
+
 /// What a stealer got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
@@ -261,26 +271,49 @@ impl Local<'_> {
     /// Appends `g` to the ring. If that is full, half of it comes back with `g`, for the global queue.
     #[must_use = "an overflow belongs on the global queue"]
     pub fn push_back(&self, g: GoIndex) -> Option<Overflow> {
-        loop {
-            // Acquire pairs with the consumers' Release: they have read the slots that are reused here.
-            let head = self.queue.head.load(Ordering::Acquire);
-            let tail = self.queue.tail.tail.load(Ordering::Relaxed);
-            if tail.wrapping_sub(head) < QUEUE_CAPACITY {
-                self.queue.slot(tail).store(g.get(), Ordering::Relaxed);
-                // Release pairs with the stealers' Acquire: slot before tail.
-                self.queue.tail.tail.store(tail.wrapping_add(1), Ordering::Release);
-                return None;
-            }
-            if let Some(overflow) = self.take_half(head, g) {
-                return Some(overflow);
-            }
-            // A stealer made room.
+        match self.try_push_back(g) {
+            Pushed::Yes => None,
+            Pushed::Full => self.overflow(g),
         }
     }
 
-    /// Takes the older half of a full ring, together with `g`; `None` if a stealer moved `head`.
+    /// Appends `g` to the ring, if that is not full.
+    #[inline]
+    pub fn try_push_back(&self, g: GoIndex) -> Pushed {
+        // Acquire pairs with the consumers' Release: they have read the slots that are reused here.
+        let head = self.queue.head.load(Ordering::Acquire);
+        let tail = self.queue.tail.tail.load(Ordering::Relaxed);
+        if tail.wrapping_sub(head) >= QUEUE_CAPACITY {
+            return Pushed::Full;
+        }
+        self.queue.slot(tail).store(g.get(), Ordering::Relaxed);
+        // Release pairs with the stealers' Acquire: slot before tail.
+        self.queue.tail.tail.store(tail.wrapping_add(1), Ordering::Release);
+        Pushed::Yes
+    }
+
+    /// [`push_back`](Self::push_back), after the ring was full.
     #[cold]
+    #[inline(never)]
+    fn overflow(&self, g: GoIndex) -> Option<Overflow> {
+        loop {
+            let head = self.queue.head.load(Ordering::Acquire);
+            if let Some(overflow) = self.take_half(head, g) {
+                return Some(overflow);
+            }
+            // A stealer has made room.
+            match self.try_push_back(g) {
+                Pushed::Yes => return None,
+                Pushed::Full => {}
+            }
+        }
+    }
+
+    /// Takes the older half of a full ring, together with `g`; `None` if a stealer moved `head`, or the ring is not full.
     fn take_half(&self, head: u32, g: GoIndex) -> Option<Overflow> {
+        if self.queue.tail.tail.load(Ordering::Relaxed).wrapping_sub(head) < QUEUE_CAPACITY {
+            return None;
+        }
         let mut goroutines = [g.get(); OVERFLOW_RING as usize + 1];
         for (raw, i) in goroutines.iter_mut().zip(0..OVERFLOW_RING) {
             *raw = self.queue.slot(head.wrapping_add(i)).load(Ordering::Relaxed);
@@ -294,9 +327,15 @@ impl Local<'_> {
     /// Puts `g` into the run-next slot; the goroutine that was there goes to the back of the ring.
     #[must_use = "an overflow belongs on the global queue"]
     pub fn put_next(&self, g: GoIndex) -> Option<Overflow> {
+        self.swap_next(g).and_then(|kicked| self.push_back(kicked))
+    }
+
+    /// Puts `g` into the run-next slot. The goroutine that was there comes back, and belongs at the back of the ring.
+    #[inline]
+    #[must_use = "the goroutine that was there is in no queue"]
+    pub fn swap_next(&self, g: GoIndex) -> Option<GoIndex> {
         // Release pairs with a stealer's Acquire: the goroutine's state is visible to it.
-        let kicked = GoIndex::new(self.queue.tail.next.swap(g.get(), Ordering::Release))?;
-        self.push_back(kicked)
+        GoIndex::new(self.queue.tail.next.swap(g.get(), Ordering::Release))
     }
 
     /// Takes the goroutine to run: the run-next slot, else the front of the ring.
@@ -307,6 +346,7 @@ impl Local<'_> {
     }
 
     /// Takes the goroutine in the run-next slot.
+    #[inline]
     #[must_use]
     pub fn pop_next(&self) -> Option<GoIndex> {
         let next = &self.queue.tail.next;
@@ -318,6 +358,7 @@ impl Local<'_> {
     }
 
     /// Takes the front of the ring, past the run-next slot.
+    #[inline]
     #[must_use]
     pub fn pop_ring(&self) -> Option<GoIndex> {
         let tail = self.queue.tail.tail.load(Ordering::Relaxed);

@@ -230,12 +230,24 @@ fn pack(status: Status, generation: u32) -> u64 {
     (u64::from(generation) << 32) | u64::from(status as u8)
 }
 
+/// Whether a word's state is `status`.
+const fn is(word: u64, status: Status) -> bool {
+    word & 0xff == status as u64
+}
+
+/// A word whose state is `from`, with `to` in its place.
+const fn moved(word: u64, from: Status, to: Status) -> u64 {
+    word ^ (from as u64 ^ to as u64)
+}
+
 /// The generation in the upper half of a status word.
 const fn generation_of(word: u64) -> u32 {
     (word >> 32) as u32
 }
 
-/// The error for `attempted`, which found `word`.
+/// The error for `attempted`, which found `word`. Kept out of the hot path.
+#[cold]
+#[inline(never)]
 fn bad(attempted: Arrow, word: u64) -> BadTransition {
     BadTransition { attempted, found: Status::of(word), generation: generation_of(word), handle: None }
 }
@@ -253,12 +265,19 @@ impl StatusWord {
         (Status::of(word), generation_of(word))
     }
 
+    /// Whether a goroutine that parks has been woken already, at this moment.
+    pub fn is_woken(&self) -> bool {
+        // Relaxed: whoever acts on it takes an arrow, which acquires.
+        is(self.0.load(Ordering::Relaxed), Status::Woken)
+    }
+
     /// Arrow 1, Dead → Runnable: the slot is prepared and its first context written. Returns the generation
     /// of the new goroutine. Only for who took the slot from a free list; the caller then enqueues it.
     ///
     /// # Errors
     ///
     /// The slot holds a goroutine.
+    #[inline]
     pub fn spawn(&self) -> Result<u32, BadTransition> {
         self.step(Arrow::Spawn, Status::Dead, Status::Runnable)
     }
@@ -268,6 +287,7 @@ impl StatusWord {
     /// # Errors
     ///
     /// It is not runnable, so it was in a queue where it must not have been.
+    #[inline]
     pub fn run(&self) -> Result<(), BadTransition> {
         self.step(Arrow::Run, Status::Runnable, Status::Running).map(drop)
     }
@@ -278,18 +298,20 @@ impl StatusWord {
     /// # Errors
     ///
     /// It is not running.
+    #[inline]
     pub fn yielded(&self) -> Result<(), BadTransition> {
         self.step(Arrow::Yielded, Status::Running, Status::Runnable).map(drop)
     }
 
     /// Arrow 4, Running → Parking: the running goroutine says that it will leave its CPU. From here on it
-    /// may be woken; it publishes itself to its waker after this call, not before.
+    /// may be woken; it publishes itself to its waker after this call, not before. Returns its generation.
     ///
     /// # Errors
     ///
     /// It is not running.
-    pub fn begin_park(&self) -> Result<(), BadTransition> {
-        self.step(Arrow::BeginPark, Status::Running, Status::Parking).map(drop)
+    #[inline]
+    pub fn begin_park(&self) -> Result<u32, BadTransition> {
+        self.step(Arrow::BeginPark, Status::Running, Status::Parking)
     }
 
     /// Arrow 5, Parking or Woken → Running: the goroutine stays after all. It has taken itself back from its
@@ -312,6 +334,7 @@ impl StatusWord {
     /// # Errors
     ///
     /// It has not begun to park.
+    #[inline]
     pub fn finish_park(&self) -> Result<Parked, BadTransition> {
         self.leave_parking(
             Arrow::FinishPark,
@@ -326,10 +349,17 @@ impl StatusWord {
     ///
     /// It does not wait: it is runnable, running, dead, or woken already; or `generation` is not that of the
     /// goroutine in the slot.
+    #[inline]
     pub fn ready(&self, generation: u32) -> Result<Ready, BadTransition> {
         // Acquire, here and below, pairs with the Release of `finish_park`: whoever enqueues the goroutine
         // has its saved context.
-        let mut word = self.0.load(Ordering::Acquire);
+        // The usual state is tried first, and costs no look then.
+        let waiting = pack(Status::Waiting, generation);
+        let runnable = moved(waiting, Status::Waiting, Status::Runnable);
+        // Release, here and below, pairs with the Acquire of `finish_park`, `cancel_park` and `run`: the goroutine sees
+        // what its waker did before waking it.
+        let tried = self.0.compare_exchange(waiting, runnable, Ordering::AcqRel, Ordering::Acquire);
+        let Err(mut word) = tried else { return Ok(Ready::Enqueue) };
         loop {
             let stale = generation_of(word) != generation;
             let (next, action) = match Status::of(word) {
@@ -344,8 +374,6 @@ impl StatusWord {
                     return Err(BadTransition { handle: Some(generation), ..bad(Arrow::Ready, word) });
                 }
             };
-            // Release pairs with the Acquire of `finish_park`, `cancel_park` and `run`: the goroutine sees
-            // what its waker did before waking it.
             let new = pack(next, generation);
             match self.0.compare_exchange(word, new, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => return Ok(action),
@@ -360,9 +388,10 @@ impl StatusWord {
     /// # Errors
     ///
     /// It is not running.
+    #[inline]
     pub fn exit(&self) -> Result<(), BadTransition> {
         let word = self.0.load(Ordering::Acquire);
-        if Status::of(word) != Status::Running {
+        if !is(word, Status::Running) {
             return Err(bad(Arrow::Exit, word));
         }
         // Release pairs with the Acquire in `get`: who sees the slot dead sees its goroutine's last write.
@@ -371,19 +400,21 @@ impl StatusWord {
     }
 
     /// An arrow that only one CPU can take, so that nothing can come between the check and the store.
+    #[inline]
     fn step(&self, arrow: Arrow, from: Status, to: Status) -> Result<u32, BadTransition> {
         // Acquire pairs with the Release of the arrow that led to `from`.
         let word = self.0.load(Ordering::Acquire);
-        if Status::of(word) != from {
+        if !is(word, from) {
             return Err(bad(arrow, word));
         }
         // Release pairs with the Acquire of the arrow that leaves `to`.
-        self.0.store(pack(to, generation_of(word)), Ordering::Release);
+        self.0.store(moved(word, from, to), Ordering::Release);
         Ok(generation_of(word))
     }
 
     /// The parking goroutine's side of the race with [`ready`](Self::ready): `unwoken` or `woken` says where
     /// the arrow leads and what it returns. Compare-and-swap runs twice at most.
+    #[inline]
     fn leave_parking<T>(
         &self,
         arrow: Arrow,
@@ -392,19 +423,19 @@ impl StatusWord {
     ) -> Result<T, BadTransition> {
         // Acquire, here and on failure below, pairs with the Release of `ready`.
         let mut word = self.0.load(Ordering::Acquire);
-        if Status::of(word) == Status::Parking {
-            let new = pack(unwoken.0, generation_of(word));
+        if is(word, Status::Parking) {
+            let new = moved(word, Status::Parking, unwoken.0);
             // Release pairs with the Acquire of `ready`: the waker sees the saved context.
             match self.0.compare_exchange(word, new, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => return Ok(unwoken.1),
                 Err(now) => word = now,
             }
         }
-        if Status::of(word) != Status::Woken {
+        if !is(word, Status::Woken) {
             return Err(bad(arrow, word));
         }
         // A second `ready` is refused, so nobody races for a woken goroutine. Release pairs with `run`.
-        self.0.store(pack(woken.0, generation_of(word)), Ordering::Release);
+        self.0.store(moved(word, Status::Woken, woken.0), Ordering::Release);
         Ok(woken.1)
     }
 }

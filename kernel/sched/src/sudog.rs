@@ -90,12 +90,12 @@ impl Sudog {
         self.ticket.get()
     }
 
-    /// When the wait began, in nanoseconds.
+    /// When the wait began, by the kernel's counter.
     pub fn acquire_time(&self) -> u64 {
         self.acquire_time.get()
     }
 
-    /// When the goroutine was last readied, in nanoseconds; 0 if it was not.
+    /// When the goroutine was last readied, by the kernel's counter; 0 if it was not.
     pub fn release_time(&self) -> u64 {
         self.release_time.get()
     }
@@ -127,18 +127,28 @@ impl Sudog {
         self.release_time.set(now);
     }
 
+    /// Ends a wait: its goroutine keeps it for the next one.
+    ///
+    /// # Panics
+    ///
+    /// It is still in a queue, as for [`retire`](Self::retire).
+    #[inline]
+    pub fn rest(&self, index: SudogIndex) {
+        if self.address() != 0 {
+            still_queued(index, self.address());
+        }
+        debug_assert!(!self.is_queued(), "sudog {} rests and is linked", index.get());
+    }
+
     /// Ends its use. `index` names it in the panic.
     ///
     /// # Panics
     ///
     /// It is still in a queue: whoever finds it there would wake a goroutine that no longer waits.
     pub(crate) fn retire(&self, index: SudogIndex) {
-        assert!(
-            !self.is_queued(),
-            "sudog {} is given back and still waits for {:#x}",
-            index.get(),
-            self.address()
-        );
+        if self.is_queued() {
+            still_queued(index, self.address());
+        }
         self.goroutine.set(None);
     }
 
@@ -215,6 +225,17 @@ impl Linked for Sudogs {
     fn set_next(&self, index: SudogIndex, next: Option<SudogIndex>) {
         self.get(index).next.set(next);
     }
+}
+
+/// Kept out of the hot path.
+///
+/// # Panics
+///
+/// Always.
+#[cold]
+#[inline(never)]
+fn still_queued(index: SudogIndex, address: u64) -> ! {
+    panic!("sudog {} is given back and still waits for {address:#x}", index.get())
 }
 
 /// Kept out of the hot path.

@@ -20,6 +20,7 @@ use crate::sync::Plain64;
 #[repr(align(64))]
 pub struct Slot<B> {
     status: StatusWord,
+    index: GoIndex,
     goid: Plain64,
     /// The following goroutine of the list that this one is in. Belongs to who owns the list.
     next: Link<GoIndex>,
@@ -28,8 +29,19 @@ pub struct Slot<B> {
 
 impl<B> Slot<B> {
     /// A dead slot.
-    fn new(body: B) -> Self {
-        Self { status: StatusWord::new(), goid: Plain64::new(0), next: Link::new(), body }
+    fn new(index: GoIndex, body: B) -> Self {
+        Self { status: StatusWord::new(), index, goid: Plain64::new(0), next: Link::new(), body }
+    }
+
+    /// Where the slot is in its table.
+    pub fn index(&self) -> GoIndex {
+        self.index
+    }
+
+    /// A handle to the goroutine that is in the slot now.
+    pub fn handle(&self) -> GoRef {
+        let (_, generation) = self.status.get();
+        GoRef { index: self.index, generation }
     }
 
     /// The goroutine's state machine.
@@ -117,7 +129,7 @@ impl<B> fmt::Debug for Table<B> {
 }
 
 impl<B> Table<B> {
-    /// A table without slots that can grow to `max_goroutines`. Its directory takes 24 bytes for every
+    /// A table without slots that can grow to `max_goroutines`. Its directory takes 16 bytes for every
     /// [`CHUNK_SLOTS`](crate::sync::CHUNK_SLOTS) goroutines.
     ///
     /// # Errors
@@ -172,8 +184,7 @@ impl<B> Table<B> {
     ///
     /// As [`slot`](Self::slot).
     pub fn handle(&self, index: GoIndex) -> GoRef {
-        let (_, generation) = self.slot(index).status.get();
-        GoRef { index, generation }
+        self.slot(index).handle()
     }
 
     /// Every slot with its index, dead ones included.
@@ -195,7 +206,7 @@ impl<B> Table<B> {
     pub fn grow(&self, mut make: impl FnMut(GoIndex) -> B) -> Result<Range<u32>, GrowError> {
         Ok(self.slots.grow(|i| {
             let index = GoIndex::new(i).expect("a slot index is below max_goroutines");
-            Slot::new(make(index))
+            Slot::new(index, make(index))
         })?)
     }
 }

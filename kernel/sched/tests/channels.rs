@@ -230,7 +230,7 @@ impl Machine {
                 Arm::Send(None) | Arm::Recv(None) => continue,
             };
             let element = me * SUDOGS + a;
-            let outcome = match (woken(&self.world.sudogs, s(element)), side) {
+            let outcome = match (woken(self.world.sudogs.get(s(element))), side) {
                 (Woken::Otherwise, _) => {
                     self.locked(channel).dequeue(side, s(element));
                     continue;

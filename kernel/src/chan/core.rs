@@ -48,7 +48,7 @@ use sched::{GoIndex, GoRef, SudogIndex};
 
 use crate::m;
 use crate::panic::throw;
-use crate::park::{Wait, WaitReason, gopark_on, goready};
+use crate::park::{Wait, WaitReason, gopark_on, ready_pinned};
 use crate::runtime::Runtime;
 use crate::sudog::{acquire_sudog, release_sudog, take_sudog};
 use crate::timers::{add_timeout, remove_timeout};
@@ -118,7 +118,8 @@ struct Spare(Option<SudogIndex>);
 impl Drop for Spare {
     fn drop(&mut self) {
         if let Some(s) = self.0.take() {
-            release_sudog(m::runtime(), s);
+            let rt = m::runtime();
+            release_sudog(rt, (s, rt.sudogs.get(s)));
         }
     }
 }
@@ -324,9 +325,9 @@ impl Core {
         (patience, spare): (Patience, &mut Spare),
     ) -> Option<Outcome> {
         let rt = m::runtime();
-        let since = clock::now();
+        let since = clock::rdtsc_unordered();
         let until = match patience {
-            Patience::Until(when) if when <= since => return Some(Outcome::TimedOut),
+            Patience::Until(when) if when <= clock::now() => return Some(Outcome::TimedOut),
             Patience::Until(when) => Some(when),
             Patience::None | Patience::Endless => None,
         };
@@ -339,6 +340,7 @@ impl Core {
             Side::Send => WaitReason::ChanSend,
             Side::Recv => WaitReason::ChanReceive,
         };
+        let sudog = rt.sudogs.get(s);
         let mut timeout = None;
         gopark_on(Wait { reason, on: self.address(), since }, |g| {
             let element = element.expose_provenance() as u64;
@@ -350,7 +352,7 @@ impl Core {
             timeout = until.zip(ticket).and_then(|(when, ticket)| add_timeout(when, g, ticket));
             true
         });
-        let outcome = match chan::woken(&rt.sudogs, s) {
+        let outcome = match chan::woken(sudog) {
             Woken::Passed => Outcome::Passed,
             Woken::Closed => Outcome::Closed,
             Woken::Otherwise if until.is_some() => {
@@ -365,7 +367,7 @@ impl Core {
             // Too late to take it back: it claims in vain.
             remove_timeout(key);
         }
-        release_sudog(rt, s);
+        release_sudog(rt, (s, sudog));
         Some(outcome)
     }
 
@@ -419,7 +421,7 @@ impl Core {
 #[inline]
 pub(crate) fn ready(wake: Option<GoRef>, pinned: Pinned) {
     if let Some(g) = wake {
-        goready(g);
+        ready_pinned(&pinned, g);
     }
     drop(pinned);
 }

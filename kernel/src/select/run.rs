@@ -138,7 +138,7 @@ impl<'a> Case<'a> {
     /// Leaves the queue, unless somebody has taken it out, and says whether this case was chosen.
     fn leave(&mut self, rt: &'static Runtime) -> bool {
         let (Some(core), Some(s)) = (self.core, self.sudog.take()) else { return false };
-        let outcome = match chan::woken(&rt.sudogs, s) {
+        let outcome = match chan::woken(rt.sudogs.get(s)) {
             Woken::Passed => Some(Outcome::Passed),
             Woken::Closed => Some(Outcome::Closed),
             Woken::Otherwise => None,
@@ -148,7 +148,7 @@ impl<'a> Case<'a> {
         } else {
             core.leave(self.side, s);
         }
-        release_sudog(rt, s);
+        release_sudog(rt, (s, rt.sudogs.get(s)));
         outcome.is_some()
     }
 }
@@ -223,7 +223,7 @@ fn wait(rt: &'static Runtime, cases: &mut [Case<'_>], together: Together<'_, '_>
     let absent = limit == Limit::Endless && cases.iter().all(|case| case.core.is_none());
     let reason = if absent { WaitReason::NilChan } else { WaitReason::Select };
     let mut timeout = None;
-    gopark_on(Wait { reason, on: 0, since: clock::now() }, |g| {
+    gopark_on(Wait { reason, on: 0, since: clock::rdtsc_unordered() }, |g| {
         let ticket = rt.slot(g.index).body().claim.begin();
         // In the order of turns, too: of two arms for the same channel either may be the first in its queue.
         for case in cases.iter().map(|case| &cases[case.turn]) {
@@ -288,6 +288,6 @@ fn get_sudogs(rt: &'static Runtime, cases: &mut [Case<'_>]) {
 /// Those that were taken for a wait which has not come.
 fn give_sudogs_back(rt: &'static Runtime, cases: &mut [Case<'_>]) {
     for s in cases.iter_mut().filter_map(|case| case.sudog.take()) {
-        release_sudog(rt, s);
+        release_sudog(rt, (s, rt.sudogs.get(s)));
     }
 }

@@ -36,7 +36,7 @@ pub(crate) fn park_in<Q>(
     enter: impl FnOnce(&mut Q, &Sudogs, SudogIndex) -> bool,
 ) {
     let rt = m::runtime();
-    let since = clock::now();
+    let since = clock::rdtsc_unordered();
     let s = acquire_sudog(rt);
     let sudog = rt.sudogs.get(s);
     sudog.prepare(current(), since.0);
@@ -52,7 +52,7 @@ pub(crate) fn park_in<Q>(
     if sudog.address() != 0 {
         readied_by_something_else(reason);
     }
-    release_sudog(rt, s);
+    release_sudog(rt, (s, sudog));
 }
 
 /// Goroutines that are readied before others have their turn.

@@ -50,7 +50,7 @@ fn lock_slow(word: &MutexWord, head: &LockHead, reason: WaitReason) {
                 pause();
             }
             Step::Sleep(order) => {
-                let what = Wait { reason, on: head.address(), since: clock::now() };
+                let what = Wait { reason, on: head.address(), since: clock::rdtsc_unordered() };
                 return while_blocked(head, || sleep(word, head, me, order, what));
             }
         }

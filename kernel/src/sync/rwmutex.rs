@@ -196,7 +196,7 @@ impl<T: ?Sized> RwMutex<T> {
     }
 
     fn wait(&self, reason: WaitReason) -> Wait {
-        Wait { reason, on: self.head.address(), since: clock::now() }
+        Wait { reason, on: self.head.address(), since: clock::rdtsc_unordered() }
     }
 
     /// Lets the readers go that a writer has kept out, and then the next writer. `pinned` is held since before the readers wait

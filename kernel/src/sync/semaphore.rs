@@ -156,7 +156,7 @@ impl Semaphore {
         let mut call: Option<Box<dyn FnOnce() + Send>> = Some(Box::new(ended));
         let mut watch = None;
         let s = acquire_sudog(rt);
-        let since = clock::now();
+        let since = clock::rdtsc_unordered();
         rt.sudogs.get(s).prepare(g, since.0);
         let on = core::ptr::from_ref(self).addr() as u64;
         gopark_on(Wait { reason: WaitReason::Semacquire, on, since }, |_| {
@@ -185,7 +185,7 @@ impl Semaphore {
             context.unwatch(number);
         }
         let result = if gives_up { Err(self.leave(context, s)) } else { Ok(()) };
-        release_sudog(rt, s);
+        release_sudog(rt, (s, rt.sudogs.get(s)));
         result
     }
 

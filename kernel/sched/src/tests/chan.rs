@@ -87,7 +87,7 @@ fn those_who_wait_are_served_in_their_order() {
     }
     for n in 0..3 {
         assert_eq!(channel.with(&world).send(), SendStep::Hand(waiter(n)));
-        assert_eq!(woken(&world.sudogs, world.all[n as usize]), Woken::Passed);
+        assert_eq!(woken(world.sudogs.get(world.all[n as usize])), Woken::Passed);
     }
     assert_eq!(channel.with(&world).send(), SendStep::Wait);
     for n in 0..3 {
@@ -118,7 +118,7 @@ fn who_was_claimed_elsewhere_is_passed_over() {
     let _other = channel.wait(&world, Side::Recv, 1, None);
     assert_eq!(world.claims[0].claim(ticket), Claimed::Yes);
     assert_eq!(channel.with(&world).send(), SendStep::Hand(waiter(1)));
-    assert_eq!(woken(&world.sudogs, s), Woken::Otherwise);
+    assert_eq!(woken(world.sudogs.get(s)), Woken::Otherwise);
     // It is out already; to take it out again does nothing.
     channel.with(&world).dequeue(Side::Recv, s);
     world.sudogs.get(s).retire(s);
@@ -131,7 +131,7 @@ fn a_waker_claims_whom_it_takes_out() {
     let s = channel.wait(&world, Side::Send, 2, Some(ticket));
     assert_eq!(channel.with(&world).recv(), RecvStep::Hand(waiter(2)));
     assert_eq!(world.claims[2].claim(ticket), Claimed::No);
-    assert_eq!(woken(&world.sudogs, s), Woken::Passed);
+    assert_eq!(woken(world.sudogs.get(s)), Woken::Passed);
 }
 
 #[test]
@@ -162,7 +162,7 @@ fn a_close_wakes_all_and_leaves_the_values() {
     assert_eq!(c.recv(), RecvStep::Closed);
     assert_eq!([c.wake_one(), c.wake_one(), c.wake_one()], [Some(waiter(1)), Some(waiter(2)), None]);
     assert_eq!(c.send(), SendStep::Closed);
-    assert!(senders.iter().all(|s| woken(&world.sudogs, *s) == Woken::Closed));
+    assert!(senders.iter().all(|s| woken(world.sudogs.get(*s)) == Woken::Closed));
 }
 
 #[test]

@@ -48,7 +48,7 @@ fn take(word: &StatusWord, arrow: Arrow) -> Result<(), BadTransition> {
         Arrow::Spawn => word.spawn().map(drop),
         Arrow::Run => word.run(),
         Arrow::Yielded => word.yielded(),
-        Arrow::BeginPark => word.begin_park(),
+        Arrow::BeginPark => word.begin_park().map(drop),
         Arrow::CancelPark => word.cancel_park().map(drop),
         Arrow::FinishPark => word.finish_park().map(drop),
         Arrow::Ready => word.ready(word.get().1).map(drop),

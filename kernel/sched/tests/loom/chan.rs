@@ -243,7 +243,7 @@ impl Machine {
         let mut found = Found::TimedOut;
         for case in cases {
             let (c, number) = (case.channel(), case.number(me));
-            let passed = match (woken(self.shared.sudogs(), s(number)), case) {
+            let passed = match (woken(self.shared.sudogs().get(s(number))), case) {
                 (Woken::Passed, Case::Recv(_)) => Found::Value(c, self.slot(number).load(Ordering::Relaxed)),
                 (Woken::Passed, Case::Send(_, _)) => Found::Sent(c),
                 (Woken::Closed, _) => Found::Closed(c),
