@@ -90,7 +90,7 @@ impl<T> Chunks<T> {
             let offset = address.checked_sub(chunk.as_ptr().addr())?;
             let place = u32::try_from(offset / size_of::<T>()).ok()?;
             let is_whole = offset.is_multiple_of(size_of::<T>()) && (place as usize) < chunk.len();
-            is_whole.then(|| start + place)
+            (is_whole && start + place < self.len()).then(|| start + place)
         })
     }
 

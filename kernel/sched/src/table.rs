@@ -158,7 +158,7 @@ impl<B> Table<B> {
     ///
     /// # Panics
     ///
-    /// The table has not grown so far: the index does not come from this table.
+    /// The index does not come from this table, which has no chunk for it yet.
     pub fn slot(&self, index: GoIndex) -> &Slot<B> {
         match self.slots.get(index.get()) {
             Some(slot) => slot,
@@ -168,7 +168,7 @@ impl<B> Table<B> {
 
     /// The slot that `handle` names, or `None` when its goroutine has exited.
     pub fn get(&self, handle: GoRef) -> Option<&Slot<B>> {
-        let slot = self.slots.get(handle.index.get())?;
+        let slot = self.slots.get(handle.index.get()).filter(|_| handle.index.get() < self.len())?;
         let (_, generation) = slot.status.get();
         (generation == handle.generation).then_some(slot)
     }
