@@ -7,12 +7,15 @@
 //! need, reads the guest's lines ([`protocol`]), judges each case ([`judge`]) and prints as libtest does
 //! ([`report`]). [`suite`] is the whole check of the project, one command for all of it.
 //!
+//! A benchmark image is booted by [`bench`], which reads the rows that it prints.
+//!
 //! Nothing here knows the kernel's crates: the interface is a file, boot arguments, the serial port and an exit
 //! code.
 #![expect(clippy::std_instead_of_alloc, reason = "a host program, which has std anyway")]
 #![expect(clippy::large_stack_frames, reason = "a host's stack has megabytes")]
 
 pub mod args;
+pub mod bench;
 pub mod cases;
 pub mod console;
 pub mod cpu_time;
