@@ -157,7 +157,7 @@ impl Options {
 }
 
 /// Joins clap's message and its tip, without the usage text.
-fn one_line(message: &str) -> String {
+pub(crate) fn one_line(message: &str) -> String {
     let parts = message.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
     let words: Vec<&str> = parts.filter(|line| !line.is_empty() && !line.starts_with("For more")).collect();
     let text = words.join(" ");

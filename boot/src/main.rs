@@ -1,11 +1,14 @@
-//! Boots a bare-metal program in QEMU and ends with its exit code; Cargo's runner for `cargo run` and `cargo test`.
+//! Boots a bare-metal program in QEMU and ends with its exit code; Cargo's runner for `cargo run`, `cargo test`
+//! and `cargo bench`.
 #![expect(clippy::large_stack_frames, reason = "a host's stack has megabytes")]
 
 use core::fmt::Display;
+use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use boot::args::Options;
+use boot::bench::{self, args::BenchOptions};
 use boot::cases;
 use boot::elf::Program;
 use boot::error::Error;
@@ -26,7 +29,11 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<u8, Error> {
-    let mut options = Options::parse_line(std::env::args_os())?;
+    let line: Vec<OsString> = std::env::args_os().collect();
+    if BenchOptions::are_asked_for(&line) {
+        return bench::main(line);
+    }
+    let mut options = Options::parse_line(line)?;
     let program = Program::read(&options.elf)?;
     if let Some(file) = &options.image_only {
         session::write_image(&options, &program, file)?;

@@ -1,6 +1,6 @@
 //! What tests need to look at or to break, and programs do not.
 
-pub use machine::clock::now;
+pub use machine::clock::{now, rdtsc};
 pub use machine::exception::invalid_opcode;
 pub use machine::paging::{Audit, audit, translate};
 pub use machine::patterns;

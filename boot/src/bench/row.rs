@@ -91,8 +91,14 @@ fn text(rows: &[Row]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// A time that was measured once.
+    pub(crate) fn row(name: &str, procs: u32, value: f64) -> Row {
+        let (name, unit, mode) = (name.to_owned(), "ns/op".to_owned(), format!("smp {procs}"));
+        Row { name, procs, mode, value, unit, min: None, max: None, peer: None, raw: None }
+    }
 
     #[test]
     fn rows_come_back_as_they_were_written() {
