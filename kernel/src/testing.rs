@@ -1,5 +1,6 @@
 //! What tests need to look at or to break, and programs do not.
 
+pub use machine::bare;
 pub use machine::clock::{now, rdtsc};
 pub use machine::exception::invalid_opcode;
 pub use machine::paging::{Audit, audit, translate};
@@ -30,11 +31,13 @@ use sched::{GoRef, Status};
 use crate::chan::Receiver;
 use crate::event::{Expire, Expired};
 use crate::go::gosched;
-use crate::m::{self, ask};
+use crate::m::{self, M, ask};
 use crate::park::WaitReason;
 use crate::perform;
+use crate::runtime::Runtime;
 use crate::sema;
 use crate::stacks::on_m;
+use crate::stats;
 use crate::tick;
 use crate::time::{Does, Inner};
 use crate::tlb;
@@ -51,6 +54,36 @@ pub fn cpu() -> CpuId {
 /// Sends them an interrupt whose handler counts itself, as a stop of the world does, and waits until all have. Returns how
 /// long that took, on the kernel stack with nothing else done.
 pub fn broadcast_and_acknowledge() -> Nanos {
+    reach(m::runtime().ms.len())
+}
+
+/// [`broadcast_and_acknowledge`] to the CPUs that run goroutines.
+pub fn reach_procs() -> Nanos {
+    reach(stats::gomaxprocs())
+}
+
+/// Sends the others of the first so many CPUs an interrupt and waits for all of them.
+fn reach(cpus: usize) -> Nanos {
+    acknowledged(|rt, me, vector| {
+        let wanted = |m: &M| m.index < cpus;
+        let count = rt.ms.iter().filter(|m| m.index != me.index && wanted(m)).count();
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        perform::send_to_others(rt, me, vector, count, wanted);
+        count
+    })
+}
+
+/// The bare cost of reaching one other CPU, if there is one: an interrupt, and the word that its handler writes.
+pub fn reach_one() -> Nanos {
+    acknowledged(|rt, me, vector| {
+        let Some(other) = rt.ms.iter().find(|m| m.index != me.index) else { return 0 };
+        perform::send(other, vector);
+        1
+    })
+}
+
+/// Sends interrupts, says to how many CPUs, and waits until that many handlers have run.
+fn acknowledged(send: impl FnOnce(&Runtime, &M, Vector) -> u32) -> Nanos {
     /// Handlers that have run.
     static ACKNOWLEDGED: AtomicU32 = AtomicU32::new(0);
     const VECTOR: Vector = Vector(0xe1);
@@ -61,11 +94,10 @@ pub fn broadcast_and_acknowledge() -> Nanos {
         });
         let rt = m::runtime();
         let me = m::of_this_cpu().expect("a goroutine's CPU has an M");
-        let others = u32::try_from(rt.ms.len() - 1).unwrap_or(u32::MAX);
         ACKNOWLEDGED.store(0, Ordering::Relaxed);
         let began = now();
-        perform::send_to_others(rt, me, VECTOR, others, |_| true);
-        while ACKNOWLEDGED.load(Ordering::Acquire) < others {}
+        let sent = send(rt, me, VECTOR);
+        while ACKNOWLEDGED.load(Ordering::Acquire) < sent {}
         now() - began
     })
 }

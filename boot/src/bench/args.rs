@@ -55,6 +55,41 @@ impl FromStr for Mode {
     }
 }
 
+/// What one boot of the image measures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// All but the other part.
+    Most,
+    /// The memory of goroutines that wait, which needs a machine that has done nothing else.
+    Parked,
+}
+
+impl Part {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Most, Self::Parked];
+    /// How the figures of the second begin.
+    const PARKED: &str = "parked_memory";
+
+    /// Whether one of the wanted beginnings of names is of this part.
+    fn is_wanted(self, only: &[String]) -> bool {
+        let parked =
+            |start: &String| start.starts_with(Self::PARKED) || Self::PARKED.starts_with(start.as_str());
+        only.is_empty()
+            || match self {
+                Self::Most => !only.iter().all(parked),
+                Self::Parked => only.iter().any(parked),
+            }
+    }
+
+    /// How the image is told.
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Most => "most",
+            Self::Parked => "parked",
+        }
+    }
+}
+
 /// Boots the benchmark image and shows what the operations cost.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "cargo bench --", override_usage = "cargo bench -- [OPTIONS]")]
@@ -93,9 +128,9 @@ pub struct BenchOptions {
     /// Compare with the figures in FILE; end with 1 if an operation takes over 5 % more instructions than there.
     #[arg(long, value_name = "FILE")]
     pub compare: Option<PathBuf>,
-    /// Repetitions of each figure.
-    #[arg(long, value_name = "N", default_value = "5", value_parser = clap::value_parser!(u32).range(1..=1_000))]
-    pub reps: u32,
+    /// Repetitions of each figure [default: 5, for icount 3].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub reps: Option<u32>,
     /// Divide the numbers of operations by N.
     #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub div: u32,
@@ -152,12 +187,17 @@ impl BenchOptions {
         Ok(options)
     }
 
+    /// The boots that are needed for what is wanted.
+    pub fn parts(&self) -> impl Iterator<Item = Part> {
+        Part::ALL.into_iter().filter(|part| part.is_wanted(&self.only))
+    }
+
     /// The runner's options for one boot.
     ///
     /// # Errors
     ///
     /// [`Error::Usage`] when QEMU would not take them.
-    pub fn machine(&self) -> Result<Options, Error> {
+    pub fn machine(&self, part: Part) -> Result<Options, Error> {
         let usual = match self.mode {
             Mode::Icount => "qemu64",
             Mode::Smp(_) => "max",
@@ -167,7 +207,7 @@ impl BenchOptions {
             Mode::Smp(cpus) => cpus,
         };
         let (smp, memory, timeout) = (cpus.to_string(), self.memory.to_string(), self.timeout.to_string());
-        let arguments = self.boot_arguments();
+        let arguments = self.boot_arguments(part);
         let cpu = self.cpu.as_deref().unwrap_or(usual);
         let mut line: Vec<OsString> = vec!["boot".into(), self.elf.clone().into()];
         let pairs = [
@@ -191,14 +231,14 @@ impl BenchOptions {
     }
 
     /// What the image is told.
-    fn boot_arguments(&self) -> String {
-        let mode = match self.mode {
-            Mode::Icount => "icount",
-            Mode::Smp(_) => "smp",
+    fn boot_arguments(&self, part: Part) -> String {
+        let (mode, reps) = match self.mode {
+            Mode::Icount => ("icount", 3),
+            Mode::Smp(_) => ("smp", 5),
         };
         let only =
             if self.only.is_empty() { String::new() } else { format!(" only={}", self.only.join(",")) };
-        format!("mode={mode} reps={} div={}{only}", self.reps, self.div)
+        format!("part={} mode={mode} reps={} div={}{only}", part.word(), self.reps.unwrap_or(reps), self.div)
     }
 }
 
@@ -248,15 +288,32 @@ mod tests {
 
     #[test]
     fn the_machine_counts_instructions_on_one_old_cpu() {
-        let options = parse(&["--only", "yield,skynet", "--reps", "3"]).expect("a good line");
-        let machine = options.machine().expect("a machine");
+        let options = parse(&["--only", "yield,skynet", "--reps", "4"]).expect("a good line");
+        let machine = options.machine(Part::Most).expect("a machine");
         assert_eq!(machine.raw, ["-icount", "shift=0,sleep=off"]);
         assert_eq!((machine.machine.smp.to_string().as_str(), machine.machine.cpu.as_str()), ("1", "qemu64"));
-        assert_eq!(machine.args, "mode=icount reps=3 div=1 only=yield,skynet");
-        let machine =
-            parse(&["--mode", "smp", "2"]).and_then(|options| options.machine()).expect("a machine");
+        assert_eq!(machine.args, "part=most mode=icount reps=4 div=1 only=yield,skynet");
+        let machine = parse(&["--mode", "smp", "2"])
+            .and_then(|options| options.machine(Part::Parked))
+            .expect("a machine");
         assert_eq!((machine.machine.smp.to_string().as_str(), machine.machine.cpu.as_str()), ("2", "max"));
-        assert_eq!((machine.raw.len(), machine.args.as_str()), (0, "mode=smp reps=5 div=1"));
+        assert_eq!((machine.raw.len(), machine.args.as_str()), (0, "part=parked mode=smp reps=5 div=1"));
+    }
+
+    #[test]
+    fn only_the_parts_that_are_wanted_are_booted() {
+        let both = [Part::Most, Part::Parked];
+        for (only, parts) in [
+            (&[][..], &both[..]),
+            (&["yield"], &both[..1]),
+            (&["parked"], &both[1..]),
+            (&["parked_memory.bytes"], &both[1..]),
+            (&["yield,parked_memory"], &both),
+        ] {
+            let words: Vec<&str> = only.iter().flat_map(|only| ["--only", only]).collect();
+            let options = parse(&words).expect("a good line");
+            assert_eq!(options.parts().collect::<Vec<_>>(), parts, "{only:?}");
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ const LIMITS: [(&str, &str); 12] = [
     ("sema_handoff", "raw_switch"),
     ("cond_handoff", "raw_switch"),
     ("select_2", "raw_switch"),
-    ("chan_buffered", "raw_locked_add"),
+    ("chan_buffered", "ref_atomic_add"),
     ("stw_", "raw_broadcast"),
     ("heap_mix", "raw_linked_list"),
 ];

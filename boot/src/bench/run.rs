@@ -11,28 +11,37 @@ use crate::error::Error;
 use crate::session;
 use crate::verdict::Outcome;
 
-/// What came of one boot.
+/// What came of the boots of one run.
 #[derive(Debug)]
 pub struct Measured {
     /// The figures, with the raw limits beside them.
     pub rows: Vec<Row>,
-    /// How the machine ended.
+    /// How the last machine ended.
     pub outcome: Outcome,
     /// Whether all that was asked for has been measured.
     pub complete: bool,
 }
 
-/// Boots the image once and collects its figures.
+/// Boots the image, once for each part, and collects the figures. The first machine that ends badly is the last.
 ///
 /// # Errors
 ///
-/// Whatever keeps the machine from starting.
+/// Whatever keeps a machine from starting.
 pub fn measure(options: &BenchOptions, program: &Program) -> Result<Measured, Error> {
-    let machine = options.machine()?;
     let mut figures = Figures::new(stdout());
-    let outcome = session::boot(&machine, program, "", Some(options.limit()), &mut figures)?;
+    let mut last = None;
+    for part in options.parts() {
+        let machine = options.machine(part)?;
+        figures.ended = false;
+        let outcome = session::boot(&machine, program, "", Some(options.limit()), &mut figures)?;
+        let good = figures.ended && outcome.end.code() == 0;
+        last = Some((outcome, good));
+        if !good {
+            break;
+        }
+    }
+    let (outcome, complete) = last.expect("each name is of some part");
     let mut rows = figures.rows(options.mode);
     limits::put_beside(&mut rows);
-    let complete = figures.ended && outcome.end.code() == 0;
     Ok(Measured { rows, outcome, complete })
 }

@@ -16,6 +16,7 @@
 //! | [`smp`], [`trampoline`] | the other CPUs |
 //! | [`context`], [`intrude`] | the switch, and the call that an interrupt forces |
 //! | [`patterns`] | a self-test of interrupts |
+//! | [`bare`] | what the bare machine needs, to be measured |
 //! | [`backtrace`], [`symbol`] | which calls have led to a place, and their names |
 //! | [`qemu`], [`power`] | the end |
 //!
@@ -30,6 +31,7 @@ pub mod acpi;
 pub mod address;
 pub mod apic;
 pub mod backtrace;
+pub mod bare;
 mod calibrate;
 pub mod clock;
 pub mod console;

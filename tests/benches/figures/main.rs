@@ -9,20 +9,42 @@
 extern crate alloc;
 
 mod channels;
+mod latency;
 mod locks;
 mod measure;
+mod memory;
+mod raw;
 mod scheduler;
 
-use gzero::println;
+use gzero::{boot_args, println};
 use measure::Bench;
 
-gzero::entry!(main, parameters = ["mode", "only", "reps", "div"]);
+gzero::entry!(main, parameters = ["part", "mode", "only", "reps", "div"]);
 
 fn main() {
     let bench = Bench::from_boot_args();
     println!("figures begin");
-    scheduler::measure(&bench);
-    channels::measure(&bench);
-    locks::measure(&bench);
+    if boot_args().choice("part", Part::Most, &[("most", Part::Most), ("parked", Part::Parked)])
+        == Part::Parked
+    {
+        memory::parked(&bench);
+    } else {
+        raw::measure(&bench);
+        // Before the machine has had many goroutines.
+        latency::measure(&bench);
+        scheduler::measure(&bench);
+        channels::measure(&bench);
+        locks::measure(&bench);
+        memory::measure(&bench);
+    }
     println!("figures end");
+}
+
+/// What one boot measures.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// All but the other.
+    Most,
+    /// The memory of goroutines that wait: what other figures leave behind would be none of theirs.
+    Parked,
 }

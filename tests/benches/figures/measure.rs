@@ -22,7 +22,7 @@ pub enum Mode {
 /// One run of this image.
 pub struct Bench {
     pub mode: Mode,
-    reps: u32,
+    pub reps: u32,
     div: u64,
 }
 
@@ -68,7 +68,8 @@ impl Bench {
         tell(name, procs, unit, amount, count);
     }
 
-    fn clock(&self) -> u64 {
+    /// Now, in what the mode counts.
+    pub fn clock(&self) -> u64 {
         match self.mode {
             Mode::Icount => rdtsc().0,
             Mode::Smp => now().0,
