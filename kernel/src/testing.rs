@@ -102,6 +102,12 @@ fn acknowledged(send: impl FnOnce(&Runtime, &M, Vector) -> u32) -> Nanos {
     })
 }
 
+/// Begins the random numbers of this CPU's P anew, so that what happens by chance happens again. The goroutine stays on that
+/// CPU, or others draw.
+pub fn seed(seed: u64) {
+    m::current(&Pinned::new()).proc().owner().seed(seed);
+}
+
 /// Changes the length of all time slices; the usual one is 10 ms.
 pub fn set_slice(length: Nanos) {
     tick::set_slice(length);

@@ -43,11 +43,16 @@ struct Own {
     sudogs: LocalFree<SudogIndex>,
 }
 
+/// The state of the random numbers that a seed leads to: neighbouring seeds must not lead to neighbouring numbers, and 0
+/// would stay 0.
+fn first_random(id: ProcId, seed: u64) -> u64 {
+    seed.wrapping_add(u64::from(id.get()) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1
+}
+
 impl Processor {
     /// A P with an empty queue. `seed` starts its random numbers; give each P another one.
     pub fn new(id: ProcId, seed: u64) -> Self {
-        // Neighbouring seeds must not lead to neighbouring numbers, and 0 would stay 0.
-        let random = seed.wrapping_add(u64::from(id.get()) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        let random = first_random(id, seed);
         let own = Own {
             tick: Plain32::new(0),
             streak: Plain32::new(0),
@@ -175,6 +180,11 @@ impl<'p> Owner<'p> {
         let number = own.goid.get();
         own.goid.set(number + 1);
         Goid::new(number).expect("ids start at 1")
+    }
+
+    /// Begins the random numbers anew, as a P that was made with this seed.
+    pub fn seed(&self, seed: u64) {
+        self.processor.own.random.set(first_random(self.processor.id, seed));
     }
 
     /// A random number, by xorshift; the same sequence for the same seed.

@@ -6,7 +6,7 @@
 //!
 //! is one repetition: so much for so many operations. The runner divides, and takes the median.
 
-use gzero::testing::{now, rdtsc};
+use gzero::testing::{now, rdtsc, seed};
 use gzero::{boot_args, gomaxprocs, num_cpu, println};
 use tests::wait_until_alone;
 
@@ -51,6 +51,10 @@ impl Bench {
         }
         set_procs(procs);
         for _ in 0..self.reps {
+            if self.mode == Mode::Icount {
+                // The way that `select` goes is drawn, and each has its own price.
+                seed(1);
+            }
             let began = self.clock();
             let count = operation((times / self.div).max(1));
             let took = self.clock() - began;

@@ -33,6 +33,9 @@ fn random_numbers_repeat_with_their_seed_and_differ_between_ps() {
     assert_ne!(one, sequence(&processor(0, 8)));
     let distinct: BTreeSet<_> = sequence(&processor(0, 0)).into_iter().collect();
     assert_eq!(distinct.len(), 64, "a seed of 0 is as good as another");
+    let again = processor(0, 8);
+    again.owner().seed(7);
+    assert_eq!(sequence(&again), one, "and a later seed as good as the first");
 }
 
 #[test]
