@@ -19,6 +19,8 @@ pub enum Image {
     ReleaseExample(String),
     /// A test image.
     Test(String),
+    /// A benchmark image, optimised.
+    Bench(String),
 }
 
 impl fmt::Display for Image {
@@ -30,16 +32,18 @@ impl fmt::Display for Image {
             Self::Example(name) => write!(f, "cargo run --example {name}"),
             Self::ReleaseExample(name) => write!(f, "cargo run --release --example {name}"),
             Self::Test(name) => write!(f, "cargo test --test {name}"),
+            Self::Bench(name) => write!(f, "cargo bench --bench {name}"),
         }
     }
 }
 
 /// The cargo commands that build everything, as their arguments.
-pub const BUILDS: [&[&str]; 4] = [
+pub const BUILDS: [&[&str]; 5] = [
     &["build", "--package", "boot", "--bin", "boot", "--target", "host-tuple"],
     &["build", "--package", "gzero", "--bins", "--examples"],
     &["build", "--package", "gzero", "--bins", "--examples", "--release"],
     &["test", "--package", "tests", "--no-run"],
+    &["bench", "--package", "tests", "--no-run"],
 ];
 
 /// Makes Cargo write what it built to standard output, and what the compiler says to standard error.
@@ -82,6 +86,7 @@ impl Images {
             ("example", name) if optimised => Image::ReleaseExample(name.to_owned()),
             ("example", name) => Image::Example(name.to_owned()),
             ("test", name) => Image::Test(name.to_owned()),
+            ("bench", name) => Image::Bench(name.to_owned()),
             _ => return None,
         };
         self.programs.insert(image, path);
@@ -109,6 +114,7 @@ mod tests {
             line("example", "hello", true),
             line("example", "bye", false),
             line("test", "park", true),
+            line("bench", "figures", false),
         ];
         let mut images = Images::default();
         images.read(&text.join("\n"));
@@ -116,6 +122,7 @@ mod tests {
         for (image, path) in [
             (Image::Main, Some("/t/gzero")),
             (Image::Release, None),
+            (Image::Bench("figures".to_owned()), Some("/t/figures")),
             (Image::Example("hello".to_owned()), Some("/t/hello")),
             (Image::ReleaseExample("bye".to_owned()), Some("/t/bye")),
             (Image::Test("park".to_owned()), Some("/t/park")),

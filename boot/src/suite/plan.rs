@@ -21,6 +21,10 @@ const TYPED: &str = "README.md";
 /// The test image whose cases all have to be called failures.
 const CONTROLS: &str = "must_fail";
 
+/// The image of benchmarks, and what its operations cost in instructions when somebody last said so.
+const FIGURES: &str = "figures";
+const KNOWN_FIGURES: &str = "tests/benches/icount.json";
+
 /// Test images with many cases that die, and so need a boot for each, or with cases that take long: they get only the fast
 /// machines below, on which there are 1, 2, 4 and 8 CPUs all the same.
 const SLOW: [&str; 8] =
@@ -106,6 +110,7 @@ pub fn steps(host: &Host) -> Vec<Step> {
     plan.refused(host);
     plan.add("negative-controls", Action::Controls(CONTROLS.to_owned()));
     plan.idle(host);
+    plan.figures();
     plan.old_qemu(host);
     let pair = || Run::boot(Image::Main, "--smp 2", ok(2));
     plan.add("side-by-side", Action::AtOnce(vec![pair(), pair()]));
@@ -305,6 +310,13 @@ impl Plan {
         // the last ten of these seconds are measured: the boot is over by then
         let run = Run::boot(Image::Main, "--smp 4 --timeout 20 --args run=idle", wanted);
         self.add("idle", Action::One(run)).skip.clone_from(&host.no_cpu_time);
+    }
+
+    /// No operation takes many more instructions than it did.
+    fn figures(&mut self) {
+        let line = format!("--mode icount --compare {KNOWN_FIGURES}");
+        let run = Run::boot(Image::Bench(FIGURES.to_owned()), &line, Wanted::default());
+        self.add("bench-icount", Action::One(run));
     }
 
     fn old_qemu(&mut self, host: &Host) {

@@ -22,7 +22,7 @@ use crate::cases;
 use crate::cpu_time::seconds;
 use crate::elf::Program;
 use crate::signals;
-use crate::suite::images::{BUILDS, Images, MESSAGES};
+use crate::suite::images::{BUILDS, Image, Images, MESSAGES};
 use crate::suite::step::{Action, Run, Step, What};
 
 /// How often a command is asked whether it has ended.
@@ -215,7 +215,7 @@ impl Runner {
     }
 
     fn controls(&self, name: &str, log: &File) -> Result<(), String> {
-        let image = crate::suite::images::Image::Test(name.to_owned());
+        let image = Image::Test(name.to_owned());
         let path = self.images.path(&image).ok_or_else(|| format!("there is no image `{name}`"))?;
         let cases = Program::read(path).and_then(|program| cases::read(&program));
         let cases = cases.map_err(|error| error.to_string())?;
@@ -268,6 +268,10 @@ impl Runner {
                 let path = self.images.path(image).ok_or_else(|| format!("cargo built no `{image}`"))?;
                 let mut command = Command::new(boot);
                 command.arg(path);
+                if matches!(image, Image::Bench(_)) {
+                    // As Cargo does.
+                    command.arg("--bench");
+                }
                 command
             }
         };

@@ -111,19 +111,3 @@ impl fmt::Debug for BareBlock {
         f.debug_struct("BareBlock").field("layout", &self.layout).finish_non_exhaustive()
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_given_back_is_free_again() {
-        let heap = BareHeap::leaked(1 << 16);
-        let layout = Layout::from_size_align(1 << 15, 8).expect("a layout");
-        let block = heap.allocate(layout).expect("there is room");
-        assert!(heap.allocate(layout).is_none() && heap.used() == layout.size());
-        drop(block);
-        assert_eq!(heap.used(), 0);
-        assert!(heap.allocate(layout).is_some());
-    }
-}
