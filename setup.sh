@@ -1,7 +1,17 @@
 #!/usr/bin/env bash
 # Installs what building, booting and testing gzero needs. May be run again at any time; asks nothing.
+#
+#   ./setup.sh          all but the next
+#   ./setup.sh --peer   also what `cargo bench -- --peer go` needs: Go 1.23, and a Linux kernel in target/peer
 set -euo pipefail
 cd "$(dirname "$0")"
+
+peer=no
+case "${1:-}" in
+--peer) peer=yes ;;
+"") ;;
+*) echo "setup: unknown option $1; there is --peer" >&2 && exit 2 ;;
+esac
 
 qemu_wanted=9   # the first QEMU whose emulated CPUs have x2APIC and whose boards hold more than 255 of them
 
@@ -133,6 +143,77 @@ rust_toolchain() {
     rustup toolchain install --no-self-update || say "rustup could not install the toolchain"
 }
 
+# --- the peer of the benchmarks ----------------------------------------------------------------------------------
+
+# 1.23 or newer, at the place where the benchmarks look for it
+peer_go() {
+    local go version
+    go=/usr/lib/go-1.23/bin/go
+    [ -x "$go" ] || go=go
+    version=$("${GZERO_GO:-$go}" version 2>/dev/null | sed -n 's/.* go1\.\([0-9]*\).*/\1/p') || true
+    [ "${version:-0}" -ge 23 ]
+}
+
+peer_kernel() {
+    if [ -n "${GZERO_LINUX:-}" ]; then
+        [ -s "$GZERO_LINUX" ]
+    else
+        compgen -G "${CARGO_TARGET_DIR:-target}/peer/linux/boot/vmlinuz-*" >/dev/null
+    fi
+}
+
+install_go() {
+    local ID="" VERSION_ID="" from=()
+    # shellcheck disable=SC1091
+    [ ! -r /etc/os-release ] || . /etc/os-release
+    if [ "$ID $VERSION_ID" = "debian 12" ]; then
+        add_backports || return 0
+        from=(-t bookworm-backports)
+    fi
+    say "installing golang-1.23-go"
+    as_root apt-get update -q || say "apt-get update failed in part; going on with what is known"
+    as_root apt-get install -y -q --no-install-recommends "${from[@]}" golang-1.23-go || say "Go could not be installed"
+}
+
+kernel_package() {
+    apt-cache depends linux-image-cloud-amd64 2>/dev/null |
+        sed -n 's/^ *Depends: \(linux-image-[^ ]*\)$/\1/p' | head -n 1
+}
+
+# Debian's kernel for virtual machines, unpacked and not installed.
+unpack_kernel() {
+    local folder=${CARGO_TARGET_DIR:-target}/peer package
+    package=$(kernel_package)
+    if [ -z "$package" ]; then
+        as_root apt-get update -q || say "apt-get update failed in part; going on with what is known"
+        package=$(kernel_package)
+    fi
+    if [ -z "$package" ]; then
+        say "apt knows no linux-image-cloud-amd64"
+        return 0
+    fi
+    say "unpacking $package in $folder/linux"
+    rm -rf "$folder/packages"
+    mkdir -p "$folder/packages" "$folder/linux"
+    if ! (cd "$folder/packages" && apt-get download -q "$package"); then
+        say "$package cannot be downloaded"
+        return 0
+    fi
+    dpkg-deb -x "$folder/packages/$package"_*.deb "$folder/linux"
+    rm -r "$folder/packages"
+}
+
+peer_packages() {
+    if peer_go && peer_kernel; then
+        say "the peer: all there"
+    elif ! have apt-get; then
+        say "the peer: only Debian's packages are known here; see what is missing below"
+    else
+        peer_go || install_go
+        peer_kernel || unpack_kernel
+    fi
+}
+
 # --- what is missing now -----------------------------------------------------------------------------------------
 
 missing=0
@@ -158,6 +239,10 @@ check() {
     need "qemu-system-x86_64 (package qemu-system-x86)" qemu-system-x86_64 --version
     need "UEFI firmware OVMF (package ovmf or edk2-ovmf, or set GZERO_OVMF)" ovmf
     need "C linker cc (package gcc)" have cc
+    if [ "$peer" = yes ]; then
+        need "Go 1.23 or newer (package golang-1.23-go, or name one by GZERO_GO)" peer_go
+        need "a Linux kernel for the peer (Debian's linux-image-cloud-amd64, or name a vmlinuz by GZERO_LINUX)" peer_kernel
+    fi
     if [ "$missing" -ne 0 ]; then
         say "not ready"
         exit 1
@@ -170,4 +255,5 @@ check() {
 
 system_packages || say "the system packages could not be installed"
 rust_toolchain
+[ "$peer" = no ] || peer_packages
 check

@@ -36,6 +36,8 @@ pub enum Error {
     },
     /// No UEFI firmware was found.
     NoOvmf,
+    /// The peer of the benchmarks cannot be built or booted; the text says what is missing.
+    Peer(String),
     /// The disk image could not be made.
     Image(String),
 }
@@ -65,6 +67,7 @@ impl fmt::Display for Error {
             Self::NoOvmf => f.write_str(
                 "no UEFI firmware (OVMF) found; run ./setup.sh, or set GZERO_OVMF to the folder or OVMF_CODE file",
             ),
+            Self::Peer(text) => write!(f, "the peer: {text}"),
             Self::Image(text) => write!(f, "cannot build the disk image: {text}"),
         }
     }

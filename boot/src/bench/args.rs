@@ -11,6 +11,7 @@ use clap::Parser;
 use clap::error::ErrorKind;
 
 use crate::args::{Options, one_line};
+use crate::bench::peer::PeerOptions;
 use crate::error::Error;
 use crate::machine::Memory;
 
@@ -128,6 +129,9 @@ pub struct BenchOptions {
     /// Compare with the figures in FILE; end with 1 if an operation takes over 5 % more instructions than there.
     #[arg(long, value_name = "FILE")]
     pub compare: Option<PathBuf>,
+    /// With whom gzero is compared.
+    #[command(flatten)]
+    pub peer: PeerOptions,
     /// Repetitions of each figure [default: 5, for icount 3].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub reps: Option<u32>,
@@ -225,6 +229,15 @@ impl BenchOptions {
         Options::parse_line(line)
     }
 
+    /// How often each figure is measured.
+    pub fn repetitions(&self) -> u32 {
+        let usual = match self.mode {
+            Mode::Icount => 3,
+            Mode::Smp(_) => 5,
+        };
+        self.reps.unwrap_or(usual)
+    }
+
     /// Limit of one boot.
     pub const fn limit(&self) -> Duration {
         Duration::from_secs(self.timeout)
@@ -232,18 +245,18 @@ impl BenchOptions {
 
     /// What the image is told.
     fn boot_arguments(&self, part: Part) -> String {
-        let (mode, reps) = match self.mode {
-            Mode::Icount => ("icount", 3),
-            Mode::Smp(_) => ("smp", 5),
+        let mode = match self.mode {
+            Mode::Icount => "icount",
+            Mode::Smp(_) => "smp",
         };
         let only =
             if self.only.is_empty() { String::new() } else { format!(" only={}", self.only.join(",")) };
-        format!("part={} mode={mode} reps={} div={}{only}", part.word(), self.reps.unwrap_or(reps), self.div)
+        format!("part={} mode={mode} reps={} div={}{only}", part.word(), self.repetitions(), self.div)
     }
 }
 
 /// The root of the checkout: Cargo starts a benchmark in the folder of its package.
-fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     let here = env::current_dir().unwrap_or_default();
     here.ancestors()
         .find(|folder| folder.join("Cargo.lock").exists())

@@ -93,6 +93,7 @@ impl<W: Write> Figures<W> {
                 max: Some(max),
                 peer: None,
                 raw: None,
+                ratios: None,
             });
         }
         rows

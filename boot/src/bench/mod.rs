@@ -11,6 +11,7 @@ pub mod compare;
 pub mod figures;
 pub mod host;
 pub mod limits;
+pub mod peer;
 pub mod row;
 pub mod run;
 pub mod table;
@@ -36,8 +37,9 @@ pub fn main(line: Vec<OsString>) -> Result<u8, Error> {
     // Read first: a file that is not there is said before minutes have gone by.
     let old = options.compare.as_deref().map(row::read).transpose()?;
     let load = Load::begin();
-    let measured = run::measure(&options, &program)?;
+    let measured = peer::measure(&options, &program)?;
     say(&mut stdout(), &table::table(&measured.rows));
+    say(&mut stdout(), &peer::ratios::table(&measured.rows));
     say(&mut stdout(), &format!("{}; {}\n", options.mode, load.end()));
     for line in measured.outcome.report() {
         say(&mut stderr(), &format!("boot: {line}\n"));

@@ -32,6 +32,9 @@ pub struct Row {
     /// What the bare machine needs for it, measured in the same run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub raw: Option<f64>,
+    /// Our figure as a part of the peer's, in the best and in the worst round.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ratios: Option<(f64, f64)>,
 }
 
 /// What tells a figure from all others.
@@ -97,7 +100,7 @@ pub(crate) mod tests {
     /// A time that was measured once.
     pub(crate) fn row(name: &str, procs: u32, value: f64) -> Row {
         let (name, unit, mode) = (name.to_owned(), "ns/op".to_owned(), format!("smp {procs}"));
-        Row { name, procs, mode, value, unit, min: None, max: None, peer: None, raw: None }
+        Row { name, procs, mode, value, unit, min: None, max: None, peer: None, raw: None, ratios: None }
     }
 
     #[test]
@@ -112,6 +115,7 @@ pub(crate) mod tests {
             max: Some(71.0),
             peer: Some(690.5),
             raw: None,
+            ratios: Some((0.1, 0.125)),
         };
         let written = text(&[row.clone(), row.clone()]);
         assert_eq!(written.lines().count(), 2);

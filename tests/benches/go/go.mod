@@ -1,0 +1,3 @@
+module gzero/figures
+
+go 1.23
