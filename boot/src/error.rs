@@ -38,6 +38,8 @@ pub enum Error {
     NoOvmf,
     /// The peer of the benchmarks cannot be built or booted; the text says what is missing.
     Peer(String),
+    /// A plot could not be drawn.
+    Plot(String),
     /// The disk image could not be made.
     Image(String),
 }
@@ -68,6 +70,7 @@ impl fmt::Display for Error {
                 "no UEFI firmware (OVMF) found; run ./setup.sh, or set GZERO_OVMF to the folder or OVMF_CODE file",
             ),
             Self::Peer(text) => write!(f, "the peer: {text}"),
+            Self::Plot(text) => write!(f, "cannot draw {text}"),
             Self::Image(text) => write!(f, "cannot build the disk image: {text}"),
         }
     }

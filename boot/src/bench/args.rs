@@ -12,6 +12,7 @@ use clap::error::ErrorKind;
 
 use crate::args::{Options, one_line};
 use crate::bench::peer::PeerOptions;
+use crate::bench::report::ReportOptions;
 use crate::error::Error;
 use crate::machine::Memory;
 
@@ -132,6 +133,9 @@ pub struct BenchOptions {
     /// With whom gzero is compared.
     #[command(flatten)]
     pub peer: PeerOptions,
+    /// What is shown besides.
+    #[command(flatten)]
+    pub report: ReportOptions,
     /// Repetitions of each figure [default: 5, for icount 3].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub reps: Option<u32>,
@@ -183,7 +187,8 @@ impl BenchOptions {
         let words = line.mode.into_iter().chain(line.smp).collect::<Vec<_>>().join(" ");
         let mode = words.parse().map_err(Error::Usage)?;
         let mut options = line.rest;
-        for file in [&mut options.json, &mut options.compare].into_iter().flatten() {
+        let shown = [&mut options.report.plot, &mut options.report.report];
+        for file in [&mut options.json, &mut options.compare].into_iter().chain(shown).flatten() {
             *file = root().join(&*file);
         }
         options.mode = mode;

@@ -12,6 +12,7 @@ pub mod figures;
 pub mod host;
 pub mod limits;
 pub mod peer;
+pub mod report;
 pub mod row;
 pub mod run;
 pub mod table;
@@ -33,6 +34,9 @@ const WORSE: u8 = 1;
 /// Whatever keeps the machine from starting; a file that cannot be read or written.
 pub fn main(line: Vec<OsString>) -> Result<u8, Error> {
     let options = BenchOptions::parse_line(line)?;
+    if let Some(page) = &options.report.report {
+        return report::write(page).map(|()| 0);
+    }
     let program = Program::read(&options.elf)?;
     // Read first: a file that is not there is said before minutes have gone by.
     let old = options.compare.as_deref().map(row::read).transpose()?;
@@ -50,6 +54,9 @@ pub fn main(line: Vec<OsString>) -> Result<u8, Error> {
     }
     if let Some(file) = &options.json {
         row::write(file, &measured.rows)?;
+    }
+    if let Some(folder) = &options.report.plot {
+        report::plots(folder, &measured.rows)?;
     }
     let Some(old) = old else { return Ok(0) };
     let extent = if options.only.is_empty() { Extent::Whole } else { Extent::Part };

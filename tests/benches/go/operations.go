@@ -3,11 +3,11 @@
 package main
 
 import (
-	"os"
 	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
+	_ "unsafe" // for go:linkname
 )
 
 // sink keeps results that nobody needs from being computed away.
@@ -17,7 +17,7 @@ var sink uint64
 func perOperation(began time.Time, times int) []figure {
 	took := time.Since(began)
 	unit := "ns/op"
-	if os.Getenv("GZERO_MODE") == "icount" {
+	if icount() {
 		unit = "instructions/op"
 	}
 	return []figure{{unit: unit, amount: took.Nanoseconds(), count: int64(times)}}
@@ -51,7 +51,7 @@ func refLoop(times, _ int) []figure {
 	return perOperation(began, times)
 }
 
-func refLockedAdd(times, _ int) []figure {
+func refAtomicAdd(times, _ int) []figure {
 	var value atomic.Uint64
 	began := time.Now()
 	for range times {
@@ -59,6 +59,19 @@ func refLockedAdd(times, _ int) []figure {
 	}
 	return perOperation(began, times)
 }
+
+func refNanotime(times, _ int) []figure {
+	began := time.Now()
+	for range times {
+		sink += uint64(nanotime())
+	}
+	return perOperation(began, times)
+}
+
+// nanotime is the runtime's clock, without the time of day that comes with time.Now.
+//
+//go:linkname nanotime runtime.nanotime
+func nanotime() int64
 
 func yield(times, _ int) []figure { return yielders(times, 2) }
 
@@ -247,7 +260,8 @@ func condHandoff(times, _ int) []figure {
 	return perOperation(began, each*2)
 }
 
-// parkedMemory is what a parked goroutine costs, all told: what the runtime has taken from the system for it.
+// parkedMemory is the time until so many goroutines are parked, and what each costs: all told, which is what the runtime
+// has taken from the system, and for its stack and on the heap.
 func parkedMemory(goroutines, _ int) []figure {
 	gate := make(chan struct{})
 	var started atomic.Int64
@@ -256,6 +270,7 @@ func parkedMemory(goroutines, _ int) []figure {
 	var before, after runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&before)
+	began := time.Now()
 	for range goroutines {
 		go func() {
 			started.Add(1)
@@ -266,11 +281,15 @@ func parkedMemory(goroutines, _ int) []figure {
 	for started.Load() != int64(goroutines) {
 		runtime.Gosched()
 	}
+	figures := perOperation(began, goroutines)
 	// until the last of them waits
 	time.Sleep(20 * time.Millisecond)
 	runtime.ReadMemStats(&after)
 	close(gate)
 	ended.Wait()
-	bytes := int64(after.Sys - before.Sys)
-	return []figure{{unit: "bytes/goroutine", amount: bytes, count: int64(goroutines)}}
+	bytes := func(part string, after, before uint64) figure {
+		return figure{part: part, unit: "bytes/op", amount: int64(after - before), count: int64(goroutines)}
+	}
+	return append(figures, bytes(".bytes", after.Sys, before.Sys),
+		bytes(".stack", after.StackInuse, before.StackInuse), bytes(".heap", after.HeapAlloc, before.HeapAlloc))
 }

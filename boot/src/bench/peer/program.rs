@@ -28,7 +28,11 @@ pub fn build(folder: &Path) -> Result<PathBuf, Error> {
     fs::create_dir_all(folder).map_err(Error::io("make", folder))?;
     let (go, file) = (go(), folder.join("figures"));
     let mut command = Command::new(&go);
-    command.current_dir(root().join(SOURCES)).args(["build", "-trimpath", "-o"]).arg(&file).arg(".");
+    command
+        .current_dir(root().join(SOURCES))
+        .args(["build", "-trimpath", "-buildvcs=false", "-o"])
+        .arg(&file)
+        .arg(".");
     // static, for any CPU of the architecture, with this very tool
     command.envs([("CGO_ENABLED", "0"), ("GOOS", "linux"), ("GOARCH", "amd64"), ("GOAMD64", "v1")]);
     command.envs([("GOTOOLCHAIN", "local"), ("GOPROXY", "off"), ("GOFLAGS", ""), ("GO111MODULE", "on")]);

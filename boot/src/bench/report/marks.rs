@@ -1,0 +1,93 @@
+//! The marks of a page, and what stands between them.
+
+use core::fmt::Write as _;
+
+/// How a mark begins and ends.
+const OPEN: &str = "<!-- ";
+const CLOSE: &str = " -->";
+/// Where what is made for a mark ends.
+const END: &str = "<!-- end -->";
+
+/// A place of a page where something is put.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Mark<'a> {
+    /// The file of figures.
+    pub file: &'a str,
+    /// What is put there.
+    pub content: Content<'a>,
+}
+
+/// What is made from a file.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Content<'a> {
+    /// Table and plot of a family.
+    Figures(&'a str),
+    /// What the peer does better.
+    Losses,
+}
+
+impl<'a> Mark<'a> {
+    fn of(line: &'a str) -> Option<Self> {
+        let words: Vec<&str> = line.strip_prefix(OPEN)?.strip_suffix(CLOSE)?.split(' ').collect();
+        match words[..] {
+            ["figures", file, family] => Some(Self { file, content: Content::Figures(family) }),
+            ["losses", file] => Some(Self { file, content: Content::Losses }),
+            _ => None,
+        }
+    }
+}
+
+/// Puts what `make` gives between each mark and its end. Other lines stay as they are.
+///
+/// # Errors
+///
+/// The number of the line of a mark that has no end, or for which nothing can be made, and why.
+pub fn replace(
+    page: &str,
+    mut make: impl FnMut(&Mark<'_>) -> Result<String, String>,
+) -> Result<String, String> {
+    let mut new = String::new();
+    let mut lines = (1..).zip(page.lines());
+    while let Some((number, line)) = lines.next() {
+        writeln!(new, "{line}").expect("memory takes all");
+        let Some(mark) = Mark::of(line) else { continue };
+        let made = make(&mark).map_err(|reason| format!("line {number}: {reason}"))?;
+        let mut old = lines.by_ref().map(|(_, line)| line);
+        let end = old.find(|line| *line == END || Mark::of(line).is_some());
+        if end != Some(END) {
+            return Err(format!("line {number}: no `{END}` before the next mark"));
+        }
+        writeln!(new, "\n{}\n\n{END}", made.trim()).expect("memory takes all");
+    }
+    Ok(new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn made(page: &str) -> Result<String, String> {
+        replace(page, |mark| match mark.content {
+            Content::Figures(family) => Ok(format!("{family} of {}\n", mark.file)),
+            Content::Losses => Err("no losses".to_owned()),
+        })
+    }
+
+    #[test]
+    fn what_stands_between_marks_is_replaced() {
+        let page = "a\n<!-- figures f locks -->\nb\nc\n<!-- end -->\n<!-- a comment -->\nd\n";
+        let wanted = "a\n<!-- figures f locks -->\n\nlocks of f\n\n<!-- end -->\n<!-- a comment -->\nd\n";
+        assert_eq!(made(page).as_deref(), Ok(wanted));
+        assert_eq!(made(wanted).as_deref(), Ok(wanted));
+    }
+
+    #[test]
+    fn an_open_mark_or_one_without_content_is_named_by_its_line() {
+        let open = made("a\n<!-- figures f locks -->\nb\n").expect_err("no end");
+        assert!(open.starts_with("line 2: ") && open.contains(END), "{open}");
+        let nested = made("<!-- figures f locks -->\n<!-- figures g locks -->\n<!-- end -->\n");
+        assert!(nested.expect_err("no end").starts_with("line 1: "));
+        let refused = made("a\nb\n<!-- losses f -->\n<!-- end -->\n");
+        assert_eq!(refused, Err("line 3: no losses".to_owned()));
+    }
+}
