@@ -35,7 +35,7 @@ const WORSE: u8 = 1;
 pub fn main(line: Vec<OsString>) -> Result<u8, Error> {
     let options = BenchOptions::parse_line(line)?;
     if let Some(page) = &options.report.report {
-        return report::write(page).map(|()| 0);
+        return report::write(page, &options).map(|()| 0);
     }
     let program = Program::read(&options.elf)?;
     // Read first: a file that is not there is said before minutes have gone by.

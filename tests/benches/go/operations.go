@@ -36,7 +36,7 @@ func together(goroutines int, function func(id int)) {
 	group.Wait()
 }
 
-// refLoop is six dependent steps of arithmetic each time, on either side in twelve instructions.
+// refLoop is six dependent steps of arithmetic each time.
 //
 //go:noinline
 func refLoop(times, _ int) []figure {

@@ -26,8 +26,10 @@ const FIXED_QEMU: [&str; 4] = ["-seed", "1", "-rtc", "base=2024-01-01T00:00:00,c
 /// What is needed to boot the peer.
 #[derive(Debug)]
 pub struct Guest {
-    kernel: PathBuf,
-    initramfs: PathBuf,
+    /// The kernel.
+    pub kernel: PathBuf,
+    /// The archive with the program.
+    pub initramfs: PathBuf,
 }
 
 impl Guest {
@@ -62,7 +64,8 @@ impl Guest {
         Ok(Measured { rows: figures.rows(options.mode), outcome, complete })
     }
 
-    fn arguments(&self, options: &BenchOptions, machine: &Options) -> Vec<OsString> {
+    /// QEMU's arguments for it: those of gzero, but for what is booted.
+    pub fn arguments(&self, options: &BenchOptions, machine: &Options) -> Vec<OsString> {
         let board = &machine.machine;
         let mut line: Vec<OsString> = Vec::new();
         let pairs = [

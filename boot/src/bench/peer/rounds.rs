@@ -164,8 +164,13 @@ mod tests {
     fn whoever_does_not_end_well_ends_the_rounds() {
         let well = || Ok(measured(vec![row("yield", 2, 1.0)], End::Reset));
         let badly = || Ok(measured(Vec::new(), End::Guest(3)));
-        let all = in_turns(5, badly, || panic!("the peer is not booted")).expect("a verdict");
-        assert_eq!((all.complete, all.outcome.end), (false, End::Guest(3)));
+        let mut boots = 0;
+        let counted = || {
+            boots += 1;
+            badly()
+        };
+        let all = in_turns(5, counted, || panic!("the peer is not booted")).expect("a verdict");
+        assert_eq!((all.complete, all.outcome.end, boots), (false, End::Guest(3), 1));
         let error = in_turns(5, well, badly).expect_err("the peer threw").to_string();
         assert!(error.contains("exit 3"), "{error}");
     }

@@ -10,28 +10,33 @@ const END: &str = "<!-- end -->";
 
 /// A place of a page where something is put.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Mark<'a> {
-    /// The file of figures.
-    pub file: &'a str,
-    /// What is put there.
-    pub content: Content<'a>,
-}
-
-/// What is made from a file.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Content<'a> {
-    /// Table and plot of a family.
-    Figures(&'a str),
+pub enum Mark<'a> {
+    /// Table and plot of a family of figures.
+    Figures {
+        /// Their file.
+        file: &'a str,
+        /// The family.
+        family: &'a str,
+    },
     /// What the peer does better.
-    Losses,
+    Losses {
+        /// The file of figures.
+        file: &'a str,
+    },
+    /// QEMU's command lines of both sides.
+    Commands {
+        /// The mode, as in `smp 2`.
+        mode: &'a str,
+    },
 }
 
 impl<'a> Mark<'a> {
     fn of(line: &'a str) -> Option<Self> {
-        let words: Vec<&str> = line.strip_prefix(OPEN)?.strip_suffix(CLOSE)?.split(' ').collect();
-        match words[..] {
-            ["figures", file, family] => Some(Self { file, content: Content::Figures(family) }),
-            ["losses", file] => Some(Self { file, content: Content::Losses }),
+        let (kind, rest) = line.strip_prefix(OPEN)?.strip_suffix(CLOSE)?.split_once(' ')?;
+        match (kind, rest.split_once(' ')) {
+            ("figures", Some((file, family))) => Some(Self::Figures { file, family }),
+            ("losses", None) => Some(Self::Losses { file: rest }),
+            ("commands", _) => Some(Self::Commands { mode: rest }),
             _ => None,
         }
     }
@@ -67,16 +72,19 @@ mod tests {
     use super::*;
 
     fn made(page: &str) -> Result<String, String> {
-        replace(page, |mark| match mark.content {
-            Content::Figures(family) => Ok(format!("{family} of {}\n", mark.file)),
-            Content::Losses => Err("no losses".to_owned()),
+        replace(page, |mark| match mark {
+            Mark::Figures { file, family } => Ok(format!("{family} of {file}\n")),
+            Mark::Commands { mode } => Ok(format!("in {mode}")),
+            Mark::Losses { file } => Err(format!("no losses in {file}")),
         })
     }
 
     #[test]
     fn what_stands_between_marks_is_replaced() {
-        let page = "a\n<!-- figures f locks -->\nb\nc\n<!-- end -->\n<!-- a comment -->\nd\n";
-        let wanted = "a\n<!-- figures f locks -->\n\nlocks of f\n\n<!-- end -->\n<!-- a comment -->\nd\n";
+        let page = "a\n<!-- figures f locks -->\nb\nc\n<!-- end -->\n<!-- a comment -->\n\
+                    <!-- commands smp 2 -->\n<!-- end -->\nd\n";
+        let wanted = "a\n<!-- figures f locks -->\n\nlocks of f\n\n<!-- end -->\n<!-- a comment -->\n\
+                      <!-- commands smp 2 -->\n\nin smp 2\n\n<!-- end -->\nd\n";
         assert_eq!(made(page).as_deref(), Ok(wanted));
         assert_eq!(made(wanted).as_deref(), Ok(wanted));
     }
@@ -88,6 +96,6 @@ mod tests {
         let nested = made("<!-- figures f locks -->\n<!-- figures g locks -->\n<!-- end -->\n");
         assert!(nested.expect_err("no end").starts_with("line 1: "));
         let refused = made("a\nb\n<!-- losses f -->\n<!-- end -->\n");
-        assert_eq!(refused, Err("line 3: no losses".to_owned()));
+        assert_eq!(refused, Err("line 3: no losses in f".to_owned()));
     }
 }

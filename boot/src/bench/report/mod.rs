@@ -5,19 +5,24 @@
 //! ```text
 //! <!-- figures FILE FAMILY -->
 //! <!-- losses FILE -->
+//! <!-- commands MODE -->
 //! <!-- end -->
 //! ```
 //!
 //! `FILE` is a file of `--json`, by its path from the page. The first mark gets a table and the plot of a family, the second a
-//! table of what the peer does better.
+//! table of what the peer does better, the third QEMU's command lines of both sides in a mode.
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use crate::bench::args::{BenchOptions, Part};
+use crate::bench::peer::guest::Guest;
 use crate::bench::row::{self, Row};
 use crate::error::Error;
+use crate::qemu::{self, Files};
 
 pub mod families;
 pub mod marks;
@@ -25,7 +30,7 @@ pub mod plot;
 pub mod table;
 
 use families::FAMILIES;
-use marks::{Content, Mark};
+use marks::Mark;
 
 /// Options about what is shown besides the table.
 #[derive(Clone, Debug, Args)]
@@ -75,33 +80,68 @@ fn draw(folder: &Path, family: &str, rows: &[&Row]) -> Result<Vec<String>, Error
 /// # Errors
 ///
 /// [`Error::Usage`] for a mark that makes no sense; otherwise as [`plots`].
-pub fn write(page: &Path) -> Result<(), Error> {
+pub fn write(page: &Path, options: &BenchOptions) -> Result<(), Error> {
     let text = fs::read_to_string(page).map_err(Error::io("read", page))?;
     let folder = page.parent().unwrap_or(Path::new(""));
-    let new = marks::replace(&text, |mark| content(folder, mark))
+    let new = marks::replace(&text, |mark| content(folder, mark, options))
         .map_err(|error| Error::Usage(format!("{}: {error}", page.display())))?;
     fs::write(page, new).map_err(Error::io("write", page))
 }
 
-fn content(folder: &Path, mark: &Mark<'_>) -> Result<String, String> {
-    let file = folder.join(mark.file);
-    let rows = row::read(&file).map_err(|error| error.to_string())?;
-    let all: Vec<&Row> = rows.iter().collect();
-    match mark.content {
-        Content::Losses => Ok(table::losses(&all)),
-        Content::Figures(name) => {
-            let family = FAMILIES.iter().find(|family| family.name == name).ok_or_else(|| {
+fn content(folder: &Path, mark: &Mark<'_>, options: &BenchOptions) -> Result<String, String> {
+    match *mark {
+        Mark::Commands { mode } => commands(options, mode),
+        Mark::Losses { file } => {
+            let rows = read(&folder.join(file))?;
+            Ok(table::losses(&rows.iter().collect::<Vec<_>>()))
+        }
+        Mark::Figures { file, family } => {
+            let found = FAMILIES.iter().find(|known| known.name == family).ok_or_else(|| {
                 let known: Vec<&str> = FAMILIES.iter().map(|family| family.name).collect();
-                format!("unknown family `{name}`; known are {}", known.join(", "))
+                format!("unknown family `{family}`; known are {}", known.join(", "))
             })?;
-            let of_family = family.of(&all);
-            let plots = file.parent().unwrap_or(folder);
-            let drawn = draw(plots, name, &of_family).map_err(|error| error.to_string())?;
-            let beside = Path::new(mark.file).parent().unwrap_or(Path::new(""));
-            let link = |file: &String| format!("\n![{name}]({})\n", beside.join(file).display());
-            Ok(table::markdown(&of_family) + &drawn.iter().map(link).collect::<String>())
+            let path = folder.join(file);
+            let rows = read(&path)?;
+            let rows = found.of(&rows.iter().collect::<Vec<_>>());
+            let drawn =
+                draw(path.parent().unwrap_or(folder), family, &rows).map_err(|error| error.to_string())?;
+            let beside = Path::new(file).parent().unwrap_or(Path::new(""));
+            let link = |plot: &String| format!("\n![{family}]({})\n", beside.join(plot).display());
+            Ok(table::markdown(&rows) + &drawn.iter().map(link).collect::<String>())
         }
     }
+}
+
+fn read(file: &Path) -> Result<Vec<Row>, String> {
+    row::read(file).map_err(|error| error.to_string())
+}
+
+/// What is typed to boot both sides in a mode, with short names of files.
+fn commands(options: &BenchOptions, mode: &str) -> Result<String, String> {
+    let options = BenchOptions { mode: mode.parse()?, ..options.clone() };
+    let machine = options.machine(Part::Most).map_err(|error| error.to_string())?;
+    let files = Files {
+        image: "figures.img".into(),
+        ovmf: None,
+        reset_log: "reset.log".into(),
+        firmware_log: "firmware.log".into(),
+    };
+    let ours = qemu::arguments(&machine.machine, &files, None, &machine.raw);
+    let peer = Guest { kernel: "vmlinuz".into(), initramfs: "initramfs.cpio".into() };
+    let theirs = peer.arguments(&options, &machine);
+    let line = |words: &[OsString]| {
+        let words = words.iter().map(|word| word.to_string_lossy());
+        words
+            .map(|word| if word.contains(' ') { format!("\"{word}\"") } else { word.into() })
+            .collect::<Vec<_>>()
+    };
+    let text = |words: &[OsString]| format!("qemu-system-x86_64 {}", line(words).join(" "));
+    Ok(format!(
+        "```sh\n# gzero, which is told {}\n{}\n# Go\n{}\n```",
+        machine.args,
+        text(&ours),
+        text(&theirs)
+    ))
 }
 
 #[cfg(test)]
@@ -110,7 +150,11 @@ mod tests {
     use crate::bench::row::tests::row;
 
     const PAGE: &str = "# Figures\n\n<!-- figures f/a.json channels -->\nold\n<!-- end -->\nby hand\n\
-                        <!-- losses f/a.json -->\n<!-- end -->\n";
+                        <!-- losses f/a.json -->\n<!-- end -->\n<!-- commands smp 2 -->\n<!-- end -->\n";
+
+    fn write(page: &Path) -> Result<(), Error> {
+        super::write(page, &BenchOptions::parse_line(["boot", "image", "--bench"]).expect("a good line"))
+    }
 
     fn page(text: &str) -> (tempfile::TempDir, PathBuf) {
         let folder = tempfile::tempdir().expect("a folder");
@@ -129,11 +173,12 @@ mod tests {
         write(&page).expect("a page");
         let text = fs::read_to_string(&page).expect("a page");
         let parts: Vec<&str> = text.split("<!-- ").collect();
-        assert_eq!(parts.len(), 5, "{text}");
+        assert_eq!(parts.len(), 7, "{text}");
         assert!(parts[1].contains("`chan_pingpong`") && parts[1].contains("`select_2`"), "{text}");
         assert!(!parts[1].contains("yield") && !parts[1].contains("old"), "{text}");
         assert!(parts[1].contains("![channels](f/smp-2-channels-ns-op.svg)"), "{text}");
         assert!(parts[2].ends_with("by hand\n") && parts[3].contains("`yield`"), "{text}");
+        assert_eq!(parts[5].matches(" -smp 2 ").count(), 2, "{text}");
         assert!(folder.path().join("f/smp-2-channels-ns-op.svg").exists());
         write(&page).expect("a page");
         assert_eq!(fs::read_to_string(&page).expect("a page"), text, "a second time changes nothing");
@@ -144,6 +189,7 @@ mod tests {
         for (text, word) in [
             (PAGE.replace("channels", "canals"), "`canals`"),
             (PAGE.replace("f/a.json", "f/b.json"), "f/b.json"),
+            (PAGE.replace("smp 2", "smp many"), "`many`"),
         ] {
             let (_folder, page) = page(&text);
             let error = write(&page).expect_err("a bad mark").to_string();
