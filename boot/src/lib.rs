@@ -7,7 +7,7 @@
 //! need, reads the guest's lines ([`protocol`]), judges each case ([`judge`]) and prints as libtest does
 //! ([`report`]). [`suite`] is the whole check of the project, one command for all of it.
 //!
-//! A benchmark image is booted by [`bench`], which reads the rows that it prints.
+//! A benchmark image is booted by [`mod@bench`], which reads the rows that it prints.
 //!
 //! Nothing here knows the kernel's crates: the interface is a file, boot arguments, the serial port and an exit
 //! code.

@@ -1,7 +1,7 @@
 //! The benchmarks: boots the image of figures, reads its lines and shows, keeps and compares them.
 //!
 //! [`args`] → [`run`], which boots the image and reads [`figures`] → [`row`]s, with their [`limits`] → [`table`] and
-//! [`compare`].
+//! [`mod@compare`].
 
 use std::ffi::OsString;
 use std::io::{Write, stderr, stdout};
