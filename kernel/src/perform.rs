@@ -236,12 +236,10 @@ pub(crate) fn give_away(pinned: &Pinned) -> bool {
 #[inline(always)]
 pub(crate) fn usual_successor(pinned: &Pinned, m: &'static M) -> Option<(&'static Processor, Picked)> {
     let proc = m.usual()?;
-    if !percpu::is_alone_and_unasked(pinned) {
+    if !percpu::is_alone_and_unasked(pinned) || !irq::enabled() {
         return None;
     }
-    let picked = sched::pick::next_quickly(&proc.owner())?;
-    debug_assert!(irq::enabled(), "schedule: interrupts are off");
-    Some((proc, picked))
+    Some((proc, sched::pick::next_quickly(&proc.owner())?))
 }
 
 /// The same when nothing was found that way.
@@ -321,7 +319,6 @@ pub(crate) fn enqueue(m: &'static M, slot: &'static table::Slot<Body>, place: Pl
     if place != Place::Global
         && let Some(proc) = m.usual()
         && slot.body().wired_to().is_none()
-        && tick::is_armed(m)
     {
         let owner = proc.owner();
         let sources = || m::runtime_of(m).sources();
@@ -331,9 +328,21 @@ pub(crate) fn enqueue(m: &'static M, slot: &'static table::Slot<Body>, place: Pl
             sched::pick::enqueue_back(&owner, sources, slot.index());
         }
         wake_one(m::runtime_of(m), &owner);
+        // Only now: before, the timer's handler may have found nobody and turned the timer off.
+        if !tick::is_armed(m) {
+            arm_for_those_who_wait(m);
+        }
         return;
     }
     enqueue_unusually(m, slot, place);
+}
+
+/// Somebody was queued on this CPU, whose timer is off.
+#[inline(never)]
+fn arm_for_those_who_wait(m: &'static M) {
+    if m.running().is_some() {
+        tick::somebody_waits(m::runtime_of(m), m);
+    }
 }
 
 /// The rest of [`enqueue`].

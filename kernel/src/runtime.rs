@@ -66,8 +66,8 @@ pub(crate) struct Runtime {
 /// How long a thief leaves a run-next slot to its owner, who may be about to block; as Go's `runqgrab`.
 const PATIENCE: Nanos = Nanos(3_000);
 
-/// Sudogs that may exist for each goroutine that may: one wait can be for several things.
-const SUDOGS_PER_GOROUTINE: u32 = 4;
+/// Sudogs that may exist for each goroutine that may: it keeps one, and one wait can be for several things.
+const SUDOGS_PER_GOROUTINE: u32 = 5;
 
 static RUNTIME: spin::Once<Runtime> = spin::Once::new();
 

@@ -166,6 +166,13 @@ pub fn is_locked_to_cpu() -> bool {
     m::runtime().slot(m::current_g(m::current(&pinned))).body().wired_to().is_some()
 }
 
+/// Whether this CPU's timer is set to the end of the running slice, or nobody waits for that.
+pub fn slice_ends_if_somebody_waits() -> bool {
+    let pinned = Pinned::new();
+    let m = m::current(&pinned);
+    !tick::waits(m::runtime(), m) || tick::is_armed(m)
+}
+
 /// Whether the goroutine that calls has been asked to give way, and has not done so because it is pinned.
 pub fn is_asked_to_give_way() -> bool {
     percpu::current(&Pinned::new()).requests() & ask::PREEMPT != 0

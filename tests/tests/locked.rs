@@ -24,6 +24,7 @@ tests::image! {
     dies: [
         ("throw", "schedule: interrupts are off", a_wait_with_interrupts_off),
         ("throw", "schedule: interrupts are off", a_wait_with_interrupts_off_that_is_over_at_once),
+        ("throw", "schedule: interrupts are off", a_wait_with_interrupts_off_beside_others),
     ],
 }
 
@@ -146,6 +147,15 @@ impl fmt::Display for Inside {
 }
 
 fn a_wait_with_interrupts_off() {
+    println!("{}", Inside(|| sleep(Nanos::from_millis(1))));
+}
+
+/// There is somebody to switch to.
+fn a_wait_with_interrupts_off_beside_others() {
+    set_procs(1);
+    for _ in 0..3 {
+        go(|| {});
+    }
     println!("{}", Inside(|| sleep(Nanos::from_millis(1))));
 }
 

@@ -36,6 +36,7 @@ tests::image! {
         a_deep_stack_is_preempted_too,
         the_edge_of_a_page_is_no_danger,
         a_slice_ends_only_if_somebody_waits,
+        who_comes_as_the_timer_goes_off_for_nobody_has_a_turn,
     ],
 }
 
@@ -417,4 +418,19 @@ fn a_slice_ends_only_if_somebody_waits() -> Verdict {
     }
     wait_until_alone();
     equal("at most one late interrupt", &(taken.load(Ordering::Relaxed) <= 1), &true)
+}
+
+/// A timer goes off for a slice, finds that nobody waits any more, and stays off; at just that instant, somebody comes.
+fn who_comes_as_the_timer_goes_off_for_nobody_has_a_turn() -> Verdict {
+    let procs = gomaxprocs(1);
+    testing::set_slice(Nanos::from_micros(50));
+    let unarmed = (0..200_000).find(|_| {
+        go(|| {});
+        let ends = testing::slice_ends_if_somebody_waits();
+        gosched();
+        !ends
+    });
+    testing::set_slice(Nanos::from_millis(10));
+    gomaxprocs(i32::try_from(procs).unwrap_or(1));
+    equal("the round in which somebody waits for a slice without an end", &unarmed, &None)
 }

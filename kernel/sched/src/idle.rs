@@ -14,8 +14,9 @@
 //! 1. puts the goroutine into a queue ([`Local::push_back`](crate::runq::Local::push_back),
 //!    [`put_next`](crate::runq::Local::put_next), or the global queue);
 //! 2. fences ([`Idle::wake_one`] does, fence A);
-//! 3. looks for a spinner, then for an idle P. If there is no spinner and an idle P, it counts a spinner on
-//!    that P's account, takes the P's bit, and wakes its CPU through the [`Note`](crate::note::Note).
+//! 3. looks whether anybody is idle (by the count, which is never below the number of bits), then for a spinner, then for an
+//!    idle P. If there is no spinner and an idle P, it counts a spinner on that P's account, takes the P's bit, and wakes
+//!    its CPU through the [`Note`](crate::note::Note).
 //!
 //! The idler
 //!
@@ -37,7 +38,7 @@
 //! * It found other work ([`Idle::stop_spinning`]). The one that was [`Spinner::Last`] then calls `wake_one`
 //!   in the producer's place, because the work that the producer trusted it with may still be there.
 //! * It is a waker that counted one spinner too many, because the last bit was taken under its hands. It
-//!   starts again with fence A ([`Idle::wake_one`] loops), now in the place of those who trusted its count.
+//!   starts again with fence A (in the loop behind [`Idle::wake_one`]), now in the place of those who trusted its count.
 //!
 //! One that was not the last leaves the duty to those still counted: the count only passes 0 by the hand of
 //! one who knows. A thief's loot changes queues meanwhile; between the two it is in no queue, but the

@@ -3,14 +3,14 @@
 //! Go's word and Go's use: a goroutine may wait for many things at once, and many may wait for one, so neither has
 //! room for the other.
 //!
-//! They live in a store of their own that grows by [`chunks`](crate::chunks) and never shrinks. Unused ones are
-//! kept by each P ([`Owner::take_sudog`](crate::processor::Owner::take_sudog),
+//! They live in a store of their own that grows by [`chunks`](crate::chunks) and never shrinks. A goroutine keeps one for its
+//! next wait ([`Sudog::rest`]). Other unused ones are kept by each P ([`Owner::take_sudog`](crate::processor::Owner::take_sudog),
 //! [`put_sudog`](crate::processor::Owner::put_sudog)), so to wait allocates nothing and takes no lock, but when
 //! a P has none left or too many.
 //!
 //! # Who may touch a sudog
 //!
-//! 1. Who took it from a free list owns it, and prepares it.
+//! 1. Who took it from a free list, or keeps it, owns it, and prepares it.
 //! 2. While it is queued, all of it belongs to who holds the lock of that queue.
 //! 3. Who took it out of the queue owns it until the goroutine is readied; from then on it is the goroutine's,
 //!    which gives it back.
