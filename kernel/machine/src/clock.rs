@@ -158,9 +158,9 @@ impl Clock {
         Ticks(u64::try_from(ticks).unwrap_or(u64::MAX).saturating_add(self.start.0))
     }
 
-    fn now(&self) -> Nanos {
+    fn time_of(&self, ticks: Ticks) -> Nanos {
         // A CPU whose TSC lags behind the boot CPU's is at time 0 for a while.
-        self.to_nanos(Ticks(rdtsc().0.saturating_sub(self.start.0)))
+        self.to_nanos(Ticks(ticks.0.saturating_sub(self.start.0)))
     }
 }
 
@@ -186,7 +186,7 @@ pub fn clock() -> Option<&'static Clock> {
 
 /// The time since the start of the clock; 0 before. Never runs backwards on one CPU.
 pub fn now() -> Nanos {
-    CLOCK.get().map_or(Nanos(0), Clock::now)
+    time_of(rdtsc())
 }
 
 /// The length of so many ticks of the TSC.
@@ -196,7 +196,7 @@ pub fn length_of(ticks: Ticks) -> Nanos {
 
 /// The time that a value of the TSC stands for: for values that were kept because a conversion each time would cost too much.
 pub fn time_of(ticks: Ticks) -> Nanos {
-    CLOCK.get().map_or(Nanos(0), |clock| clock.to_nanos(Ticks(ticks.0.saturating_sub(clock.start.0))))
+    CLOCK.get().map_or(Nanos(0), |clock| clock.time_of(ticks))
 }
 
 /// The TSC of this CPU, read after all earlier loads and not before.
@@ -236,7 +236,7 @@ pub fn spin_for(length: Nanos) {
 pub fn spin_until(deadline: Nanos, mut condition: impl FnMut() -> bool) -> bool {
     let mut turn = 0_u32;
     loop {
-        let late = CLOCK.get().is_none_or(|clock| clock.now() >= deadline);
+        let late = CLOCK.get().is_none_or(|clock| clock.time_of(rdtsc()) >= deadline);
         if condition() {
             return true;
         }

@@ -213,8 +213,8 @@ impl Fifo {
     }
 
     /// Takes out one that is in this queue.
-    fn remove(&mut self, sudogs: &Sudogs, s: SudogIndex) {
-        let sudog = sudogs.get(s);
+    #[inline]
+    fn remove(&mut self, sudogs: &Sudogs, sudog: &Sudog) {
         let (prev, next) = (sudog.prev.get(), sudog.next.get());
         match prev {
             Some(prev) => sudogs.get(prev).next.set(next),
@@ -229,24 +229,12 @@ impl Fifo {
         sudog.set_address(0);
     }
 
-    /// Takes out the first.
-    #[inline]
-    fn shift(&mut self, sudogs: &Sudogs, sudog: &Sudog) {
-        self.first = sudog.next.get();
-        match self.first {
-            Some(next) => sudogs.get(next).prev.set(None),
-            None => self.last = None,
-        }
-        sudog.next.set(None);
-        sudog.set_address(0);
-    }
-
     /// Takes out the first whose wait is not over yet, and ends it.
     #[inline]
     fn pop(&mut self, waiters: &impl Waiters, outcome: u32) -> Option<Waiter> {
         while let Some(s) = self.first {
             let sudog = waiters.sudogs().get(s);
-            self.shift(waiters.sudogs(), sudog);
+            self.remove(waiters.sudogs(), sudog);
             let g = sudog.g().expect("a queued sudog has a goroutine");
             let claimed = match Ticket::new(sudog.ticket()) {
                 Some(ticket) => waiters.claim(g.index).claim(ticket),
@@ -380,8 +368,9 @@ impl<'c, W: Waiters> Locked<'c, W> {
     /// Takes out a sudog of the goroutine that calls, whose wait is over, if nobody else has done so.
     pub fn dequeue(&mut self, side: Side, s: SudogIndex) {
         let sudogs = self.waiters.sudogs();
-        if sudogs.get(s).address() != 0 {
-            self.side(side).remove(sudogs, s);
+        let sudog = sudogs.get(s);
+        if sudog.address() != 0 {
+            self.side(side).remove(sudogs, sudog);
             self.publish();
         }
     }
