@@ -60,6 +60,7 @@ mod stacks;
 mod tlb;
 
 mod hold;
+mod locks;
 mod schedtrace;
 
 mod tick;

@@ -3,7 +3,7 @@
 use alloc::collections::VecDeque;
 use core::fmt;
 
-use machine::lock::{Guard, Lock, Rank};
+use machine::lock::{Guard, Kind, Lock};
 use machine::percpu::Pinned;
 use sched::GoRef;
 
@@ -55,7 +55,7 @@ impl<T> Mailbox<T> {
     /// An empty mailbox.
     pub const fn new() -> Self {
         let inner = Inner { value: None, takers: VecDeque::new(), putters: VecDeque::new() };
-        Self { inner: Lock::new(Rank::Leaf, inner) }
+        Self { inner: Lock::of_kind(Kind::Mailbox, inner) }
     }
 
     /// Whether there is no value at this moment.

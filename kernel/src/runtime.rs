@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use machine::clock::{self, Nanos};
-use machine::lock::{Lock, Rank};
+use machine::lock::{Kind, Lock, Rank};
 use machine::percpu::{PerCpu, Pinned};
 use sched::deadlock::Awake;
 use sched::free::FreeList;
@@ -137,9 +137,9 @@ pub(crate) fn init(cpus: &[&'static PerCpu], limits: &Limits) -> Result<&'static
         free_len,
         grow: Lock::new(Rank::Table, ()),
         sudogs,
-        sudog_free: Lock::new(Rank::Free, sudog_free),
+        sudog_free: Lock::of_kind(Kind::SudogFree, sudog_free),
         sudog_free_len,
-        sudog_grow: Lock::new(Rank::Table, ()),
+        sudog_grow: Lock::of_kind(Kind::SudogTable, ()),
         sema: SemaTable::new(|root| SemaLock(Lock::new(Rank::Sema, root))),
     }))
 }

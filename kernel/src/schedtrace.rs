@@ -9,6 +9,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use machine::clock::{self, Nanos};
 use sched::timers::NEVER;
 
+use crate::locks;
 use crate::m::M;
 use crate::runtime::Runtime;
 
@@ -56,16 +57,29 @@ pub(crate) fn print(rt: &Runtime) {
             Ok(())
         }
     }
+    /// The locks that CPUs have waited for since boot: how often, of how many times that they were taken.
+    struct Contended;
+
+    impl fmt::Display for Contended {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            for (i, locks) in locks::locks().filter(|locks| locks.contended > 0).enumerate() {
+                let space = if i == 0 { "" } else { " " };
+                write!(f, "{space}{}:{}/{}", locks.kind, locks.contended, locks.taken)?;
+            }
+            Ok(())
+        }
+    }
     let asleep = rt.ms.iter().filter(|m| !rt.world.is_running(m.index)).count();
     crate::println!(
         "SCHED {}ms: gomaxprocs={} idleprocs={} threads={} spinningthreads={} needspinning=0 idlethreads={asleep} \
-         runqueue={} [{}]",
+         runqueue={} [{}] contended=[{}]",
         clock::now().0 / 1_000_000,
         rt.gomaxprocs(),
         rt.idle.idle_count() + rt.gomaxprocs().saturating_sub(u32::try_from(rt.procs().len()).unwrap_or(0)),
         rt.ms.len(),
         rt.idle.spinning_count(),
         rt.sources().global.len(),
-        Queues(rt)
+        Queues(rt),
+        Contended
     );
 }

@@ -29,6 +29,8 @@ use crate::heap;
 use crate::m;
 use crate::park::WaitReason;
 
+pub use crate::locks::{LockCounts, locks};
+
 /// CPUs that are online.
 pub fn num_cpu() -> usize {
     m::runtime().ms.len()

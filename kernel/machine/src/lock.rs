@@ -6,14 +6,17 @@
 //!
 //! Several locks of one rank can only be taken all at once ([`Together`]), by rising address: two CPUs that want some of
 //! the same wait for each other in one direction.
+//!
+//! Each acquisition is counted by [`Kind`], and each that had to wait for another CPU ([`counts`]). The numbers are in the
+//! block of the CPU that takes the lock, raised by one instruction: counting adds no line that CPUs share.
 
 use core::fmt;
 use core::mem::ManuallyDrop;
 use core::ops::{Deref, DerefMut};
 use core::ptr;
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicU64, Ordering};
 
-use crate::percpu::{self, Pinned};
+use crate::percpu::{self, PerCpu, Pinned};
 
 /// The order of all locks: whoever holds one takes only later ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -75,34 +78,148 @@ impl Rank {
     }
 }
 
+/// What a lock is counted as: its rank, or its purpose, where locks of one rank differ in that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The only purpose of its rank, or one that has no name of its own.
+    Rank(Rank),
+    /// The kernel's store of sudogs, while it grows.
+    SudogTable,
+    /// One of the kernel's lists of sudogs.
+    SudogFree,
+    /// A mailbox.
+    Mailbox,
+    /// One of the waiters' queues in the kernel's `sync`.
+    Waiters,
+    /// What a CPU keeps of a pool.
+    Pool,
+    /// A context.
+    Context,
+}
+
+impl Kind {
+    /// How many there are.
+    pub const COUNT: usize = Rank::ALL.len() + Self::OTHERS.len();
+
+    /// Those that are not ranks.
+    const OTHERS: [Self; 6] =
+        [Self::SudogTable, Self::SudogFree, Self::Mailbox, Self::Waiters, Self::Pool, Self::Context];
+
+    /// All of them, in the order of their numbers.
+    pub fn all() -> impl Iterator<Item = Self> {
+        Rank::ALL.into_iter().map(Self::Rank).chain(Self::OTHERS)
+    }
+
+    /// Its rank.
+    const fn rank(self) -> Rank {
+        match self {
+            Self::Rank(rank) => rank,
+            Self::SudogTable => Rank::Table,
+            Self::SudogFree => Rank::Free,
+            Self::Mailbox | Self::Waiters | Self::Pool | Self::Context => Rank::Leaf,
+        }
+    }
+
+    /// Its place among the counters.
+    const fn number(self) -> u8 {
+        let ranks = Rank::Frames as u8 + 1;
+        match self {
+            Self::Rank(rank) => rank as u8,
+            Self::SudogTable => ranks,
+            Self::SudogFree => ranks + 1,
+            Self::Mailbox => ranks + 2,
+            Self::Waiters => ranks + 3,
+            Self::Pool => ranks + 4,
+            Self::Context => ranks + 5,
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rank(rank) => fmt::Debug::fmt(rank, f),
+            Self::SudogTable
+            | Self::SudogFree
+            | Self::Mailbox
+            | Self::Waiters
+            | Self::Pool
+            | Self::Context => fmt::Debug::fmt(self, f),
+        }
+    }
+}
+
+/// How often locks of one kind were taken.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Times that one was taken.
+    pub taken: u64,
+    /// Those of them that found another CPU holding it.
+    pub contended: u64,
+}
+
+/// How often this CPU has taken locks of a kind, at about this moment.
+pub fn counts(block: &PerCpu, kind: Kind) -> Counts {
+    let number = usize::from(kind.number());
+    // Relaxed: numbers that only that CPU raises.
+    let read = |tallies: &[AtomicU64; Kind::COUNT]| tallies[number].load(Ordering::Relaxed);
+    Counts { taken: read(&block.locks_taken), contended: read(&block.locks_contended) }
+}
+
 /// A value behind a spinning lock with a rank.
 pub struct Lock<T> {
     rank: Rank,
+    /// The number of its kind.
+    kind: u8,
     inner: spin::Mutex<T>,
 }
 
 impl<T> Lock<T> {
-    /// A free lock.
+    /// A free lock that is counted as its rank.
     pub const fn new(rank: Rank, value: T) -> Self {
-        Self { rank, inner: spin::Mutex::new(value) }
+        Self::of_kind(Kind::Rank(rank), value)
+    }
+
+    /// A free lock with a purpose that its rank does not tell.
+    pub const fn of_kind(kind: Kind, value: T) -> Self {
+        Self { rank: kind.rank(), kind: kind.number(), inner: spin::Mutex::new(value) }
     }
 
     /// Waits for the lock and takes it.
     ///
     /// # Panics
     /// In debug builds, when this CPU holds a lock of the same or a later rank.
+    #[inline]
     pub fn lock(&self) -> Guard<'_, T> {
         let pinned = Pinned::new();
         self.note_taken(&pinned);
-        Guard { inner: self.inner.lock(), rank: self.rank, pinned }
+        Guard { inner: self.wait(&pinned), rank: self.rank, pinned }
     }
 
     /// Takes the lock if it is free. Checks no order: a caller that does not wait cannot be part of a ring.
     pub fn try_lock(&self) -> Option<Guard<'_, T>> {
         let pinned = Pinned::new();
         let inner = self.inner.try_lock()?;
+        percpu::count_lock(&pinned, self.kind);
         set_held(&pinned, self.rank);
         Some(Guard { inner, rank: self.rank, pinned })
+    }
+
+    /// Waits for the lock, and counts that it was taken.
+    #[inline]
+    fn wait(&self, pinned: &Pinned) -> spin::MutexGuard<'_, T> {
+        percpu::count_lock(pinned, self.kind);
+        match self.inner.try_lock() {
+            Some(guard) => guard,
+            None => self.wait_for_another(pinned),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn wait_for_another(&self, pinned: &Pinned) -> spin::MutexGuard<'_, T> {
+        percpu::count_contended(pinned, self.kind);
+        self.inner.lock()
     }
 
     fn note_taken(&self, pinned: &Pinned) {
@@ -216,7 +333,7 @@ impl<'s, 'l> Together<'s, 'l> {
         }
         for lock in together.each() {
             // `release` unlocks it.
-            let () = spin::MutexGuard::leak(lock.inner.lock());
+            let () = spin::MutexGuard::leak(lock.wait(&together.pinned));
         }
         together
     }
@@ -267,7 +384,15 @@ fn address(lock: Option<&Lock<()>>) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::Rank;
+    use super::{Kind, Rank};
+
+    #[test]
+    fn each_kind_has_its_own_counter() {
+        assert_eq!(Kind::all().count(), Kind::COUNT);
+        for (number, kind) in Kind::all().enumerate() {
+            assert_eq!(usize::from(kind.number()), number, "{kind} has its place in the list");
+        }
+    }
 
     #[test]
     fn the_latest_rank_of_a_mask_is_named() {

@@ -25,6 +25,8 @@ use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering}
 use x86_64::VirtAddr;
 use x86_64::registers::model_specific::GsBase;
 
+use crate::lock::Kind;
+
 /// Number of a logical CPU: 0 is the boot CPU, the others follow in the order of the MADT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CpuId(pub u32);
@@ -47,6 +49,9 @@ pub struct PerCpu {
     pub(crate) interrupt_depth: AtomicU32,
     /// Bit n: a lock of rank n is held. Kept in debug builds only.
     pub(crate) held_ranks: AtomicU64,
+    /// Locks taken here, and those of them that another CPU held, by the number of their kind.
+    pub(crate) locks_taken: [AtomicU64; Kind::COUNT],
+    pub(crate) locks_contended: [AtomicU64; Kind::COUNT],
     id: AtomicU32,
     apic_id: AtomicU32,
     /// Interrupts handled, for reports.
@@ -74,6 +79,8 @@ impl PerCpu {
             borrowed: AtomicU32::new(0),
             interrupt_depth: AtomicU32::new(0),
             held_ranks: AtomicU64::new(0),
+            locks_taken: [const { AtomicU64::new(0) }; Kind::COUNT],
+            locks_contended: [const { AtomicU64::new(0) }; Kind::COUNT],
             id: AtomicU32::new(id.0),
             apic_id: AtomicU32::new(0),
             interrupts: AtomicU64::new(0),
@@ -327,6 +334,28 @@ pub fn is_alone_and_unasked(_pinned: &Pinned) -> bool {
         asm!("mov {:e}, gs:[{}]", out(reg) guard, const offset_of!(PerCpu, guard), options(nostack, preserves_flags, readonly));
     };
     guard == QUIET | 1
+}
+
+/// Counts a lock of the kind with this number as taken here.
+#[inline]
+pub(crate) fn count_lock(_pinned: &Pinned, kind: u8) {
+    count_at::<{ offset_of!(PerCpu, locks_taken) }>(kind);
+}
+
+/// Counts one that another CPU held.
+pub(crate) fn count_contended(_pinned: &Pinned, kind: u8) {
+    count_at::<{ offset_of!(PerCpu, locks_contended) }>(kind);
+}
+
+/// Raises one of the counters by kind of lock that begin at this place in the block. The caller is pinned.
+#[inline]
+fn count_at<const OFFSET: usize>(kind: u8) {
+    debug_assert!(usize::from(kind) < Kind::COUNT, "a kind of lock has a counter");
+    // SAFETY: GS points to this CPU's block, and the number is that of a kind. One instruction: a handler, which may take
+    // locks of memory, does not come in between.
+    unsafe {
+        asm!("inc qword ptr gs:[{} + 8 * {}]", const OFFSET, in(reg) u64::from(kind), options(nostack));
+    }
 }
 
 /// The block of this CPU for code that cannot be moved: interrupt handlers and reports of a dying machine.

@@ -5,7 +5,7 @@
 
 use core::fmt;
 
-use machine::lock::{Lock, Rank};
+use machine::lock::{Kind, Lock};
 use sched::waiters::Waiters;
 
 use crate::park::WaitReason;
@@ -83,7 +83,7 @@ impl Barrier {
     /// assert!(gzero::sync::Barrier::new(1).wait().is_leader());
     /// ```
     pub const fn new(members: u32) -> Self {
-        Self { members, state: Lock::new(Rank::Leaf, State { arrived: 0, waiters: Waiters::new() }) }
+        Self { members, state: Lock::of_kind(Kind::Waiters, State { arrived: 0, waiters: Waiters::new() }) }
     }
 
     /// Waits until as many goroutines have called this. Then the next round begins.

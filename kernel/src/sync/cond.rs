@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use machine::lock::{Lock, Rank};
+use machine::lock::{Kind, Lock};
 use sched::notify::{Came, Ticket, Tickets};
 use sched::waiters::Waiters;
 
@@ -57,7 +57,7 @@ impl Cond {
     /// gzero::sync::Cond::new().broadcast(); // nobody waits
     /// ```
     pub const fn new() -> Self {
-        Self { tickets: Tickets::new(), waiters: Lock::new(Rank::Leaf, Waiters::new()) }
+        Self { tickets: Tickets::new(), waiters: Lock::of_kind(Kind::Waiters, Waiters::new()) }
     }
 
     /// Unlocks the mutex, waits for a notification, and locks the mutex again. Go's `Cond.Wait`.

@@ -7,7 +7,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
 
-use machine::lock::{Lock, Rank};
+use machine::lock::{Kind, Lock};
 use machine::percpu::Pinned;
 use sched::sync::Padded;
 
@@ -57,7 +57,7 @@ impl<T: Send> Pool<T> {
     /// ```
     pub fn new(make: fn() -> T) -> Self {
         let kept =
-            m::runtime().all_procs().iter().map(|_| Padded(Lock::new(Rank::Leaf, Vec::new()))).collect();
+            m::runtime().all_procs().iter().map(|_| Padded(Lock::of_kind(Kind::Pool, Vec::new()))).collect();
         Self { kept, make }
     }
 

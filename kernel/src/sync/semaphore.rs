@@ -7,7 +7,7 @@ use core::mem::ManuallyDrop;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use machine::clock;
-use machine::lock::{Lock, Rank};
+use machine::lock::{Kind, Lock};
 use machine::percpu::Pinned;
 use sched::claim::{Claimed, Ticket};
 use sched::weighted::Weighted;
@@ -57,7 +57,7 @@ impl Semaphore {
     /// assert_eq!(gzero::sync::Semaphore::new(4).free(), 4);
     /// ```
     pub const fn new(units: u32) -> Self {
-        Self { state: Lock::new(Rank::Leaf, Weighted::new(units)) }
+        Self { state: Lock::of_kind(Kind::Waiters, Weighted::new(units)) }
     }
 
     /// Waits until `units` are free and nobody who came before waits, and takes them.

@@ -3,7 +3,7 @@
 use alloc::sync::Arc;
 use core::fmt;
 
-use machine::lock::{Lock, Rank};
+use machine::lock::{Kind, Lock};
 use machine::percpu::Pinned;
 use sched::waiters::Waiters;
 use sched::waitgroup::{Misuse, WaitGroupWord};
@@ -58,7 +58,7 @@ impl WaitGroup {
     /// TASKS.wait(); // there are none
     /// ```
     pub const fn new() -> Self {
-        Self { word: WaitGroupWord::new(), waiters: Lock::new(Rank::Leaf, Waiters::new()) }
+        Self { word: WaitGroupWord::new(), waiters: Lock::of_kind(Kind::Waiters, Waiters::new()) }
     }
 
     /// Adds tasks, or takes them off by a negative number. Go's `WaitGroup.Add`. Does not wait; on any stack.

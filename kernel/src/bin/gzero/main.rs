@@ -2,7 +2,8 @@
 //! CPU did.
 //!
 //! Boot argument `run`: `workload` (the default); `idle`, which only sleeps; `skynet`, which repeats the tree
-//! (`rounds=N`, `leaves=N`) and checks that each round leaves as much memory as it found.
+//! (`rounds=N`, `leaves=N`) and checks that each round leaves as much memory as it found, and, with `contended=N`, that of no
+//! kind of lock more than N percent were waited for.
 #![no_std]
 #![no_main]
 
@@ -15,7 +16,7 @@ mod skynet;
 
 use gzero::{boot_args, println, stats};
 
-gzero::entry!(main, parameters = ["leaves", "primes", "rounds", "members"]);
+gzero::entry!(main, parameters = ["leaves", "primes", "rounds", "members", "contended"]);
 
 /// Leaves of the skynet tree on a machine with memory enough.
 const LEAVES: u64 = 100_000;
@@ -47,6 +48,7 @@ fn main() -> u8 {
         Run::Skynet => rounds(),
     };
     report::cpus();
+    let ok = report::locks(boot_args().number("contended", 100u64, 0..=100)) && ok;
     println!("{}", if ok { "gzero: ok" } else { "gzero: FAILED" });
     u8::from(!ok)
 }

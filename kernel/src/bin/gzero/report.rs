@@ -18,6 +18,25 @@ pub(crate) fn bring_up() {
     println!("gomaxprocs: {}, ready after {} ms", facts.gomaxprocs, facts.ready_at.0 / 1_000_000);
 }
 
+/// Acquisitions of a kind of lock from which on a percentage of them says something.
+const ENOUGH: u64 = 1_000;
+
+/// The locks that CPUs have waited for. Whether that was in at most so many percent of the times that they were taken.
+pub(crate) fn locks(most: u64) -> bool {
+    let mut ok = true;
+    println!("lock             taken  contended");
+    for locks in stats::locks().filter(|locks| locks.contended > 0) {
+        let percent = locks.contended_per_10_000();
+        let (whole, rest) = (percent / 100, percent % 100);
+        println!("{:<10} {:>11} {:>10} {whole:>3}.{rest:02} %", locks.kind, locks.taken, locks.contended);
+        if locks.taken >= ENOUGH && percent > most * 100 {
+            println!("{}: more than {most} % were waited for", locks.kind);
+            ok = false;
+        }
+    }
+    ok
+}
+
 /// What each CPU did.
 pub(crate) fn cpus() {
     println!("  cpu        run    spawned     steals     stolen      wakes  idle ms");

@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::sync::{Arc, Weak};
 use core::fmt;
 
-use machine::lock::{Lock, Rank};
+use machine::lock::{Kind, Lock};
 
 use super::end::{ContextError, End, Watcher};
 
@@ -50,7 +50,7 @@ impl fmt::Debug for AfterFunc {
 impl AfterFunc {
     /// A call that comes when `own` ends: at once, if it has. Without it, never.
     pub(super) fn new(own: Option<&Arc<End>>, function: Function) -> Self {
-        let call = Arc::new(Call(Lock::new(Rank::Leaf, Some(function))));
+        let call = Arc::new(Call(Lock::of_kind(Kind::Context, Some(function))));
         let place = own.and_then(|own| match own.watch(Watcher::Call(Arc::clone(&call))) {
             Ok(number) => Some((Arc::downgrade(own), number)),
             Err(ended) => {

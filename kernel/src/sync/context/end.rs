@@ -50,7 +50,7 @@ use alloc::vec::Vec;
 use core::error::Error;
 use core::fmt;
 
-use machine::lock::{Lock, Rank};
+use machine::lock::{Kind, Lock};
 use sched::keep::{Calls, Change, Kept};
 
 use crate::chan::{Receiver, Sender, chan};
@@ -183,7 +183,7 @@ struct State {
 impl End {
     fn new() -> Arc<Self> {
         let (tx, rx) = chan(0);
-        Arc::new(Self { state: Lock::new(Rank::Leaf, State::default()), tx, rx, calls: Calls::new() })
+        Arc::new(Self { state: Lock::of_kind(Kind::Context, State::default()), tx, rx, calls: Calls::new() })
     }
 
     /// A new one that ends when this one does.
