@@ -82,6 +82,10 @@ pub(crate) struct M {
     may_be_usual: AtomicBool,
     /// When the running time slice began, as a value of the TSC. Written by this CPU, read by `sysmon`.
     pub(crate) slice_start: AtomicU64,
+    /// Until when slices begin in which somebody may be due, and when the last one began that was lent (`sched::slice`). Written by
+    /// this CPU.
+    pub(crate) hurry_until: AtomicU64,
+    pub(crate) slice_lent: AtomicU64,
     /// The timer is armed for the end of the slice. Owner only.
     pub(crate) slice_armed: AtomicBool,
     /// What is to happen at a time, and when the first of it is due. It stays with the CPU when the P goes away.
@@ -125,6 +129,8 @@ impl M {
             usual: AtomicPtr::new(ptr::null_mut()),
             may_be_usual: AtomicBool::new(false),
             slice_start: AtomicU64::new(0),
+            hurry_until: AtomicU64::new(0),
+            slice_lent: AtomicU64::new(0),
             slice_armed: AtomicBool::new(false),
             timers: Lock::new(Rank::Timers, timers),
             earliest,

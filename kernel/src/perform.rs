@@ -23,7 +23,7 @@ use machine::vector::Vector;
 use sched::join::Slot;
 use sched::list::Chain;
 use sched::note::WakeAction;
-use sched::pick::{Picked, Place, Source};
+use sched::pick::{Picked, Place, Source, Turn};
 use sched::table;
 use sched::{GoIndex, Owner, Parked, ProcId, Processor};
 
@@ -210,13 +210,18 @@ fn arrive_for_others(why: u64, slot: &'static table::Slot<Body>, pinned: &Pinned
 pub(crate) fn preempt(pinned: &Pinned) {
     let (rt, m) = (m::runtime(), m::current(pinned));
     let Some(me) = m.running() else { return };
+    let Some(end) = tick::slice(m).end() else { return };
     // If nobody else is there, it goes on in a new one.
     m.begin_slice(clock::rdtsc_unordered());
-    if let Some(next) = next_after_slice(rt, m) {
-        m.proc().owner().counters().preempted.add(1);
-        check_may_leave(m);
-        leave(pinned, m, me, After::Preempted, Some(next));
+    let Some(mut next) = next_after_slice(rt, m, end.turn) else { return };
+    if end.turn == Turn::Due {
+        tick::lend_slice(m, clock::rdtsc_unordered());
+        next.inherit_time = true;
     }
+    m.proc().owner().counters().preempted.add(1);
+    check_may_leave(m);
+    let after = if end.place == Place::Global { After::Preempted } else { After::Yielded };
+    leave(pinned, m, me, after, Some(next));
 }
 
 /// The P of the goroutine that calls has gone away: it goes on elsewhere. `false`: it is locked to this CPU, and stays.
@@ -273,7 +278,7 @@ fn leave_unusually(pinned: &Pinned, m: &'static M, me: &'static table::Slot<Body
 pub(crate) fn next_local(rt: &'static Runtime, m: &'static M) -> Option<Picked> {
     if m.block.requests() & ask::PREEMPT != 0 {
         // Asked of one that could not answer, for want of stack: two of that kind would hand the slice on for ever.
-        return next_after_slice(rt, m);
+        return next_after_slice(rt, m, Turn::Alternate);
     }
     next_by(rt, m, |owner| {
         let heir = if rt.preemption == Preemption::On { sched::pick::inherit(owner) } else { None };
@@ -282,8 +287,8 @@ pub(crate) fn next_local(rt: &'static Runtime, m: &'static M) -> Option<Picked> 
 }
 
 /// The same at the end of a time slice, which nobody inherits.
-fn next_after_slice(rt: &'static Runtime, m: &'static M) -> Option<Picked> {
-    next_by(rt, m, |owner| sched::pick::next_after_slice(owner, &rt.sources()))
+fn next_after_slice(rt: &'static Runtime, m: &'static M, turn: Turn) -> Option<Picked> {
+    next_by(rt, m, |owner| sched::pick::next_after_slice(owner, &rt.sources(), turn))
 }
 
 /// `own` is the P's own order.

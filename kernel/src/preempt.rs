@@ -179,7 +179,8 @@ fn answer(pinned: &Pinned) {
     if !m.is_active() && perform::give_away(pinned) {
         return;
     }
-    if asked & ask::PREEMPT != 0 && tick::left_of_slice(m).0 == 0 {
+    // After timers because somebody may have become due, for whom a slice ends that was young enough before.
+    if asked & (ask::PREEMPT | ask::TIMERS) != 0 && tick::is_armed(m) {
         perform::preempt(pinned);
     }
 }

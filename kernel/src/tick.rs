@@ -14,6 +14,7 @@ use machine::apic::timer;
 use machine::clock::{self, Nanos, Ticks};
 use machine::irq::IrqGuard;
 use machine::percpu;
+use sched::slice::{self, Share, Slice, Waits};
 use sched::timers::NEVER;
 
 use crate::m::{M, Preemption, ask};
@@ -39,10 +40,36 @@ pub(crate) fn end_slice(rt: &Runtime, m: &M) {
 
 /// What is left of the running slice; 0 when it is over.
 pub(crate) fn left_of_slice(m: &M) -> Nanos {
-    let age = clock::rdtsc().0.saturating_sub(m.slice_start.load(Ordering::Relaxed));
-    // Relaxed: a number.
-    Nanos(LENGTH.load(Ordering::Relaxed))
-        - clock::clock().map_or(Nanos(0), |clock| clock.to_nanos(Ticks(age)))
+    Nanos(slice(m).left())
+}
+
+/// The running slice; its unit is the nanosecond.
+pub(crate) fn slice(m: &M) -> Slice {
+    // Relaxed, here and below: numbers, and what a CPU says of itself.
+    let start = m.slice_start.load(Ordering::Relaxed);
+    let age = Ticks(clock::rdtsc().0.saturating_sub(start));
+    Slice {
+        age: clock::clock().map_or(0, |clock| clock.to_nanos(age).0),
+        length: LENGTH.load(Ordering::Relaxed),
+        share: if m.slice_lent.load(Ordering::Relaxed) == start { Share::Lent } else { Share::Own },
+        waits: if start < m.hurry_until.load(Ordering::Relaxed) { Waits::Due } else { Waits::Others },
+    }
+}
+
+/// A timer has readied somebody on this CPU: the slice that runs may end earlier. The caller, pinned, sets the timer.
+pub(crate) fn somebody_is_due(rt: &Runtime, m: &M) {
+    if rt.preemption == Preemption::On {
+        let queued = m.proc.map_or(0, |proc| proc.queue().len());
+        let hurry = Nanos(slice::hurry(LENGTH.load(Ordering::Relaxed), queued));
+        let hurry = clock::clock().map_or(Ticks(0), |clock| clock.to_ticks(hurry));
+        m.hurry_until.store(clock::rdtsc().0.saturating_add(hurry.0), Ordering::Relaxed);
+    }
+}
+
+/// Begins a slice that is lent to who is due.
+pub(crate) fn lend_slice(m: &M, now: Ticks) {
+    m.begin_slice(now);
+    m.slice_lent.store(now.0, Ordering::Relaxed);
 }
 
 /// Whether anybody waits that this CPU could run.
@@ -100,7 +127,9 @@ fn set_from(m: &M, now: Nanos, from: Nanos) {
         next = next.max(now.0 + retry().0);
     }
     if m.slice_armed.load(Ordering::Relaxed) {
-        next = next.min(now.0 + left_of_slice(m).0.max(retry().0));
+        // Over already: it is asked for, or will be by who looks at this.
+        let left = Some(left_of_slice(m)).filter(|left| left.0 > 0).unwrap_or_else(retry);
+        next = next.min(now.0 + left.0);
     }
     if m.block.requests() & (ask::VACATE | ask::INPUT) != 0 {
         // The same, and nothing else need come for it.

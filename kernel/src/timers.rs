@@ -166,10 +166,12 @@ fn run(rt: &Runtime, event: Event, expired: Expired) {
         Event::Sleeper(g) => goready(g),
         Event::Timeout(g, ticket) => match rt.slot(g.index).body().claim.claim(ticket) {
             Claimed::Yes => goready(g),
-            Claimed::No => {}
+            Claimed::No => return,
         },
         Event::Timer(timer) => timer.expire(expired),
     }
+    let pinned = Pinned::new();
+    tick::somebody_is_due(rt, m::current(&pinned));
 }
 
 /// Runs what is late by more than this in the heaps of other CPUs. Whether there was any.

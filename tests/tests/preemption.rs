@@ -10,8 +10,8 @@ use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering
 
 use gzero::testing::patterns::{self, FLAGS, Patterns};
 use gzero::{
-    Mailbox, Nanos, StopReason, free_os_memory, go, goexit, gomaxprocs, gosched, lock_os_thread, now,
-    num_cpu, park, sleep, stats, stop_the_world, testing, unlock_os_thread, unpark,
+    Builder, Mailbox, Nanos, StopReason, free_os_memory, go, go_with, goexit, gomaxprocs, gosched,
+    lock_os_thread, now, num_cpu, park, sleep, stats, stop_the_world, testing, unlock_os_thread, unpark,
 };
 use tests::{Random, Verdict, equal, hogs, wait_until_alone};
 
@@ -36,6 +36,7 @@ tests::image! {
         a_deep_stack_is_preempted_too,
         the_edge_of_a_page_is_no_danger,
         a_slice_ends_only_if_somebody_waits,
+        who_is_due_comes_before_the_end_of_a_slice,
         who_comes_as_the_timer_goes_off_for_nobody_has_a_turn,
     ],
 }
@@ -374,9 +375,11 @@ fn a_deep_stack_is_preempted_too() {
     let stop = Arc::new(AtomicBool::new(false));
     for _ in 0..2 * stats::gomaxprocs() {
         let stop = Arc::clone(&stop);
-        go(move || {
+        let large = Builder::new().stack_size(Builder::MAX_STACK_SIZE);
+        let deep = go_with(large, move || {
             black_box(descend(800, &stop));
         });
+        drop(deep.expect("memory for it"));
     }
     (0..10).for_each(|_| gosched());
     stop.store(true, Ordering::Relaxed);
@@ -418,6 +421,34 @@ fn a_slice_ends_only_if_somebody_waits() -> Verdict {
     }
     wait_until_alone();
     equal("at most one late interrupt", &(taken.load(Ordering::Relaxed) <= 1), &true)
+}
+
+/// Long slices are cut for whoever a timer readies, also for several at once, and also while others wait that compute.
+fn who_is_due_comes_before_the_end_of_a_slice() -> Verdict {
+    const SLEEPERS: usize = 3;
+    let procs = i32::try_from(gomaxprocs(1)).unwrap_or(1);
+    let slice = Nanos::from_millis(10_000);
+    testing::set_slice(slice);
+    let awake = Arc::new(AtomicUsize::new(0));
+    let begin = now();
+    for _ in 0..SLEEPERS {
+        let awake = Arc::clone(&awake);
+        go(move || {
+            sleep(Nanos::from_millis(20) - (now() - begin));
+            awake.fetch_add(1, Ordering::Relaxed);
+        });
+    }
+    // All of them sleep before the first hog begins.
+    sleep(Nanos::from_millis(5));
+    for _ in 0..2 {
+        let awake = Arc::clone(&awake);
+        go(move || while awake.load(Ordering::Relaxed) < SLEEPERS {});
+    }
+    wait_until_alone();
+    let length = now() - begin;
+    testing::set_slice(Nanos::from_millis(10));
+    gomaxprocs(procs);
+    if length < slice { Ok(()) } else { Err("a hog has had a whole slice".into()) }
 }
 
 /// A timer goes off for a slice, finds that nobody waits any more, and stays off; at just that instant, somebody comes.

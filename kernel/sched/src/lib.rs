@@ -157,6 +157,7 @@ pub mod note;
 pub mod deadlock;
 
 pub mod pick;
+pub mod slice;
 
 mod treap;
 

@@ -18,7 +18,7 @@
 //! A goroutine from the run-next slot inherits its predecessor's time slice. So while a slice lasts, the kernel takes
 //! who [inherits](inherit) it before all others and does not count that as a pick: two that ready each other get one slice,
 //! as one that computes does. At the end of every second slice the heir comes first, and at the end of the others all
-//! who wait come before it ([`next_after_slice`]): neither who is readied beside those who compute waits for long, nor who
+//! who wait come before it ([`next_after_slice`]), unless a timer is behind it ([`slice`](crate::slice)): neither who is readied beside those who compute waits for long, nor who
 //! waits beside a row in which each readies the next.
 //!
 //! Preemption can be turned off, and then no slice ends. Sources 1 to 4 alone have a bound of their own: after
@@ -124,6 +124,17 @@ pub enum Place {
     Global,
 }
 
+/// Who comes first at the end of a slice; the rest of the order stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// The run-next slot, at the end of every second slice.
+    Alternate,
+    /// The run-next slot: somebody is due there.
+    Due,
+    /// The ring and the global queue.
+    Others,
+}
+
 /// Puts a runnable goroutine into the caller's queue. What does not fit goes to the global queue; only then
 /// is its lock taken. The caller then calls [`Idle::wake_one`](crate::idle::Idle::wake_one).
 pub fn enqueue<B, G: Global>(me: &Owner<'_>, sources: &Sources<'_, B, G>, g: GoIndex, place: Place) {
@@ -214,11 +225,19 @@ pub fn next_quickly(me: &Owner<'_>) -> Option<Picked> {
 /// The pick at the end of a time slice: sources 1, 3 and 4, and 2 before them or after them. Whoever it is begins a slice.
 /// Counted as [`next_local`].
 #[must_use]
-pub fn next_after_slice<B, G: Global>(me: &Owner<'_>, sources: &Sources<'_, B, G>) -> Option<Picked> {
+pub fn next_after_slice<B, G: Global>(
+    me: &Owner<'_>,
+    sources: &Sources<'_, B, G>,
+    turn: Turn,
+) -> Option<Picked> {
     let on_tick = me.count_pick().is_multiple_of(GLOBAL_TICK);
     me.set_streak(0);
     let heir = || me.queue().pop_next().map(|g| Picked::fresh(g, Source::Next));
-    let first = if me.take_heirs_turn() { heir() } else { None };
+    let first = match turn {
+        Turn::Due => heir(),
+        Turn::Alternate if me.take_heirs_turn() => heir(),
+        Turn::Alternate | Turn::Others => None,
+    };
     first
         .or_else(|| if on_tick { from_global(me, sources, 1) } else { None })
         .or_else(|| me.queue().pop_ring().map(|g| Picked::fresh(g, Source::Local)))

@@ -316,7 +316,10 @@ impl Bench {
                 let (owner, sources) = (self.processors[p].owner(), self.sources());
                 let (picked, expected) = match way {
                     6 => (pick::inherit(&owner), self.model.inherit(p)),
-                    7 => (pick::next_after_slice(&owner, &sources), self.model.next_after_slice(p)),
+                    7 => (
+                        pick::next_after_slice(&owner, &sources, pick::Turn::Alternate),
+                        self.model.next_after_slice(p),
+                    ),
                     _ => (pick::next_local(&owner, &sources), self.model.next_local(p)),
                 };
                 assert_eq!(picked, expected);

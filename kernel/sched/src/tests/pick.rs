@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
 
 use super::{
-    GLOBAL_TICK, Global, NEXT_STREAK, Picked, Place, RandomOrder, Source, Sources, enqueue, find_work,
+    GLOBAL_TICK, Global, NEXT_STREAK, Picked, Place, RandomOrder, Source, Sources, Turn, enqueue, find_work,
     inherit, next_after_slice, next_local, recheck,
 };
 use crate::global::GlobalQueue;
@@ -166,7 +166,7 @@ fn at_the_end_of_a_slice_the_heir_and_the_others_take_turns() {
     let bench = Bench::new(1);
     bench.push_global(0..2);
     bench.enqueue(0, 2, Place::Back);
-    let next = || next_after_slice(&bench.processors[0].owner(), &bench.sources());
+    let next = || next_after_slice(&bench.processors[0].owner(), &bench.sources(), Turn::Alternate);
     let heir = |n| Some(Picked { g: g(n), inherit_time: false, source: Source::Next });
     for (n, other) in [(10, picked(2, Source::Local)), (12, picked(0, Source::Global))] {
         bench.enqueue(0, n, Place::Next);
