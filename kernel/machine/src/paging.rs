@@ -25,7 +25,6 @@ use x86_64::structures::paging::PhysFrame;
 
 use crate::address::{at, size};
 use crate::frames::{self, FRAME_SIZE, Frame};
-use crate::lock::{Lock, Rank};
 use crate::window::PhysWindow;
 
 /// Where the boot loader may put what it maps.
@@ -87,8 +86,6 @@ pub enum MapError {
 
 static WINDOW: spin::Once<PhysWindow> = spin::Once::new();
 static ROOT: AtomicU64 = AtomicU64::new(0);
-/// Serialises the making of tables; entries of the last level are written without it (see `set_leaf`).
-static TABLES: Lock<()> = Lock::new(Rank::Paging, ());
 /// Tables made since boot.
 static MADE: AtomicU64 = AtomicU64::new(0);
 static NEXT_DEVICE: AtomicU64 = AtomicU64::new(DEVICES);
@@ -172,29 +169,38 @@ fn leaf(address: u64) -> Option<&'static AtomicU64> {
 
 /// The entry of the last level, with all tables above it made.
 fn make_leaf(address: u64) -> Result<&'static AtomicU64, MapError> {
-    if let Some(entry) = leaf(address) {
-        return Ok(entry);
-    }
-    let _tables = TABLES.lock();
     let mut table = root();
     for level in (2..=4).rev() {
         let slot = entry(table, index(address, level));
-        let value = slot.load(Ordering::Relaxed);
+        // Acquire: as in `leaf`.
+        let value = slot.load(Ordering::Acquire);
         if Entry::from_bits_retain(value).contains(Entry::HUGE) {
             return Err(MapError::AlreadyMapped(address));
         }
-        table = if value & Entry::PRESENT.bits() == 0 { make_table(slot)? } else { value & ADDRESS_MASK };
+        table =
+            if value & Entry::PRESENT.bits() == 0 { make_table(slot, value)? } else { value & ADDRESS_MASK };
     }
     Ok(entry(table, index(address, 1)))
 }
 
-fn make_table(slot: &AtomicU64) -> Result<u64, MapError> {
-    let table = frames::alloc_zeroed().ok_or(MapError::NoMemory)?.address();
-    // Relaxed: a count.
-    MADE.fetch_add(1, Ordering::Relaxed);
-    // Release: pairs with the Acquire in `leaf`; also on x86 the page walker sees stores in order.
-    slot.store(table | (Entry::PRESENT | Entry::WRITABLE).bits(), Ordering::Release);
-    Ok(table)
+/// Puts a new table behind an entry that has none. Another CPU may be faster: then it is that one's table that counts.
+fn make_table(slot: &AtomicU64, empty: u64) -> Result<u64, MapError> {
+    let frame = frames::alloc_zeroed().ok_or(MapError::NoMemory)?;
+    let new = frame.address() | (Entry::PRESENT | Entry::WRITABLE).bits();
+    // Release: pairs with the Acquire in `leaf`; also on x86 the page walker sees stores in order. Acquire: with the other CPU's
+    // Release.
+    match slot.compare_exchange(empty, new, Ordering::AcqRel, Ordering::Acquire) {
+        Ok(_) => {
+            // Relaxed: a count.
+            MADE.fetch_add(1, Ordering::Relaxed);
+            Ok(frame.address())
+        }
+        Err(others) => {
+            // SAFETY: taken here, and in no table.
+            unsafe { frames::free(frame) };
+            Ok(others & ADDRESS_MASK)
+        }
+    }
 }
 
 /// Maps the page at `address` to `frame`.
