@@ -349,6 +349,9 @@ fn give_way_unusually(pinned: &Pinned, m: &'static M, me: &'static Slot<Body>) {
     }
 }
 
+/// The table grows by a chunk, and by another one for each so many CPUs: all of them may want goroutines at once.
+const CPUS_PER_CHUNK: usize = 16;
+
 /// A dead goroutine whose stack has its first page.
 fn take_dead(rt: &'static Runtime, m: &'static M) -> Result<GoIndex, GoError> {
     let owner = m.proc().owner();
@@ -356,16 +359,18 @@ fn take_dead(rt: &'static Runtime, m: &'static M) -> Result<GoIndex, GoError> {
         if let Some(g) = owner.take_free(&rt.table) {
             break g;
         }
-        let batch = if rt.free_len.is_empty() { None } else { rt.free.lock().take(&rt.table) };
-        match batch {
-            Some(batch) => perform::keep_dead(rt, owner.refill(&rt.table, batch)),
-            None => grow(rt)?,
+        match rt.free.take(m.index, |list| list.take(&rt.table)) {
+            Some(batch) => {
+                perform::keep_dead(rt, m, owner.refill(&rt.table, batch));
+                grow_ahead(rt, m);
+            }
+            None => grow(rt, m)?,
         }
     };
     let body = rt.slot(g).body();
     if !body.stack_born.load(Ordering::Relaxed) {
         if stack::birth(g.get()).is_err() {
-            perform::keep_dead(rt, owner.put_free(&rt.table, g));
+            perform::keep_dead(rt, m, owner.put_free(&rt.table, g));
             return Err(GoError::NoStackMemory);
         }
         // Relaxed: a dead goroutine has one owner; its list hands the word on.
@@ -374,15 +379,35 @@ fn take_dead(rt: &'static Runtime, m: &'static M) -> Result<GoIndex, GoError> {
     Ok(g)
 }
 
-/// Adds a chunk to the table and puts its goroutines on the shared list.
-fn grow(rt: &'static Runtime) -> Result<(), GoError> {
-    let growing = rt.grow.lock();
-    if !rt.free_len.is_empty() {
-        // Somebody else has grown the table, or has spilled, while this CPU waited for the lock.
+/// Makes the table longer, if all that are left are those that a P has just got: so there are more when these are used up, and it
+/// need not wait for another CPU that is at it.
+fn grow_ahead(rt: &'static Runtime, m: &'static M) {
+    if rt.free.is_empty() {
+        // Without room for more the P goes on with what it has, and says so when that is used up.
+        let _full = grow(rt, m);
+    }
+}
+
+/// Adds chunks to the table and puts their goroutines on the shared list, unless there are some.
+///
+/// If another CPU is at it, nothing is done: who has no goroutine looks again, for what that one adds, or for what is given back
+/// meanwhile.
+fn grow(rt: &'static Runtime, m: &'static M) -> Result<(), GoError> {
+    let Some(growing) = rt.grow.try_lock() else {
+        core::hint::spin_loop();
+        return Ok(());
+    };
+    if !rt.free.is_empty() {
+        // Somebody else has grown the table, or has spilled, since this CPU looked.
         return Ok(());
     }
-    let new = rt.table.grow(|_| Body::new()).map_err(GoError::Table)?;
-    perform::keep_dead(rt, Chain::link(&rt.table, new.filter_map(GoIndex::new)));
+    for added in 0..=rt.ms.len() / CPUS_PER_CHUNK {
+        match rt.table.grow(|_| Body::new()) {
+            Ok(new) => perform::keep_dead(rt, m, Chain::link(&rt.table, new.filter_map(GoIndex::new))),
+            Err(error) if added == 0 => return Err(GoError::Table(error)),
+            Err(_) => break,
+        }
+    }
     drop(growing);
     Ok(())
 }

@@ -75,6 +75,10 @@ fn find(rt: &'static Runtime, m: &'static M) -> Option<Picked> {
             && let Some(picked) = sched::pick::find_work(&m.proc().owner(), &rt.sources())
         {
             stop_spinning(rt, m, spin);
+            if !m.proc().queue().is_empty() {
+                // It has got more than it runs now: others may look for that meanwhile.
+                perform::wake_more(rt, &m.proc().owner());
+            }
             return Some(picked);
         }
         if spin == Spin::Yes && timers::run_late(rt, m, LATE) {
@@ -120,7 +124,7 @@ fn sleep(rt: &'static Runtime, m: &'static M, spin: Spin) -> Spin {
             Left::TookBack | Left::Claimed => Spin::Yes,
         }
     };
-    rt.awake.woke();
+    rt.awake.woke(m.index);
     m.note.clear();
     spin
 }
@@ -146,7 +150,7 @@ fn find_wired(rt: &'static Runtime, m: &'static M) -> Option<Picked> {
             hold::enter(rt, m);
         }
         m.count_extra(rt);
-        rt.awake.woke();
+        rt.awake.woke(m.index);
         m.note.clear();
     }
 }

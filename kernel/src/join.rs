@@ -250,8 +250,7 @@ impl<T> Inner<T> {
         match self.word().claim() {
             Slot::Kept => {}
             Slot::Free => {
-                let owner = m::current(&pinned).proc().owner();
-                perform::settle(m::runtime(), &owner, self.g.index, Slot::Free);
+                perform::settle(m::runtime(), m::current(&pinned), self.g.index, Slot::Free);
             }
         }
     }

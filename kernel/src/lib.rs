@@ -48,6 +48,8 @@ mod goroutine;
 mod mark;
 mod stops;
 
+mod shards;
+
 #[expect(unsafe_code, reason = "finds a CPU's M through the word in its per-CPU block")]
 mod m;
 mod runtime;

@@ -18,6 +18,7 @@ use machine::percpu::{self, PerCpu, Pinned};
 use sched::global::GlobalQueue;
 use sched::list::SharedLen;
 use sched::note::Note;
+use sched::sync::Padded;
 use sched::table::Slot;
 use sched::timers::{Earliest, Timers};
 use sched::{GoIndex, GoRef, Processor};
@@ -51,7 +52,7 @@ pub(crate) enum Preemption {
     Off,
 }
 
-/// One CPU's side of the scheduler.
+/// One CPU's side of the scheduler. What other CPUs write, too, has lines of its own, and so has all of it.
 #[derive(Debug)]
 pub(crate) struct M {
     /// Its place in `Runtime::ms`, and the number of its gate in the stopped world.
@@ -68,7 +69,7 @@ pub(crate) struct M {
     /// world is stopped.
     extra: AtomicBool,
     /// The word this CPU sleeps on.
-    pub(crate) note: Note,
+    pub(crate) note: Padded<Note>,
     /// Where the scheduler loop goes on when a goroutine leaves. Owner only.
     g0: UnsafeCell<Context>,
     /// What `mcall` has asked the scheduler loop to call. Owner only.
@@ -89,14 +90,14 @@ pub(crate) struct M {
     /// The timer is armed for the end of the slice. Owner only.
     pub(crate) slice_armed: AtomicBool,
     /// What is to happen at a time, and when the first of it is due. It stays with the CPU when the P goes away.
-    pub(crate) timers: Lock<Timers<Event>>,
+    pub(crate) timers: Padded<Lock<Timers<Event>>>,
     pub(crate) earliest: Earliest,
     /// Somebody runs what is due of it.
-    pub(crate) timers_run: AtomicBool,
+    pub(crate) timers_run: Padded<AtomicBool>,
     /// The last pick asked those first that are locked to this CPU. Owner only.
     wired_turn: Cell<bool>,
     /// Runnable goroutines that are locked to this CPU.
-    pub(crate) wired: Lock<GlobalQueue>,
+    pub(crate) wired: Padded<Lock<GlobalQueue>>,
     pub(crate) wired_len: SharedLen,
     /// Registers of the goroutine that runs here, while it cannot go on: program counter (0: it may), stack and frame
     /// pointer. Written by this CPU, read by who has stopped it.
@@ -122,7 +123,7 @@ impl M {
             active: AtomicBool::new(false),
             retired: AtomicBool::new(false),
             extra: AtomicBool::new(false),
-            note: Note::new(),
+            note: Padded(Note::new()),
             g0: UnsafeCell::new(Context::NONE),
             mcall: Cell::new(None),
             running: AtomicPtr::new(ptr::null_mut()),
@@ -132,11 +133,11 @@ impl M {
             hurry_until: AtomicU64::new(0),
             slice_lent: AtomicU64::new(0),
             slice_armed: AtomicBool::new(false),
-            timers: Lock::new(Rank::Timers, timers),
+            timers: Padded(Lock::new(Rank::Timers, timers)),
             earliest,
-            timers_run: AtomicBool::new(false),
+            timers_run: Padded(AtomicBool::new(false)),
             wired_turn: Cell::new(false),
-            wired: Lock::new(Rank::Wired, wired),
+            wired: Padded(Lock::new(Rank::Wired, wired)),
             wired_len,
             standing: [const { AtomicU64::new(0) }; 3],
             mark: Mark::new(),

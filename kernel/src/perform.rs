@@ -20,6 +20,7 @@ use machine::irq;
 use machine::percpu::{self, Pinned};
 use machine::smp;
 use machine::vector::Vector;
+use sched::idle::FAN_OUT;
 use sched::join::Slot;
 use sched::list::Chain;
 use sched::note::WakeAction;
@@ -186,7 +187,7 @@ fn arrive_for_others(why: u64, slot: &'static table::Slot<Body>, pinned: &Pinned
         slot.body().unwire();
         check(slot.status().exit());
         owner.counters().exited.add(1);
-        settle(m::runtime_of(m), &owner, slot.index(), slot.body().join.leave());
+        settle(m::runtime_of(m), m, slot.index(), slot.body().join.leave());
     } else if why == After::Preempted as u64 {
         check(slot.status().yielded());
         enqueue(m, slot, Place::Global);
@@ -413,17 +414,17 @@ pub(crate) fn send_to_others(rt: &Runtime, me: &M, vector: Vector, count: u32, w
 }
 
 /// Frees the slot of a dead goroutine, if that falls to the caller.
-pub(crate) fn settle(rt: &'static Runtime, owner: &Owner<'_>, g: GoIndex, whose: Slot) {
+pub(crate) fn settle(rt: &'static Runtime, m: &M, g: GoIndex, whose: Slot) {
     match whose {
-        Slot::Free => keep_dead(rt, owner.put_free(&rt.table, g)),
+        Slot::Free => keep_dead(rt, m, m.proc().owner().put_free(&rt.table, g)),
         Slot::Kept => {}
     }
 }
 
-/// Puts spilled dead goroutines on the shared list.
-pub(crate) fn keep_dead(rt: &'static Runtime, spill: Option<Chain>) {
+/// Puts spilled dead goroutines on the shared list, where this CPU is at home.
+pub(crate) fn keep_dead(rt: &'static Runtime, m: &M, spill: Option<Chain>) {
     if let Some(batch) = spill {
-        rt.free.lock().put(&rt.table, batch);
+        rt.free.open(m.index).put(&rt.table, batch);
     }
 }
 
@@ -439,6 +440,14 @@ pub(crate) fn wake_one(rt: &'static Runtime, owner: &Owner<'_>) {
 fn wake_and_count(rt: &'static Runtime, owner: &Owner<'_>, proc: ProcId) {
     owner.counters().wakes.add(1);
     wake(rt, proc);
+}
+
+/// Wakes idle CPUs for what this one has got and cannot run now, although others look for work, if these are few.
+pub(crate) fn wake_more(rt: &'static Runtime, owner: &Owner<'_>) {
+    for proc in (0..FAN_OUT).map_while(|_| rt.idle.wake_more()) {
+        owner.counters().wakes.add(1);
+        wake(rt, proc);
+    }
 }
 
 /// The same for a handler, which counts nothing: it may have interrupted who counts. Whether anybody was woken.

@@ -15,12 +15,14 @@ use sched::list::SharedLen;
 use sched::pick::{Global, Sources};
 use sched::sema::{RootLock, SemaRoot, SemaTable};
 use sched::sudog::Sudogs;
+use sched::sync::Padded;
 use sched::table::{GrowError, Slot, Table};
 use sched::world::World;
 use sched::{GoIndex, Goid, GoidGenerator, MAX_PROCS, ProcId, Processor, SudogIndex};
 
 use crate::goroutine::Body;
-use crate::m::{M, Preemption};
+use crate::m::{self, M, Preemption};
+use crate::shards::Shards;
 use crate::stops::Stops;
 
 /// The scheduler's shared state; the counterpart of Go's `sched` and `allp`.
@@ -36,7 +38,7 @@ pub(crate) struct Runtime {
     /// Who is stopped when the world is.
     pub(crate) world: World,
     /// Changes of the address space that CPUs must notice; see `tlb.rs`.
-    pub(crate) tlb: AtomicU64,
+    pub(crate) tlb: Padded<AtomicU64>,
     /// Who may make a goroutine runnable, but for the Ps that are not idle.
     pub(crate) awake: Awake,
     /// Whether time slices end.
@@ -44,21 +46,18 @@ pub(crate) struct Runtime {
     pub(crate) idle: Idle,
     pub(crate) goids: GoidGenerator,
     pub(crate) global: GlobalRunQueue,
-    pub(crate) free: Lock<FreeList>,
-    /// The free list's length, to be read without its lock.
-    pub(crate) free_len: SharedLen,
+    /// Dead goroutines that no P keeps.
+    pub(crate) free: Shards<FreeList>,
     /// Held while the table grows.
-    pub(crate) grow: Lock<()>,
+    pub(crate) grow: Padded<Lock<()>>,
     pub(crate) sudogs: Sudogs,
     /// Sudogs that nobody uses and no P keeps.
-    pub(crate) sudog_free: Lock<FreeList<SudogIndex>>,
-    /// That list's length, to be read without its lock.
-    pub(crate) sudog_free_len: SharedLen,
+    pub(crate) sudog_free: Shards<FreeList<SudogIndex>>,
     /// Held while the store of sudogs grows.
-    pub(crate) sudog_grow: Lock<()>,
+    pub(crate) sudog_grow: Padded<Lock<()>>,
     pub(crate) sema: SemaTable<SemaLock>,
     /// The stops of the world.
-    pub(crate) stops: Lock<Stops>,
+    pub(crate) stops: Padded<Lock<Stops>>,
     /// Gives unused memory back to the pool of frames; set at boot.
     reclaim: fn() -> u64,
 }
@@ -106,6 +105,7 @@ pub(crate) struct Limits {
 ///
 /// # Errors
 /// What the table says when memory does not suffice.
+#[expect(clippy::large_stack_frames, reason = "the boot CPU's kernel stack has room for the runtime")]
 pub(crate) fn init(cpus: &[&'static PerCpu], limits: &Limits) -> Result<&'static Runtime, GrowError> {
     let count = u32::try_from(cpus.len()).unwrap_or(u32::MAX);
     let procs = (0..count.min(MAX_PROCS)).filter_map(ProcId::new);
@@ -115,31 +115,26 @@ pub(crate) fn init(cpus: &[&'static PerCpu], limits: &Limits) -> Result<&'static
     let active = limits.gomaxprocs as usize;
     ms.iter().take(active).filter(|m| m.proc.is_some()).for_each(|m| m.activate(limits.preemption));
     let table = Table::new(limits.max_goroutines)?;
-    let (queue, queue_len) = GlobalQueue::new();
-    let (free, free_len) = FreeList::new();
     let sudogs = Sudogs::new(limits.max_goroutines.saturating_mul(SUDOGS_PER_GOROUTINE))?;
-    let (sudog_free, sudog_free_len) = FreeList::new();
     Ok(RUNTIME.call_once(|| Runtime {
         table,
         all_procs: procs,
         gomaxprocs: AtomicU32::new(limits.gomaxprocs),
         world: World::new(count),
-        tlb: AtomicU64::new(0),
-        awake: Awake::new(),
+        tlb: Padded(AtomicU64::new(0)),
+        awake: Awake::new(cpus.len()),
         preemption: limits.preemption,
-        stops: Lock::new(Rank::Stops, Stops::new()),
+        stops: Padded(Lock::new(Rank::Stops, Stops::new())),
         reclaim: limits.reclaim,
         idle: Idle::new(limits.gomaxprocs.min(count)),
         ms,
         goids: GoidGenerator::new(),
-        global: GlobalRunQueue { queue: Lock::new(Rank::Global, queue), len: queue_len },
-        free: Lock::new(Rank::Free, free),
-        free_len,
-        grow: Lock::new(Rank::Table, ()),
+        global: GlobalRunQueue::new(cpus.len()),
+        free: Shards::new(cpus.len(), Kind::Rank(Rank::Free), FreeList::new),
+        grow: Padded(Lock::new(Rank::Table, ())),
         sudogs,
-        sudog_free: Lock::of_kind(Kind::SudogFree, sudog_free),
-        sudog_free_len,
-        sudog_grow: Lock::of_kind(Kind::SudogTable, ()),
+        sudog_free: Shards::new(cpus.len(), Kind::SudogFree, FreeList::new),
+        sudog_grow: Padded(Lock::of_kind(Kind::SudogTable, ())),
         sema: SemaTable::new(|root| SemaLock(Lock::new(Rank::Sema, root))),
     }))
 }
@@ -189,32 +184,61 @@ impl Runtime {
     }
 }
 
-/// The global run queue behind its lock, with a length that is read without it.
+/// CPUs that have a queue of the global run queue in common.
+const CPUS_PER_QUEUE: usize = 4;
+
+/// One queue of the global run queue, behind its lock, with a length that is read without it.
 #[derive(Debug)]
-pub(crate) struct GlobalRunQueue {
-    queue: Lock<GlobalQueue>,
+struct Queue {
+    queue: Padded<Lock<GlobalQueue>>,
     len: SharedLen,
+}
+
+/// The global run queue: a queue for every few CPUs.
+#[derive(Debug)]
+pub(crate) struct GlobalRunQueue(Box<[Queue]>);
+
+impl GlobalRunQueue {
+    fn new(cpus: usize) -> Self {
+        let queue = |_| {
+            let (queue, len) = GlobalQueue::new();
+            Queue { queue: Padded(Lock::new(Rank::Global, queue)), len }
+        };
+        Self((0..cpus.div_ceil(CPUS_PER_QUEUE).max(1)).map(queue).collect())
+    }
 }
 
 impl GlobalRunQueue {
     /// Goroutines in the queue, at about this moment.
     pub(crate) fn len(&self) -> u32 {
-        self.len.get()
+        Global::len(self)
     }
 
     /// Whether the queue looks empty.
     pub(crate) fn is_empty(&self) -> bool {
-        self.len.is_empty()
+        Global::is_empty(self)
     }
 }
 
 impl Global for GlobalRunQueue {
-    fn with<R>(&self, f: impl FnOnce(&mut GlobalQueue) -> R) -> R {
-        f(&mut self.queue.lock())
+    fn queues(&self) -> usize {
+        self.0.len()
     }
 
-    fn length(&self) -> &SharedLen {
-        &self.len
+    fn home(&self) -> usize {
+        m::of_this_cpu().map_or(0, |m| m.index % self.0.len())
+    }
+
+    fn with<R>(&self, at: usize, f: impl FnOnce(&mut GlobalQueue) -> R) -> R {
+        f(&mut self.0[at].queue.lock())
+    }
+
+    fn try_with<R>(&self, at: usize, f: impl FnOnce(&mut GlobalQueue) -> R) -> Option<R> {
+        Some(f(&mut *self.0[at].queue.try_lock()?))
+    }
+
+    fn length(&self, at: usize) -> &SharedLen {
+        &self.0[at].len
     }
 
     fn hesitate(&self) {

@@ -5,6 +5,7 @@
 
 use machine::percpu::Pinned;
 use sched::SudogIndex;
+use sched::chunks::NoRoom;
 use sched::list::Chain;
 use sched::sudog::Sudog;
 
@@ -31,10 +32,12 @@ fn acquire_another(rt: &'static Runtime, m: &'static M) -> SudogIndex {
         if let Some(s) = owner.take_sudog(&rt.sudogs) {
             return s;
         }
-        let batch = if rt.sudog_free_len.is_empty() { None } else { rt.sudog_free.lock().take(&rt.sudogs) };
-        match batch {
-            Some(batch) => keep(rt, owner.refill_sudogs(&rt.sudogs, batch)),
-            None => grow(rt),
+        match rt.sudog_free.take(m.index, |list| list.take(&rt.sudogs)) {
+            Some(batch) => {
+                keep(rt, m, owner.refill_sudogs(&rt.sudogs, batch));
+                grow_ahead(rt, m);
+            }
+            None => grow(rt, m),
         }
     }
 }
@@ -64,26 +67,42 @@ pub(crate) fn release_sudog(rt: &'static Runtime, (s, sudog): (SudogIndex, &Sudo
 
 #[inline(never)]
 fn release_to_proc(rt: &'static Runtime, m: &'static M, s: SudogIndex) {
-    keep(rt, m.proc().owner().put_sudog(&rt.sudogs, s));
+    keep(rt, m, m.proc().owner().put_sudog(&rt.sudogs, s));
 }
 
-/// Puts spilled sudogs on the shared list.
-fn keep(rt: &'static Runtime, spill: Option<Chain<SudogIndex>>) {
+/// Puts spilled sudogs on the shared list, where this CPU is at home.
+fn keep(rt: &'static Runtime, m: &M, spill: Option<Chain<SudogIndex>>) {
     if let Some(batch) = spill {
-        rt.sudog_free.lock().put(&rt.sudogs, batch);
+        rt.sudog_free.open(m.index).put(&rt.sudogs, batch);
     }
 }
 
-/// Adds a chunk of sudogs to the shared list.
-fn grow(rt: &'static Runtime) {
-    let growing = rt.sudog_grow.lock();
-    if !rt.sudog_free_len.is_empty() {
-        // Somebody else has grown the store, or has spilled, while this CPU waited for the lock.
-        return;
+/// Adds a chunk to the store, if all that are left are those that a P has just got.
+fn grow_ahead(rt: &'static Runtime, m: &M) {
+    if rt.sudog_free.is_empty() {
+        // Without room for more the P goes on with what it has.
+        let _full = try_grow(rt, m);
     }
-    match rt.sudogs.grow() {
-        Ok(new) => keep(rt, Some(new)),
-        Err(error) => fatal(format_args!("a goroutine cannot wait, no sudog is left: {error}")),
+}
+
+/// Adds a chunk to the store, for who has no sudog left.
+fn grow(rt: &'static Runtime, m: &M) {
+    if let Err(error) = try_grow(rt, m) {
+        fatal(format_args!("a goroutine cannot wait, no sudog is left: {error}"));
+    }
+}
+
+/// Adds a chunk, unless there are sudogs, or another CPU is at it.
+///
+/// Then who has none looks again, for what that one adds, or for what is given back meanwhile.
+fn try_grow(rt: &'static Runtime, m: &M) -> Result<(), NoRoom> {
+    let Some(growing) = rt.sudog_grow.try_lock() else {
+        core::hint::spin_loop();
+        return Ok(());
+    };
+    if rt.sudog_free.is_empty() {
+        keep(rt, m, Some(rt.sudogs.grow()?));
     }
     drop(growing);
+    Ok(())
 }

@@ -18,6 +18,7 @@ use machine::idt;
 use machine::percpu;
 use machine::vector::Vector;
 use sched::note::WakeAction;
+use sched::sync::Padded;
 
 use crate::m::{self, M, Preemption, ask};
 use crate::perform;
@@ -32,9 +33,9 @@ const PERIOD: Nanos = SLICE;
 pub(crate) const OVERDUE: Nanos = Nanos(2 * SLICE.0);
 
 /// When the duties were last done.
-static LAST: AtomicU64 = AtomicU64::new(0);
+static LAST: Padded<AtomicU64> = Padded(AtomicU64::new(0));
 /// Counts those who were asked for help, so that each has its turn.
-static TURN: AtomicUsize = AtomicUsize::new(0);
+static TURN: Padded<AtomicUsize> = Padded(AtomicUsize::new(0));
 
 /// Registers the interrupts that make a CPU look at what it runs.
 pub(crate) fn init() {

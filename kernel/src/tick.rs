@@ -7,6 +7,9 @@
 //! The slice's end is not set anew at every switch: that would cost a write to the timer each time. A switch only notes
 //! when it was. The timer is set when somebody begins to wait ([`somebody_waits`]); when it fires and the slice that runs
 //! then is younger, it is set again for the rest of it.
+//!
+//! When a slice is over, and who comes next then, `sched::slice` decides; it has the policy for who is due by a timer, and why
+//! nobody starves.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 

@@ -78,6 +78,12 @@ const ARGS: [(&str, &str, &[&str]); 5] = [
 /// The tree of 100,000 leaves over and over; the program checks sums and memory itself.
 const SKYNET: &str = "run=skynet rounds=200 leaves=100000";
 
+/// Machines for a tree of a million leaves: CPUs, and boot arguments besides.
+///
+/// No lock may be waited for in more than 1 % of the times that it is taken, on as many CPUs as a large machine has: the program
+/// checks that. With 255 the host has so few for them that most waits are its own.
+const MILLION: [(u32, &str); 5] = [(1, ""), (2, ""), (4, ""), (64, " contended=1"), (255, "")];
+
 /// What the plan has to know of the host.
 #[derive(Clone, Debug, Default)]
 pub struct Host {
@@ -99,6 +105,7 @@ pub fn steps(host: &Host) -> Vec<Step> {
     plan.cargo("loom", loom, Some("--cfg loom"));
     plan.add("build", Action::Build);
     plan.main_program(host);
+    plan.a_million_leaves();
     plan.examples(host);
     plan.input(host);
     plan.stop_the_world();
@@ -146,6 +153,17 @@ impl Plan {
                 &format!("run-{name}"),
                 Action::One(Run::boot(Image::Release, "", wanted).with_args(args)),
             );
+        }
+    }
+
+    fn a_million_leaves(&mut self) {
+        for (cpus, args) in MILLION {
+            let line = format!("--smp {cpus} --memory 2G");
+            let args = format!("run=skynet rounds=1 leaves=1000000{args}");
+            let mut wanted = ok(cpus);
+            wanted.lines.push("round 1 of 1: sum 499999500000".to_owned());
+            let run = Run::boot(Image::Release, &line, wanted).with_args(&args);
+            self.add(&format!("a-million-leaves-smp{cpus}"), Action::One(run));
         }
     }
 

@@ -12,7 +12,7 @@
 //!
 //! 1. it is counted: its bit leaves the idle mask, by its own hand or by that of who has claimed it
 //!    ([`Idle::leave_idle`]), or it begins to be an extra ([`Awake::begin_extra`]);
-//! 2. it raises a number ([`Awake::woke`]);
+//! 2. it raises a number ([`Awake::woke`]): its own; the number of all is the sum of these;
 //! 3. it takes work and timers that are due out of queues and heaps, runs them, and puts what it makes runnable, and
 //!    the timers that it sets, into queues and heaps;
 //! 4. it is counted no more: [`Idle::go_idle`], [`Awake::end_extra`].
@@ -46,40 +46,40 @@
 //! Each step 4 is followed by a fence and a look. Of two CPUs that go to sleep at the same time, the one whose fence is
 //! later sees that the other is not counted any more. A number that has moved is that of a CPU that will look itself.
 
+use alloc::boxed::Box;
+
 use crate::idle::Idle;
 use crate::sync::{AtomicU32, AtomicU64, Ordering, Padded, fence};
 
 /// Those who may make a goroutine runnable and are not in the idle mask, and how often anybody has woken up.
 #[derive(Debug)]
 pub struct Awake {
-    /// Times that a CPU has woken up.
-    wakeups: Padded<AtomicU64>,
+    /// How often each CPU has woken up.
+    wakeups: Box<[Padded<AtomicU64>]>,
     /// CPUs without an active P that are awake.
-    extras: AtomicU32,
+    extras: Padded<AtomicU32>,
     /// Goroutines that wait for an interrupt of a device.
-    device_waiters: AtomicU32,
-}
-
-impl Default for Awake {
-    fn default() -> Self {
-        Self::new()
-    }
+    device_waiters: Padded<AtomicU32>,
 }
 
 impl Awake {
     /// Nobody but those whose P is active.
-    pub fn new() -> Self {
+    pub fn new(cpus: usize) -> Self {
         Self {
-            wakeups: Padded(AtomicU64::new(0)),
-            extras: AtomicU32::new(0),
-            device_waiters: AtomicU32::new(0),
+            wakeups: (0..cpus).map(|_| Padded(AtomicU64::new(0))).collect(),
+            extras: Padded(AtomicU32::new(0)),
+            device_waiters: Padded(AtomicU32::new(0)),
         }
     }
 
-    /// Step 2.
-    pub fn woke(&self) {
-        // Release pairs with the Acquire in `nobody_is_left`: step 1 is visible to whoever reads the number.
-        self.wakeups.fetch_add(1, Ordering::Release);
+    /// Step 2, of the CPU with this number.
+    ///
+    /// # Panics
+    /// There is no such CPU.
+    pub fn woke(&self, cpu: usize) {
+        let wakeups = &self.wakeups[cpu];
+        // Release pairs with the Acquire in `wakeups`: step 1 is visible to whoever reads the number. Nobody else writes it.
+        wakeups.store(wakeups.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
         // Pairs with the fence in `nobody_is_left`: the number is visible to whoever sees a queue emptied.
         fence(Ordering::Release);
     }
@@ -112,21 +112,30 @@ impl Awake {
     pub fn nobody_is_left(&self, idle: &Idle, work: impl FnOnce() -> bool) -> bool {
         // The fence of "the last one looks".
         fence(Ordering::SeqCst);
-        // Acquire: pairs with the Release in `woke`.
-        let before = self.wakeups.load(Ordering::Acquire);
+        // So that a CPU that goes to sleep while others are awake reads few lines.
+        if self.anybody(idle) {
+            return false;
+        }
+        let before = self.wakeups();
         if self.anybody(idle) || work() {
             return false;
         }
         // Pairs with the fence in `woke`.
         fence(Ordering::Acquire);
-        !self.anybody(idle) && self.wakeups.load(Ordering::Relaxed) == before
+        !self.anybody(idle) && self.wakeups() == before
+    }
+
+    /// The number: how often anybody has woken up. As no CPU's own number ever falls, an equal sum is an equal number for each.
+    fn wakeups(&self) -> u64 {
+        // Acquire: pairs with the Release in `woke`.
+        self.wakeups.iter().fold(0, |sum, cpu| sum.wrapping_add(cpu.load(Ordering::Acquire)))
     }
 
     /// Whether anybody is counted, or may be woken from outside.
     fn anybody(&self, idle: &Idle) -> bool {
         // Acquire pairs with the Release in `lower`: what was queued before is visible.
         let count = |word: &AtomicU32| word.load(Ordering::Acquire);
-        !idle.all_idle() || [&self.extras, &self.device_waiters].into_iter().any(|word| count(word) > 0)
+        !idle.all_idle() || count(&self.extras) > 0 || count(&self.device_waiters) > 0
     }
 }
 

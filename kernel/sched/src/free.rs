@@ -2,8 +2,8 @@
 //!
 //! Each P has a list of its own of either kind, last in, first out, so that a spawn gets a stack that is still
 //! in the cache. It spills into the shared [`FreeList`] when one P ends more goroutines than it starts, and is
-//! refilled from there when it is the other way round. The kernel holds a lock around the shared list, and
-//! looks at its [`SharedLen`] first, so that an empty one is not locked.
+//! refilled from there when it is the other way round. The kernel has a shared list for each CPU or for some together, holds a
+//! lock around each, and looks at its [`SharedLen`] first, so that an empty one is not locked.
 
 use crate::id::GoIndex;
 use crate::link::{Index, Link, Linked};

@@ -1,6 +1,6 @@
 //! The global run queue: what does not fit into a local one, and what must not wait behind one.
 //!
-//! A plain structure; the kernel holds a lock around it. No hot path takes that lock: a CPU comes here when
+//! A plain structure; the kernel has one for every few CPUs, with a lock around each. No hot path takes that lock: a CPU comes here when
 //! its own queue overflows, when it has run dry, and once in [`crate::pick::GLOBAL_TICK`] picks so that
 //! a busy CPU does not leave it waiting for ever.
 

@@ -6,13 +6,16 @@ use core::cmp::Ordering as Compared;
 use core::fmt;
 use core::num::{NonZeroU32, NonZeroU64};
 
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicU64, Ordering, Padded};
 
 /// The most Ps that a machine may have; Go's `MaxGomaxprocs`.
 pub const MAX_PROCS: u32 = 256;
 
-/// Goroutine ids that a P takes from the [`GoidGenerator`] at a time.
+/// Goroutine ids that a P takes from the [`GoidGenerator`] for its first goroutines. It takes twice as many each time …
 pub const GOID_BATCH: u64 = 16;
+
+/// … up to this number: whoever starts many goroutines seldom writes a word that belongs to all.
+pub const GOID_BATCH_MAX: u64 = 4096;
 
 /// Index of a P: less than [`MAX_PROCS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -145,9 +148,9 @@ impl fmt::Display for Goid {
 
 /// Where goroutine ids come from; Go's `sched.goidgen`.
 ///
-/// Ps take [`GOID_BATCH`] at a time, so that a spawn seldom touches this word.
+/// Ps take [`GOID_BATCH`] or more at a time, so that a spawn seldom touches this word.
 #[derive(Debug)]
-pub struct GoidGenerator(AtomicU64);
+pub struct GoidGenerator(Padded<AtomicU64>);
 
 impl Default for GoidGenerator {
     fn default() -> Self {
@@ -158,13 +161,13 @@ impl Default for GoidGenerator {
 impl GoidGenerator {
     /// A generator whose first id is 1.
     pub fn new() -> Self {
-        Self(AtomicU64::new(1))
+        Self(Padded(AtomicU64::new(1)))
     }
 
-    /// Reserves [`GOID_BATCH`] ids for the caller and returns the first.
-    pub(crate) fn reserve(&self) -> u64 {
+    /// Reserves that many ids for the caller and returns the first.
+    pub(crate) fn reserve(&self, count: u64) -> u64 {
         // Relaxed: only the number matters, and an addition is never lost.
-        self.0.fetch_add(GOID_BATCH, Ordering::Relaxed)
+        self.0.fetch_add(count, Ordering::Relaxed)
     }
 }
 

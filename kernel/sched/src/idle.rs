@@ -40,6 +40,9 @@
 //! * It is a waker that counted one spinner too many, because the last bit was taken under its hands. It
 //!   starts again with fence A (in the loop behind [`Idle::wake_one`]), now in the place of those who trusted its count.
 //!
+//! A waker that fans out ([`Idle::wake_more`]) raises the count for the P that it claims, before it claims it, as the producer does:
+//! those who trust that count trust a P that is woken, or, if none was left, the waker, which is of the third kind then.
+//!
 //! One that was not the last leaves the duty to those still counted: the count only passes 0 by the hand of
 //! one who knows. A thief's loot changes queues meanwhile; between the two it is in no queue, but the
 //! thief is a counted spinner then, so the same rule covers it.
@@ -49,13 +52,21 @@
 //!
 //! A P that runs dry but may not spin ([`Idle::try_spin`]) goes idle in the same three steps.
 
+use alloc::boxed::Box;
 use core::fmt;
 
 use crate::id::{MAX_PROCS, ProcId};
-use crate::sync::{AtomicU32, AtomicU64, Ordering, Padded, Plain32, fence};
+use crate::sync::{AtomicU32, Ordering, Padded, Plain32, fence};
+use crate::sync::{IDLE_WORDS, PROCS_PER_WORD};
 
-/// Words of the idle mask.
-const WORDS: usize = (MAX_PROCS / u64::BITS) as usize;
+/// Ps that a thief wakes that has got more than it runs.
+pub const FAN_OUT: u32 = 2;
+
+/// Ps that may spin at a time, however many there are: each looks at all others.
+const MOST_SPINNING: u32 = 16;
+
+#[cfg(not(loom))]
+const _: () = assert!(IDLE_WORDS * PROCS_PER_WORD == MAX_PROCS, "each P has a bit");
 
 /// Whether a P is counted as spinning. It is passed along by the loop that looks for work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,11 +102,16 @@ pub enum Left {
 pub struct Idle {
     /// Ps that there are; changed only while the world is stopped.
     procs: Plain32,
-    /// Bit `n` is set while P `n` is idle.
-    mask: Padded<[AtomicU64; WORDS]>,
+    /// Each P has a bit, which is set while it is idle.
+    mask: Box<[Padded<AtomicU32>]>,
+    /// On one line: who readies looks at both, and who goes idle or wakes up writes both.
+    counts: Padded<Counts>,
+}
+
+struct Counts {
     /// Ps that are idle, or whose bit a waker has taken without having counted that yet.
-    count: AtomicU32,
-    spinning: Padded<AtomicU32>,
+    idle: AtomicU32,
+    spinning: AtomicU32,
 }
 
 impl fmt::Debug for Idle {
@@ -113,9 +129,8 @@ impl Idle {
     pub fn new(procs: u32) -> Self {
         Self {
             procs: Plain32::new(procs.min(MAX_PROCS)),
-            mask: Padded(core::array::from_fn(|_| AtomicU64::new(0))),
-            count: AtomicU32::new(0),
-            spinning: Padded(AtomicU32::new(0)),
+            mask: (0..IDLE_WORDS).map(|_| Padded(AtomicU32::new(0))).collect(),
+            counts: Padded(Counts { idle: AtomicU32::new(0), spinning: AtomicU32::new(0) }),
         }
     }
 
@@ -128,45 +143,67 @@ impl Idle {
         fence(Ordering::SeqCst);
         // Relaxed, here and below: the fence orders them. The count is raised before a bit is set and lowered after it is
         // taken: without a count there is no bit.
-        if self.count.load(Ordering::Relaxed) == 0 || self.spinning.load(Ordering::Relaxed) != 0 {
+        if self.counts.idle.load(Ordering::Relaxed) == 0 || self.counts.spinning.load(Ordering::Relaxed) != 0
+        {
             return None;
         }
-        self.claim_one()
+        self.claim_one(0)
     }
 
-    /// The rest of [`wake_one`](Self::wake_one), after its fence, when somebody seems to be idle and nobody spins.
-    fn claim_one(&self) -> Option<ProcId> {
+    /// A P more, for a thief that has got more than it can run: called [`FAN_OUT`] times, so that wakes fan out as long as there
+    /// is enough to do. No duty: who has one calls [`wake_one`](Self::wake_one) as well.
+    ///
+    /// As that, but that it does not leave the work to those who spin already, while they are few.
+    #[must_use = "the CPU of this P must be woken: it counts as spinning"]
+    pub fn wake_more(&self) -> Option<ProcId> {
+        // Relaxed: who is not seen is not woken, and no work is left behind for that.
+        let spinning = self.counts.spinning.load(Ordering::Relaxed);
+        if spinning >= self.most_spinning() {
+            return None;
+        }
+        self.claim_one(spinning)
+    }
+
+    /// The rest of [`wake_one`](Self::wake_one), after its fence, when somebody seems to be idle and nobody spins, and of
+    /// [`wake_more`](Self::wake_more) when so many do: counts one more, unless their number has changed, and claims an idle P.
+    fn claim_one(&self, mut spinning: u32) -> Option<ProcId> {
         loop {
-            if self.spinning.load(Ordering::Relaxed) != 0 || self.nobody_idle() {
+            if self.nobody_idle() {
                 return None;
             }
-            // Relaxed: what is read from the count orders nothing, fences and the mask do. On failure
-            // somebody else has begun to spin.
-            self.spinning.compare_exchange(0, 1, Ordering::Relaxed, Ordering::Relaxed).ok()?;
+            // Relaxed: what is read from the count orders nothing, fences and the mask do. On failure somebody else has begun to
+            // spin; or has stopped to, and had the duty, not who called for more.
+            let counted = &self.counts.spinning;
+            counted.compare_exchange(spinning, spinning + 1, Ordering::Relaxed, Ordering::Relaxed).ok()?;
             if let Some(p) = self.claim() {
                 return Some(p);
             }
             // The idle P that was seen is gone. Others may have trusted the count: look again for them.
             // Release and Acquire chain those who lower the count, so that the last sees what the others did.
-            let before = self.spinning.fetch_sub(1, Ordering::AcqRel);
-            if before != 1 {
+            if counted.fetch_sub(1, Ordering::AcqRel) != 1 {
                 return None;
             }
+            spinning = 0;
             // Fence A once more, in their place.
             fence(Ordering::SeqCst);
         }
     }
 
-    /// Counts the caller, which is busy and has run dry, as spinning, unless half of the busy Ps already
+    /// Counts the caller, which is busy and has run dry, as spinning, unless as many as may already
     /// spin.
     pub fn try_spin(&self) -> Spin {
         // Relaxed: a limit that is missed by one does no harm.
-        let busy = self.procs.get().saturating_sub(self.count.load(Ordering::Relaxed));
-        if self.spinning.load(Ordering::Relaxed).saturating_mul(2) >= busy {
+        if self.counts.spinning.load(Ordering::Relaxed) >= self.most_spinning() {
             return Spin::No;
         }
-        self.spinning.fetch_add(1, Ordering::Relaxed);
+        self.counts.spinning.fetch_add(1, Ordering::Relaxed);
         Spin::Yes
+    }
+
+    /// How many may spin: half of those who are busy, and not more than some.
+    fn most_spinning(&self) -> u32 {
+        let busy = self.procs.get().saturating_sub(self.counts.idle.load(Ordering::Relaxed));
+        busy.div_ceil(2).min(MOST_SPINNING)
     }
 
     /// Ends spinning because work was found.
@@ -185,7 +222,7 @@ impl Idle {
     /// `p` is idle already, or it claims to be spinning and nobody is counted.
     pub fn go_idle(&self, p: ProcId, spin: Spin) {
         // The count goes first and comes down last, so that it is never below the number of bits.
-        self.count.fetch_add(1, Ordering::Relaxed);
+        self.counts.idle.fetch_add(1, Ordering::Relaxed);
         // Release pairs with the Acquire of the waker that takes the bit, and with that in `all_idle`.
         let before = self.word(p).fetch_or(bit(p), Ordering::Release);
         assert!(before & bit(p) == 0, "{p} goes idle and is idle already");
@@ -203,8 +240,8 @@ impl Idle {
         if self.word(p).fetch_and(!bit(p), Ordering::AcqRel) & bit(p) == 0 {
             return Left::Claimed;
         }
-        self.count.fetch_sub(1, Ordering::Relaxed);
-        self.spinning.fetch_add(1, Ordering::Relaxed);
+        self.counts.idle.fetch_sub(1, Ordering::Relaxed);
+        self.counts.spinning.fetch_add(1, Ordering::Relaxed);
         Left::TookBack
     }
 
@@ -223,7 +260,7 @@ impl Idle {
         if self.word(p).fetch_and(!bit(p), Ordering::Relaxed) & bit(p) == 0 {
             return false;
         }
-        self.count.fetch_sub(1, Ordering::Relaxed);
+        self.counts.idle.fetch_sub(1, Ordering::Relaxed);
         true
     }
 
@@ -234,18 +271,22 @@ impl Idle {
     /// gone idle again in between.
     pub fn all_idle(&self) -> bool {
         // Acquire pairs with the Release in `go_idle`: what the others queued before is visible.
-        let idle: u32 = self.words().iter().map(|word| word.load(Ordering::Acquire).count_ones()).sum();
-        idle == self.procs.get()
+        let mut left = self.procs.get();
+        self.words().iter().all(|word| {
+            let procs = left.min(PROCS_PER_WORD);
+            left -= procs;
+            word.load(Ordering::Acquire).count_ones() == procs
+        })
     }
 
     /// Idle Ps, at about this moment.
     pub fn idle_count(&self) -> u32 {
-        self.count.load(Ordering::Relaxed)
+        self.counts.idle.load(Ordering::Relaxed)
     }
 
     /// Spinning Ps, at about this moment.
     pub fn spinning_count(&self) -> u32 {
-        self.spinning.load(Ordering::Relaxed)
+        self.counts.spinning.load(Ordering::Relaxed)
     }
 
     /// Whether `p` is idle, at about this moment.
@@ -260,17 +301,17 @@ impl Idle {
     /// It was 0.
     fn lower_spinning(&self) -> u32 {
         // Release and Acquire chain those who lower the count: the last one sees what the others queued.
-        let before = self.spinning.fetch_sub(1, Ordering::AcqRel);
+        let before = self.counts.spinning.fetch_sub(1, Ordering::AcqRel);
         assert!(before != 0, "a P stops spinning and none is counted");
         before
     }
 
     /// Takes the bit of the lowest idle P: low CPUs stay warm and high ones asleep.
     fn claim(&self) -> Option<ProcId> {
-        let bases = (0..).step_by(u64::BITS as usize);
+        let bases = (0..).step_by(PROCS_PER_WORD as usize);
         let (base, n) =
             self.words().iter().zip(bases).find_map(|(word, base)| Some((base, claim_in(word)?)))?;
-        self.count.fetch_sub(1, Ordering::Relaxed);
+        self.counts.idle.fetch_sub(1, Ordering::Relaxed);
         ProcId::new(base + n)
     }
 
@@ -281,18 +322,18 @@ impl Idle {
     }
 
     /// The words that hold bits of Ps.
-    fn words(&self) -> &[AtomicU64] {
-        &self.mask[..self.procs.get().div_ceil(u64::BITS) as usize]
+    fn words(&self) -> &[Padded<AtomicU32>] {
+        &self.mask[..self.procs.get().div_ceil(PROCS_PER_WORD) as usize]
     }
 
     /// The word that holds the bit of `p`.
-    fn word(&self, p: ProcId) -> &AtomicU64 {
-        &self.mask[p.index() / u64::BITS as usize]
+    fn word(&self, p: ProcId) -> &AtomicU32 {
+        &self.mask[(p.get() / PROCS_PER_WORD) as usize]
     }
 }
 
 /// Takes the lowest bit of a word of the mask, and says which that was.
-fn claim_in(word: &AtomicU64) -> Option<u32> {
+fn claim_in(word: &AtomicU32) -> Option<u32> {
     let mut idle = word.load(Ordering::Relaxed);
     while idle != 0 {
         let n = idle.trailing_zeros();
@@ -308,8 +349,8 @@ fn claim_in(word: &AtomicU64) -> Option<u32> {
 }
 
 /// The bit of `p` in its word.
-fn bit(p: ProcId) -> u64 {
-    1 << (p.get() % u64::BITS)
+fn bit(p: ProcId) -> u32 {
+    1 << (p.get() % PROCS_PER_WORD)
 }
 
 #[cfg(test)]

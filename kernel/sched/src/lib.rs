@@ -89,8 +89,8 @@
 //! # use sched::list::SharedLen;
 //! # struct Locked(std::sync::Mutex<GlobalQueue>, SharedLen);
 //! # impl Global for Locked {
-//! #     fn with<R>(&self, f: impl FnOnce(&mut GlobalQueue) -> R) -> R { f(&mut self.0.lock().unwrap()) }
-//! #     fn length(&self) -> &SharedLen { &self.1 }
+//! #     fn with<R>(&self, _: usize, f: impl FnOnce(&mut GlobalQueue) -> R) -> R { f(&mut self.0.lock().unwrap()) }
+//! #     fn length(&self, _: usize) -> &SharedLen { &self.1 }
 //! # }
 //! # let table = Table::new(1000).unwrap();
 //! # let range = table.grow(|_| ()).unwrap();

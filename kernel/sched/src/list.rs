@@ -11,7 +11,7 @@ use alloc::sync::Arc;
 
 use crate::id::GoIndex;
 use crate::link::{Index, Linked};
-use crate::sync::{AtomicU32, Ordering};
+use crate::sync::{AtomicU32, Ordering, Padded};
 
 /// One or more linked goroutines (or sudogs), first to last. Dropping it loses them.
 #[derive(Debug, PartialEq, Eq)]
@@ -119,7 +119,7 @@ impl<I: Index> Chain<I> {
 /// The length of a list, readable without the list's lock. A hint for who is about to take the lock, and
 /// conclusive after the fence of [`crate::idle`] for what was queued before the producer's.
 #[derive(Clone, Debug)]
-pub struct SharedLen(Arc<AtomicU32>);
+pub struct SharedLen(Arc<Padded<AtomicU32>>);
 
 impl SharedLen {
     /// Goroutines in the list, at this moment or a little earlier.
@@ -144,7 +144,7 @@ pub(crate) struct List<I = GoIndex> {
 impl<I: Index> List<I> {
     /// An empty list and the handle to its length.
     pub(crate) fn new() -> (Self, SharedLen) {
-        let shared = SharedLen(Arc::new(AtomicU32::new(0)));
+        let shared = SharedLen(Arc::new(Padded(AtomicU32::new(0))));
         (Self { chain: None, shared: shared.clone() }, shared)
     }
 

@@ -44,11 +44,36 @@ pub const STEAL_ROUNDS: u32 = 4;
 
 /// How the kernel lends the global queue, which it guards with a lock of its own.
 pub trait Global {
-    /// Calls `f` with the queue, locked. `f` is short and takes no lock.
-    fn with<R>(&self, f: impl FnOnce(&mut GlobalQueue) -> R) -> R;
+    /// How many queues it has, so that no lock belongs to all CPUs: at least one.
+    fn queues(&self) -> usize {
+        1
+    }
 
-    /// The queue's length, without the lock.
-    fn length(&self) -> &SharedLen;
+    /// The one where the CPU that calls is at home: it puts there what it has, and looks there first.
+    fn home(&self) -> usize {
+        0
+    }
+
+    /// Calls `f` with a queue, locked. `f` is short and takes no lock.
+    fn with<R>(&self, at: usize, f: impl FnOnce(&mut GlobalQueue) -> R) -> R;
+
+    /// The same if no other CPU is at that queue, or else nothing.
+    fn try_with<R>(&self, at: usize, f: impl FnOnce(&mut GlobalQueue) -> R) -> Option<R> {
+        Some(self.with(at, f))
+    }
+
+    /// A queue's length, without the lock.
+    fn length(&self, at: usize) -> &SharedLen;
+
+    /// Whether all queues look empty.
+    fn is_empty(&self) -> bool {
+        (0..self.queues()).all(|at| self.length(at).is_empty())
+    }
+
+    /// Goroutines in all of them, at about this moment.
+    fn len(&self) -> u32 {
+        (0..self.queues()).map(|at| self.length(at).get()).sum()
+    }
 
     /// Called before a run-next slot is stolen: a moment of patience (Go waits 3 µs) lets its owner run it,
     /// where a goroutine readies another and blocks right after. Does nothing unless implemented.
@@ -141,7 +166,7 @@ pub fn enqueue<B, G: Global>(me: &Owner<'_>, sources: &Sources<'_, B, G>, g: GoI
     match place {
         Place::Next => enqueue_next(me, || *sources, g),
         Place::Back => enqueue_back(me, || *sources, g),
-        Place::Global => sources.global.with(|queue| queue.push(sources.table, g)),
+        Place::Global => sources.global.with(sources.global.home(), |queue| queue.push(sources.table, g)),
     }
 }
 
@@ -183,7 +208,7 @@ fn push_or_spill<B, G: Global>(me: &Owner<'_>, sources: &Sources<'_, B, G>, g: G
 #[cold]
 fn spill<B, G: Global>(sources: &Sources<'_, B, G>, overflow: Overflow) {
     let chain = overflow.into_chain(sources.table);
-    sources.global.with(|queue| queue.push_batch(sources.table, chain));
+    sources.global.with(sources.global.home(), |queue| queue.push_batch(sources.table, chain));
 }
 
 /// Sources 1 to 4. Allocates nothing; takes the global queue's lock only if there is something in it. Counts
@@ -264,14 +289,14 @@ pub fn drain<B, G: Global>(me: &Owner<'_>, sources: &Sources<'_, B, G>) {
     if let Some(chain) =
         Chain::link(sources.table, core::iter::from_fn(|| queue.pop()).map(|popped| popped.g))
     {
-        sources.global.with(|queue| queue.push_batch(sources.table, chain));
+        sources.global.with(sources.global.home(), |queue| queue.push_batch(sources.table, chain));
     }
 }
 
 /// Whether there is work anywhere: the third step of an idler. It takes nothing.
 #[must_use]
 pub fn recheck<B, G: Global>(sources: &Sources<'_, B, G>) -> bool {
-    !sources.global.length().is_empty() || sources.processors.iter().any(|p| !p.queue().is_empty())
+    !sources.global.is_empty() || sources.processors.iter().any(|p| !p.queue().is_empty())
 }
 
 /// Sources 2 and 3.
@@ -290,14 +315,24 @@ fn from_queue(me: &Owner<'_>) -> Option<Picked> {
 }
 
 /// Sources 1 and 4: one goroutine to run, and the others of the share to the local ring.
+///
+/// The P looks at its home first, and then at the other queues, but not at one where another CPU is: what that leaves is found by
+/// the next look, and who goes idle looks again ([`recheck`]). On a tick it begins at another queue each time, so that all have
+/// their turn.
 fn from_global<B, G: Global>(me: &Owner<'_>, sources: &Sources<'_, B, G>, max: u32) -> Option<Picked> {
-    if sources.global.length().is_empty() {
-        return None;
-    }
+    let (global, queues) = (sources.global, sources.global.queues());
     let queue = me.queue();
     let max = max.min(queue.room() + 1);
-    let procs = u32::try_from(sources.processors.len()).unwrap_or(u32::MAX);
-    let share = sources.global.with(|global| global.grab(sources.table, procs, max))?;
+    let procs = u32::try_from(sources.processors.len().div_ceil(queues)).unwrap_or(u32::MAX);
+    let home = global.home();
+    let begin = if max == 1 { home + (me.tick() / GLOBAL_TICK) as usize } else { home };
+    let share = (begin..begin + queues).map(|at| at % queues).find_map(|at| {
+        if global.length(at).is_empty() {
+            return None;
+        }
+        let grab = |queue: &mut GlobalQueue| queue.grab(sources.table, procs, max);
+        if at == home { global.with(at, grab) } else { global.try_with(at, grab).flatten() }
+    })?;
     let (g, rest) = share.split_first(sources.table);
     if let Some(rest) = rest {
         queue.push_chain(sources.table, rest);

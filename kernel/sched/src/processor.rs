@@ -9,7 +9,7 @@ use core::marker::PhantomData;
 
 use crate::counters::{Counters, Snapshot};
 use crate::free::LocalFree;
-use crate::id::{GOID_BATCH, GoIndex, Goid, GoidGenerator, ProcId, SudogIndex};
+use crate::id::{GOID_BATCH, GOID_BATCH_MAX, GoIndex, Goid, GoidGenerator, ProcId, SudogIndex};
 use crate::list::Chain;
 use crate::runq::{Local, RunQueue};
 use crate::sudog::Sudogs;
@@ -37,6 +37,8 @@ struct Own {
     /// The next id of the batch, and the end of the batch.
     goid: Plain64,
     goid_end: Plain64,
+    /// Ids of the next batch.
+    goid_batch: Plain64,
     /// State of the random numbers; never 0.
     random: Plain64,
     free: LocalFree<GoIndex>,
@@ -59,6 +61,7 @@ impl Processor {
             heir: Plain32::new(0),
             goid: Plain64::new(0),
             goid_end: Plain64::new(0),
+            goid_batch: Plain64::new(GOID_BATCH),
             random: Plain64::new(random),
             free: LocalFree::new(),
             sudogs: LocalFree::new(),
@@ -164,7 +167,7 @@ impl<'p> Owner<'p> {
         heir.get() == 1
     }
 
-    /// The id of a new goroutine. Every [`GOID_BATCH`]th call takes a batch from `generator`, so ids are
+    /// The id of a new goroutine. When a batch is used up the next one comes from `generator`, so ids are
     /// unique but not in the order of their birth on different Ps.
     ///
     /// # Panics
@@ -173,9 +176,11 @@ impl<'p> Owner<'p> {
     pub fn next_goid(&self, generator: &GoidGenerator) -> Goid {
         let own = &self.processor.own;
         if own.goid.get() == own.goid_end.get() {
-            let first = generator.reserve();
+            let count = own.goid_batch.get();
+            let first = generator.reserve(count);
             own.goid.set(first);
-            own.goid_end.set(first + GOID_BATCH);
+            own.goid_end.set(first + count);
+            own.goid_batch.set(GOID_BATCH_MAX.min(2 * count));
         }
         let number = own.goid.get();
         own.goid.set(number + 1);

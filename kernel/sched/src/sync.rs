@@ -42,6 +42,23 @@ pub const SEMA_ROOTS: usize = 251;
 #[cfg(loom)]
 pub const SEMA_ROOTS: usize = 1;
 
+/// Words of the idle mask, and Ps that have one in common: fewer Ps than there are bits, so that CPUs that go to sleep and wake up
+/// seldom write the same line, and not one, so that a look at all is short.
+#[cfg(not(loom))]
+pub const IDLE_WORDS: u32 = 16;
+
+/// Words of the idle mask: two, so that the model checker has Ps in either.
+#[cfg(loom)]
+pub const IDLE_WORDS: u32 = 2;
+
+/// Ps that have a word of the idle mask in common.
+#[cfg(not(loom))]
+pub const PROCS_PER_WORD: u32 = 16;
+
+/// Ps that have a word of the idle mask in common.
+#[cfg(loom)]
+pub const PROCS_PER_WORD: u32 = 2;
+
 /// Makes a function `const`, which the model checker's words do not allow.
 #[cfg(not(loom))]
 macro_rules! const_unless_modelled {

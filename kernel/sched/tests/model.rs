@@ -333,7 +333,7 @@ impl Bench {
     /// Compares lengths, and counts each goroutine once.
     fn check(&self) {
         let mut queued = self.model.global.len();
-        assert_eq!(self.global.length().get() as usize, queued);
+        assert_eq!(self.global.length(0).get() as usize, queued);
         for (p, model) in self.processors.iter().zip(&self.model.ps) {
             let len = model.ring.len() + usize::from(model.next.is_some());
             assert_eq!(p.queue().len() as usize, len, "{}", p.id());

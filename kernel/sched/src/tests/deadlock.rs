@@ -5,7 +5,7 @@ use crate::id::ProcId;
 use crate::idle::{Idle, Left, Spin};
 
 fn asleep() -> (Awake, Idle, ProcId) {
-    let (awake, idle, p) = (Awake::new(), Idle::new(1), ProcId::new(0).expect("below the limit"));
+    let (awake, idle, p) = (Awake::new(1), Idle::new(1), ProcId::new(0).expect("below the limit"));
     idle.go_idle(p, Spin::No);
     (awake, idle, p)
 }
@@ -46,7 +46,7 @@ fn a_cpu_that_wakes_during_the_look_is_noticed() {
     let (awake, idle, _) = asleep();
     let woken = || {
         awake.begin_extra();
-        awake.woke();
+        awake.woke(0);
         awake.end_extra();
         false
     };
@@ -57,5 +57,5 @@ fn a_cpu_that_wakes_during_the_look_is_noticed() {
 #[test]
 #[should_panic(expected = "nobody has begun")]
 fn what_was_not_begun_cannot_end() {
-    Awake::new().end_extra();
+    Awake::new(1).end_extra();
 }

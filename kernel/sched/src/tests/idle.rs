@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::{Idle, Left, Spin, Spinner};
+use super::{FAN_OUT, Idle, Left, Spin, Spinner};
 use crate::id::{MAX_PROCS, ProcId};
 
 fn p(n: u32) -> ProcId {
@@ -91,4 +91,40 @@ fn a_retired_p_is_counted_nowhere() {
     idle.resize(3);
     idle.go_idle(p(2), Spin::No);
     assert!(idle.is_idle(p(2)));
+}
+
+#[test]
+fn one_goroutine_does_not_wake_them_all() {
+    let idle = Idle::new(255);
+    (1..255).for_each(|n| idle.go_idle(p(n), Spin::No));
+    let first = idle.wake_one().expect("nobody spins");
+    assert_eq!(idle.wake_one(), None, "one looks for it");
+    assert_eq!(idle.leave_idle(first), Left::Claimed);
+    // It finds the goroutine, and nothing is left for the next one, which finds nothing.
+    assert_eq!(idle.stop_spinning(), Spinner::Last);
+    let second = idle.wake_one().expect("nobody spins");
+    assert_eq!(idle.leave_idle(second), Left::Claimed);
+    idle.go_idle(second, Spin::Yes);
+    assert_eq!((idle.idle_count(), idle.spinning_count()), (253, 0));
+}
+
+#[test]
+fn wakes_fan_out_while_there_is_more_than_the_thieves_run() {
+    let idle = Idle::new(255);
+    (1..255).for_each(|n| idle.go_idle(p(n), Spin::No));
+    let mut looking: Vec<ProcId> = idle.wake_one().into_iter().collect();
+    let mut rounds = 0;
+    while idle.idle_count() > 0 {
+        rounds += 1;
+        // All that look find half of somebody's ring, and wake the next ones.
+        for p in core::mem::take(&mut looking) {
+            assert_eq!(idle.leave_idle(p), Left::Claimed);
+            if idle.stop_spinning() == Spinner::Last {
+                looking.extend(idle.wake_one());
+            }
+            (0..FAN_OUT).for_each(|_| looking.extend(idle.wake_more()));
+        }
+        assert!(u32::try_from(looking.len()).is_ok_and(|n| n == idle.spinning_count() && n <= 16));
+    }
+    assert!(rounds <= 32, "{rounds} rounds for 254 that sleep");
 }

@@ -24,12 +24,12 @@ struct Locked {
 }
 
 impl Global for Locked {
-    fn with<R>(&self, f: impl FnOnce(&mut GlobalQueue) -> R) -> R {
+    fn with<R>(&self, _at: usize, f: impl FnOnce(&mut GlobalQueue) -> R) -> R {
         self.locks.set(self.locks.get() + 1);
         f(&mut self.queue.borrow_mut())
     }
 
-    fn length(&self) -> &SharedLen {
+    fn length(&self, _at: usize) -> &SharedLen {
         &self.length
     }
 

@@ -38,11 +38,11 @@ impl Locked {
 }
 
 impl Global for Locked {
-    fn with<R>(&self, f: impl FnOnce(&mut GlobalQueue) -> R) -> R {
+    fn with<R>(&self, _at: usize, f: impl FnOnce(&mut GlobalQueue) -> R) -> R {
         f(&mut self.queue.lock().expect("no test panics with the lock held"))
     }
 
-    fn length(&self) -> &SharedLen {
+    fn length(&self, _at: usize) -> &SharedLen {
         &self.length
     }
 }

@@ -47,7 +47,7 @@ impl Machine {
             timers: Mutex::new(timers),
             others: Mutex::new(others),
             earliest: [second, first],
-            awake: Awake::new(),
+            awake: Awake::new(3),
             idle: Idle::new(procs),
             shared: RunQueue::new(),
             wired: [AtomicU32::new(0), AtomicU32::new(0)],
@@ -120,7 +120,7 @@ fn a_timer_is_no_deadlock(carry_out: fn(&Machine)) {
             let machine = Arc::clone(&machine);
             thread::spawn(move || {
                 machine.awake.begin_extra();
-                machine.awake.woke();
+                machine.awake.woke(1);
                 machine.take_due(5);
                 carry_out(&machine);
                 machine.awake.end_extra();
@@ -161,7 +161,7 @@ fn a_locked_goroutine_is_no_deadlock() {
             let machine = Arc::clone(&machine);
             thread::spawn(move || {
                 machine.awake.begin_extra();
-                machine.awake.woke();
+                machine.awake.woke(1);
                 // It runs what it takes, and so does not come to its end.
                 let taken = machine.take_wired();
                 machine.taken.store(taken, Ordering::Relaxed);
@@ -190,7 +190,7 @@ fn what_passes_behind_the_look_is_no_deadlock() {
             let machine = Arc::clone(&machine);
             thread::spawn(move || {
                 machine.awake.begin_extra();
-                machine.awake.woke();
+                machine.awake.woke(1);
                 assert!(machine.take_wired());
                 machine.wired[0].store(1, Ordering::Relaxed);
                 machine.awake.end_extra();
@@ -214,7 +214,7 @@ fn a_claim_is_no_deadlock() {
             thread::spawn(move || machine.hand_over())
         };
         let (Left::TookBack | Left::Claimed) = machine.idle.leave_idle(p(1));
-        machine.awake.woke();
+        machine.awake.woke(1);
         let _taken = machine.shared.steal_into(&RunQueue::new().local(), StealNext::Yes);
         machine.idle.go_idle(p(1), Spin::Yes);
         assert!(!machine.look(), "the waker runs");

@@ -289,3 +289,32 @@ fn a_bit_is_claimed_or_taken_back() {
         assert_eq!(machine.idle.idle_count(), 0);
     });
 }
+
+/// A thief with more than it can run wakes one more, while the producer trusts the spinner that this counts, and an idle P, which
+/// either may claim, runs by itself and goes back to sleep.
+#[test]
+fn a_waker_that_fans_out_may_be_trusted() {
+    model(3, || {
+        let machine = Machine::new(3);
+        machine.idle.go_idle(p(2), Spin::No);
+        assert!(machine.notes[2].prepare());
+        let idler = {
+            let machine = Arc::clone(&machine);
+            thread::spawn(move || machine.idle_again(2))
+        };
+        let thief = {
+            let machine = Arc::clone(&machine);
+            thread::spawn(move || {
+                if let Some(claimed) = machine.idle.wake_more()
+                    && machine.notes[claimed.index()].wake() == WakeAction::SendIpi
+                {
+                    machine.interrupts[claimed.index()].store(true, Ordering::Relaxed);
+                }
+            })
+        };
+        machine.produce(0, 0);
+        thief.join().expect("the thief ends");
+        let ended = idler.join().expect("the idler ends");
+        machine.assert_not_lost(&[(2, ended)]);
+    });
+}
