@@ -21,6 +21,7 @@ use sched::MAX_PROCS;
 
 use crate::args::Args;
 use crate::bring_up::{self, BringUp, CpuLine, Firmware};
+use crate::builder::Builder;
 use crate::m::{M, Preemption};
 use crate::program::Program;
 use crate::runtime::{self, Limits};
@@ -279,7 +280,7 @@ fn start_scheduler(online: &[&'static PerCpu], gomaxprocs: u32, program: Program
     waits::set_on_deadlock(args.choice("deadlock", OnDeadlock::Report, &waits::CHOICES));
     schedtrace::set(args.number("schedtrace", 0, 0..=MAX_MILLIS));
     let most =
-        (frames::stats().total / FRAMES_PER_GOROUTINE).min(stack::MAX_SLOTS).min(u64::from(u32::MAX / 2));
+        (frames::stats().total / FRAMES_PER_GOROUTINE).min(stack::MAX_STACKS).min(u64::from(u32::MAX / 2));
     let max_goroutines = u32::try_from(most).unwrap_or(u32::MAX / 2);
     let rt = runtime::init(
         online,
@@ -289,7 +290,9 @@ fn start_scheduler(online: &[&'static PerCpu], gomaxprocs: u32, program: Program
     let m: &'static M = &rt.ms[0];
     m.install();
     tick::rearm(m);
-    join::go_named("main", move || panic::exit((program.main)()));
+    let main = Builder::new().name("main").stack_size(Builder::MAX_STACK_SIZE);
+    join::go_with(main, move || panic::exit((program.main)()))
+        .unwrap_or_else(|error| panic::throw(format_args!("main: {error}")));
     smp::send_to_others(apic::icr::Ipi::Fixed(Vector::WAKE));
     idle::scheduler(m)
 }

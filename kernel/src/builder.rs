@@ -2,8 +2,9 @@
 
 use core::fmt;
 
+use machine::address::size;
 use machine::frames::FRAME_SIZE;
-use machine::stack;
+use machine::stack::Size;
 use sched::table::GrowError;
 
 /// The least stack that can be asked for, in bytes.
@@ -78,7 +79,7 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// No name, and the whole stack of [`MAX_STACK_SIZE`](Self::MAX_STACK_SIZE).
+    /// No name, and a stack of [`DEFAULT_STACK_SIZE`](Self::DEFAULT_STACK_SIZE).
     ///
     /// # Examples
     /// ```
@@ -90,10 +91,26 @@ impl Builder {
         Self { name: "", stack_size: None }
     }
 
-    /// Bytes of stack that each goroutine has unless it is given less: 252 KiB of addresses, of which one page is mapped at first, and the
-    /// others when they are touched.
-    #[expect(clippy::cast_possible_truncation, reason = "a 64-bit machine")]
-    pub const MAX_STACK_SIZE: usize = stack::USABLE as usize;
+    /// Bytes of stack that each goroutine has unless it is given less or more: 60 KiB of addresses, of which one page is mapped at first,
+    /// and the others when they are touched. The main goroutine has the most.
+    ///
+    /// Such stacks share page tables, 32 of them one: a goroutine that uses one page takes 128 bytes more for that.
+    ///
+    /// # Examples
+    /// ```
+    /// gzero::println!("{} KiB", gzero::Builder::DEFAULT_STACK_SIZE / 1024);
+    /// ```
+    pub const DEFAULT_STACK_SIZE: usize = size(Size::Usual.usable());
+
+    /// The most that a goroutine can be given: 1020 KiB of addresses.
+    ///
+    /// # Examples
+    /// ```
+    /// let deep = gzero::Builder::new().stack_size(gzero::Builder::MAX_STACK_SIZE);
+    /// gzero::go_with(deep, || {})?.join();
+    /// # Ok::<(), gzero::GoError>(())
+    /// ```
+    pub const MAX_STACK_SIZE: usize = size(Size::Large.usable());
 
     /// Gives the goroutine a name for reports; the first 65,535 bytes of it are kept.
     ///
@@ -110,7 +127,8 @@ impl Builder {
     /// Limits the goroutine's stack to this many bytes, rounded up to whole pages of 4 KiB, and to 16 KiB at least.
     ///
     /// A goroutine that uses more ends the machine with `stack overflow`, as one does that has used up the whole. Stacks take memory as
-    /// they are touched, so a limit saves none by itself: it bounds what a goroutine can come to use. More than
+    /// they are touched, so a limit saves none by itself: it bounds what a goroutine can come to use. With more than
+    /// [`DEFAULT_STACK_SIZE`](Self::DEFAULT_STACK_SIZE) a goroutine takes half a page table more. More than
     /// [`MAX_STACK_SIZE`](Self::MAX_STACK_SIZE) is refused when the goroutine is started.
     ///
     /// If the goroutine gets a stack that an earlier one has used more of, the surplus is unmapped, which interrupts all CPUs once.
@@ -129,17 +147,24 @@ impl Builder {
         self.name
     }
 
-    /// Pages of stack; `None` for all.
+    /// The stack that it gets.
     ///
     /// # Errors
     /// [`GoError::StackTooLarge`].
-    pub(crate) fn pages(&self) -> Result<Option<u64>, GoError> {
-        match self.stack_size {
-            None => Ok(None),
-            Some(asked) if asked > Self::MAX_STACK_SIZE => {
-                Err(GoError::StackTooLarge { asked, maximum: Self::MAX_STACK_SIZE })
-            }
-            Some(bytes) => Ok(Some((bytes as u64).max(LEAST_STACK).div_ceil(FRAME_SIZE))),
+    pub(crate) fn stack(&self) -> Result<Wish, GoError> {
+        let Some(asked) = self.stack_size else { return Ok(Wish { size: Size::Usual, pages: None }) };
+        if asked > Self::MAX_STACK_SIZE {
+            return Err(GoError::StackTooLarge { asked, maximum: Self::MAX_STACK_SIZE });
         }
+        let size = if asked <= Self::DEFAULT_STACK_SIZE { Size::Usual } else { Size::Large };
+        let pages = (asked as u64).max(LEAST_STACK).div_ceil(FRAME_SIZE);
+        Ok(Wish { size, pages: Some(pages) })
     }
+}
+
+/// Which stack, and how many pages of it; `None` for all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Wish {
+    pub(crate) size: Size,
+    pub(crate) pages: Option<u64>,
 }

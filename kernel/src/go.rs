@@ -31,16 +31,16 @@ use core::sync::atomic::Ordering;
 use machine::context;
 use machine::frames::{FRAME_SIZE, Unmapped};
 use machine::percpu::Pinned;
-use machine::stack;
+use machine::stack::{self, Size, StackId};
 use sched::join::{Ended, Outcome};
 use sched::latch::Latch;
-use sched::list::Chain;
 use sched::pick::Place;
-use sched::table::Slot;
+use sched::table::{GrowError, Slot};
 use sched::{GoIndex, GoRef};
 
 use crate::builder::{Builder, GoError};
 use crate::goroutine::Body;
+use crate::high_water;
 use crate::local;
 use crate::m::{self, M};
 use crate::panic::{check, throw};
@@ -48,8 +48,9 @@ use crate::park::goready;
 use crate::perform::{self, After};
 use crate::runtime::Runtime;
 use crate::shelf;
+use crate::slots;
 use crate::stacks::{check_g_stack, is_free, own_slot};
-use crate::tlb;
+use crate::tlb::{self, Who};
 
 /// Starts a goroutine, or says why not; the closure is then dropped.
 ///
@@ -141,18 +142,19 @@ pub(crate) unsafe fn spawn_with<A: Send + 'static>(
 
 /// Takes a dead goroutine whose stack has its first page and its limit. The caller, pinned, must start it.
 fn take(builder: &Builder) -> Result<(Pinned, GoIndex), GoError> {
-    let pages = builder.pages()?;
+    let wish = builder.stack()?;
     let mut pinned = Pinned::new();
     let rt = m::runtime();
-    let mut dead = take_dead(rt, m::current(&pinned));
-    if dead == Err(GoError::NoStackMemory) && is_free(&pinned) {
+    let mut dead = take_dead(rt, m::current(&pinned), wish.size);
+    let is_short = matches!(dead, Err(GoError::NoStackMemory | GoError::Table(GrowError::NoMemory { .. })));
+    if is_short && is_free(&pinned) {
         drop(pinned);
         rt.reclaim_memory();
         pinned = Pinned::new();
-        dead = take_dead(rt, m::current(&pinned));
+        dead = take_dead(rt, m::current(&pinned), wish.size);
     }
     let g = dead?;
-    limit_stack(rt.slot(g).body(), g, pages);
+    limit_stack(rt.slot(g).body(), g, wish.pages);
     Ok((pinned, g))
 }
 
@@ -170,11 +172,12 @@ where
     let owner = m.proc().owner();
     let slot = rt.slot(g);
     let body = slot.body();
+    let stack = body.stack(g);
     // SAFETY: the goroutine is dead and taken from its list, so its stack is ours; its first page is mapped.
-    unsafe { shelf::place::<F>(g).write(f) };
-    let base = shelf::below::<F, S>(g);
+    unsafe { shelf::place::<F>(stack).write(f) };
+    let base = shelf::below::<F, S>(stack);
     // SAFETY: as above; `base` is a multiple of 16, and the words below it are on the same page.
-    let context = unsafe { context::prepare(base, first::<F, S>, g.get().into()) };
+    let context = unsafe { context::prepare(base, first::<F, S>, stack.to_bits().into()) };
     // SAFETY: as above, and nobody else reads the context of a dead goroutine.
     unsafe { body.context().write(context) };
     // Relaxed, here and in the next ones: `spawn` below releases all of it.
@@ -194,44 +197,47 @@ fn limit_stack(body: &Body, g: GoIndex, pages: Option<u64>) {
     let bytes = pages.map_or(0, |pages| pages * FRAME_SIZE);
     body.set_stack_limit(u32::try_from(bytes).unwrap_or(0));
     if let Some(pages) = pages
-        && stack::reaches_beyond(g.get(), pages)
+        && stack::reaches_beyond(body.stack(g), pages)
     {
         let mut unmapped = Unmapped::new();
-        stack::unmap_beyond(g.get(), pages, &mut unmapped);
-        tlb::shootdown();
+        stack::unmap_beyond(body.stack(g), pages, &mut unmapped);
+        tlb::shootdown(Who::Running);
         // SAFETY: all CPUs have flushed, or will before they touch anything that can be unmapped.
         unsafe { unmapped.free() };
     }
 }
 
 /// The first function of a goroutine.
-extern "C" fn first<F: FnOnce() -> S, S>(word: u64, slot: u64) -> ! {
+extern "C" fn first<F: FnOnce() -> S, S>(word: u64, stack: u64) -> ! {
     let pinned = Pinned::adopt();
     perform::arrive(word, &pinned);
     drop(pinned);
-    let Some(g) = u32::try_from(slot).ok().and_then(GoIndex::new) else {
-        throw(format_args!("a goroutine was started in slot {slot:#x}"));
+    let Ok(stack) = u32::try_from(stack).map(StackId::from_bits) else {
+        throw(format_args!("a goroutine was started on stack {stack:#x}"));
     };
     // SAFETY: `launch` wrote it there, and it is read once.
-    let f = unsafe { shelf::place::<F>(g).read() };
+    let f = unsafe { shelf::place::<F>(stack).read() };
     let value = f();
     // SAFETY: the closure has moved out, and nobody reads the place before the end is published.
-    unsafe { shelf::place::<S>(g).write(value) };
-    end(g, Left::Value(if core::mem::needs_drop::<S>() { Some(shelf::discard::<S>) } else { None }))
+    unsafe { shelf::place::<S>(stack).write(value) };
+    end(Left::Value(if core::mem::needs_drop::<S>() { Some((shelf::discard::<S>, stack)) } else { None }))
 }
 
 /// What a goroutine leaves on its shelf.
 #[derive(Debug, Clone, Copy)]
 enum Left {
     /// A value, and what drops it there.
-    Value(Option<unsafe fn(GoIndex)>),
+    Value(Option<(unsafe fn(StackId), StackId)>),
     /// Nothing.
     Nothing,
 }
 
 /// Ends the goroutine that calls, on its own stack: see the head of this file.
-fn end(g: GoIndex, left: Left) -> ! {
+fn end(left: Left) -> ! {
     let rt = m::runtime();
+    let pinned = Pinned::new();
+    let g = m::current_g(m::current(&pinned));
+    drop(pinned);
     let body = rt.slot(g).body();
     local::drop_all(body);
     let outcome = match left {
@@ -244,16 +250,19 @@ fn end(g: GoIndex, left: Left) -> ! {
         // Pinned, so that this CPU goes on with the joiner.
         Ended::Wake(joiner) => goready(joiner),
         Ended::Detached => {
-            if let Left::Value(Some(discard)) = left {
+            if let Left::Value(Some((discard, stack))) = left {
                 drop(pinned);
                 // SAFETY: the value is on the shelf, and there is no handle.
-                unsafe { discard(g) };
+                unsafe { discard(stack) };
                 local::drop_all(body);
                 pinned = Pinned::new();
             }
         }
     }
     leave_scope(body);
+    if body.has_grown() {
+        high_water::note_end(body, g);
+    }
     let m = m::current(&pinned);
     perform::leave_for_any(&pinned, m, rt.slot(g), After::Exited);
     throw(format_args!("a goroutine that has ended was continued"))
@@ -298,10 +307,7 @@ fn leave_scope(body: &Body) {
 #[track_caller]
 pub unsafe fn goexit() -> ! {
     check_g_stack("goexit");
-    let pinned = Pinned::new();
-    let me = m::current_g(m::current(&pinned));
-    drop(pinned);
-    end(me, Left::Nothing)
+    end(Left::Nothing)
 }
 
 /// Lets others run: the goroutine goes to the end of this P's queue. Go's `Gosched`.
@@ -352,8 +358,8 @@ fn give_way_unusually(pinned: &Pinned, m: &'static M, me: &'static Slot<Body>) {
 /// The table grows by a chunk, and by another one for each so many CPUs: all of them may want goroutines at once.
 const CPUS_PER_CHUNK: usize = 16;
 
-/// A dead goroutine whose stack has its first page.
-fn take_dead(rt: &'static Runtime, m: &'static M) -> Result<GoIndex, GoError> {
+/// A dead goroutine whose stack, of this size, has its first page.
+fn take_dead(rt: &'static Runtime, m: &'static M, size: Size) -> Result<GoIndex, GoError> {
     let owner = m.proc().owner();
     let g = loop {
         if let Some(g) = owner.take_free(&rt.table) {
@@ -368,13 +374,12 @@ fn take_dead(rt: &'static Runtime, m: &'static M) -> Result<GoIndex, GoError> {
         }
     };
     let body = rt.slot(g).body();
-    if !body.stack_born.load(Ordering::Relaxed) {
-        if stack::birth(g.get()).is_err() {
+    if !body.choose_stack(size) {
+        if stack::birth(body.stack(g)).is_err() {
             perform::keep_dead(rt, m, owner.put_free(&rt.table, g));
             return Err(GoError::NoStackMemory);
         }
-        // Relaxed: a dead goroutine has one owner; its list hands the word on.
-        body.stack_born.store(true, Ordering::Relaxed);
+        body.stack_is_born();
     }
     Ok(g)
 }
@@ -402,8 +407,8 @@ fn grow(rt: &'static Runtime, m: &'static M) -> Result<(), GoError> {
         return Ok(());
     }
     for added in 0..=rt.ms.len() / CPUS_PER_CHUNK {
-        match rt.table.grow(|_| Body::new()) {
-            Ok(new) => perform::keep_dead(rt, m, Chain::link(&rt.table, new.filter_map(GoIndex::new))),
+        match slots::grow(rt) {
+            Ok(new) => perform::keep_dead(rt, m, new),
             Err(error) if added == 0 => return Err(GoError::Table(error)),
             Err(_) => break,
         }

@@ -1,27 +1,29 @@
 //! What the kernel keeps of a goroutine in its table slot.
 
 use core::cell::UnsafeCell;
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::park::{Wait, WaitReason};
 use machine::address::{at, size};
 use machine::clock::{self, Nanos, Ticks};
 use machine::context::Context;
+use machine::frames::FRAME_SIZE;
+use machine::stack::{self, Size, StackId};
 use sched::blocked::Blocked;
 use sched::claim::Claim;
 use sched::join::JoinWord;
 use sched::latch::Latch;
 use sched::table::Slot;
-use sched::{Status, SudogIndex};
+use sched::{GoIndex, Status, SudogIndex};
 
-/// The kernel's part of a slot. Goroutine number i of the table runs on stack slot i.
+/// The kernel's part of a slot. Goroutine number i of the table runs on one of the two stacks of number i.
 #[derive(Debug)]
 pub(crate) struct Body {
     /// Written by the CPU that leaves the goroutine's stack, read by the one that goes on with it; the status
     /// word hands it over.
     context: UnsafeCell<Context>,
-    /// The stack's page table and first page exist. Changed only while the slot is dead, by its owner.
-    pub(crate) stack_born: AtomicBool,
+    /// Which of its stacks have their first page, and which of them it uses. Changed only while the slot is dead, by its owner.
+    stacks: AtomicU32,
     /// `park`'s token: see `park.rs`.
     pub(crate) token: AtomicU32,
     /// Who ends a wait that several may end. It goes on counting from one goroutine in the slot to the next.
@@ -45,13 +47,23 @@ pub(crate) struct Body {
     scope: AtomicU64,
     /// The first of its local values; see `local.rs`. For the goroutine itself.
     locals: UnsafeCell<*mut Local>,
-    /// Bytes of stack that it may use; 0 for all of the slot. Changed only while the slot is dead, by its owner.
+    /// Bytes of stack that it may use; 0 for all of it. Changed only while the slot is dead, by its owner.
     stack_limit: AtomicU32,
     /// Calls of `lock_os_thread` that are not undone.
     os_locks: AtomicU32,
     /// The CPU that it is locked to, plus one; 0 for none.
     wired: AtomicU32,
 }
+
+/// Bits of `Body::stacks`: the usual stack has its first page, …
+const USUAL_BORN: u32 = 1 << 0;
+/// … the large one has, …
+const LARGE_BORN: u32 = 1 << 1;
+const BORN: u32 = USUAL_BORN | LARGE_BORN;
+/// … the large one is used, …
+const LARGE: u32 = 1 << 2;
+/// … one of them has come to have more pages.
+const GROWN: u32 = 1 << 3;
 
 /// A value that belongs to one goroutine, and the one that was made before it. The value follows in memory.
 #[derive(Debug, Clone, Copy)]
@@ -72,7 +84,7 @@ impl Body {
     pub(crate) fn new() -> Self {
         Self {
             context: UnsafeCell::new(Context::NONE),
-            stack_born: AtomicBool::new(false),
+            stacks: AtomicU32::new(0),
             token: AtomicU32::new(0),
             claim: Claim::new(),
             sudog: AtomicU32::new(0),
@@ -108,6 +120,12 @@ impl Body {
             self.sudog.store(s.get() + 1, Ordering::Relaxed);
         }
         has_room
+    }
+
+    /// Makes the body of a dead slot of zeros, which are what most of it is. For who owns the slot.
+    pub(crate) fn revive(&self, wait: u32) {
+        self.claim.revive(wait);
+        self.join.revive();
     }
 
     /// The CPU that the goroutine is locked to, as an index into `Runtime::ms`.
@@ -198,7 +216,62 @@ impl Body {
         }
     }
 
-    /// Bytes of stack that the goroutine may use; 0 for all of the slot.
+    /// The stack that the goroutine in the slot `g`, which is this one, uses or has used last.
+    pub(crate) fn stack(&self, g: GoIndex) -> StackId {
+        // Relaxed, here and below: as for `stack_limit`.
+        let is_large = self.stacks.load(Ordering::Relaxed) & LARGE != 0;
+        StackId::new(g.get(), if is_large { Size::Large } else { Size::Usual })
+    }
+
+    /// Chooses the stack for the next life, for who prepares a dead slot. Says whether it has its first page.
+    pub(crate) fn choose_stack(&self, size: Size) -> bool {
+        let born = self.stacks.load(Ordering::Relaxed) & BORN;
+        let (large, has_page) = match size {
+            Size::Usual => (0, born & USUAL_BORN),
+            Size::Large => (LARGE, born & LARGE_BORN),
+        };
+        self.stacks.store(self.stacks.load(Ordering::Relaxed) & (BORN | GROWN) | large, Ordering::Relaxed);
+        has_page != 0
+    }
+
+    /// Notes that the chosen stack has its first page.
+    pub(crate) fn stack_is_born(&self) {
+        let stacks = self.stacks.load(Ordering::Relaxed);
+        let born = if stacks & LARGE == 0 { USUAL_BORN } else { LARGE_BORN };
+        self.stacks.store(stacks | born, Ordering::Relaxed);
+    }
+
+    /// Notes that the stack has more than the page with which it began. In the page-fault handler, for the goroutine that runs.
+    pub(crate) fn stack_has_grown(&self) {
+        self.stacks.store(self.stacks.load(Ordering::Relaxed) | GROWN, Ordering::Relaxed);
+    }
+
+    /// Whether one of its stacks has more than that, for this goroutine or for one before it.
+    #[inline]
+    pub(crate) fn has_grown(&self) -> bool {
+        self.stacks.load(Ordering::Relaxed) & GROWN != 0
+    }
+
+    /// Notes that no stack of a dead slot has a page any more.
+    pub(crate) fn no_stack_is_born(&self) {
+        self.stacks.store(0, Ordering::Relaxed);
+    }
+
+    /// The stacks of the slot `g`, which is this one, that have pages.
+    pub(crate) fn mapped_stacks(&self, g: GoIndex) -> impl Iterator<Item = StackId> {
+        let stacks = self.stacks.load(Ordering::Relaxed);
+        let all = [(USUAL_BORN, Size::Usual), (LARGE_BORN, Size::Large)];
+        all.into_iter()
+            .filter(move |(bit, _)| stacks & bit != 0)
+            .map(move |(_, size)| StackId::new(g.get(), size))
+    }
+
+    /// Bytes of the pages of all its stacks.
+    pub(crate) fn stack_bytes(&self, g: GoIndex) -> u64 {
+        self.mapped_stacks(g).map(|stack| stack::mapped_pages(stack) * FRAME_SIZE).sum()
+    }
+
+    /// Bytes of stack that the goroutine may use; 0 for all of it.
     pub(crate) fn stack_limit(&self) -> u32 {
         // Relaxed: the status word hands it to the CPU that runs the goroutine, whose page faults ask.
         self.stack_limit.load(Ordering::Relaxed)
@@ -217,7 +290,12 @@ impl Body {
 
     /// The name; empty if it has none.
     pub(crate) fn name(&self) -> &'static str {
-        unpack(self.name.load(Ordering::Relaxed))
+        unpack(self.name_word())
+    }
+
+    /// The name as a number; 0 if it has none.
+    pub(crate) fn name_word(&self) -> u64 {
+        self.name.load(Ordering::Relaxed)
     }
 }
 
@@ -225,11 +303,15 @@ const ADDRESS_BITS: u32 = 48;
 
 /// Address and length in one word: kernel addresses have 48 significant bits, sign-extended.
 fn pack(name: &'static str) -> u64 {
+    if name.is_empty() {
+        return 0;
+    }
     let length = name.floor_char_boundary(usize::from(u16::MAX)) as u64;
     length << ADDRESS_BITS | name.as_ptr().expose_provenance() as u64 & ((1 << ADDRESS_BITS) - 1)
 }
 
-fn unpack(word: u64) -> &'static str {
+/// The name that [`pack`] has made a word of: only such words, and 0, are given.
+pub(crate) fn unpack(word: u64) -> &'static str {
     let length = size(word >> ADDRESS_BITS);
     if length == 0 {
         return "";

@@ -9,8 +9,9 @@ use core::mem::ManuallyDrop;
 
 use machine::clock;
 use machine::percpu::Pinned;
+use machine::stack::StackId;
 use sched::join::{Detach, JoinWord, Outcome, Slot};
-use sched::{GoRef, Goid};
+use sched::{GoIndex, GoRef, Goid};
 
 use crate::builder::{Builder, GoError};
 use crate::go::{spawn, spawn_with};
@@ -21,12 +22,17 @@ use crate::perform;
 use crate::shelf;
 use crate::stacks::check_g_stack;
 
+/// The stack that the goroutine in a slot has used: its value lies there until it is claimed.
+fn stack_of(g: GoIndex) -> StackId {
+    m::runtime().slot(g).body().stack(g)
+}
+
 /// Starts a goroutine. Go's `go` statement.
 ///
 /// It runs soon, on this CPU or another; the caller goes on. Its value can be had from the handle by
 /// [`join`](JoinHandle::join). A handle that is dropped detaches the goroutine, as in Go: it runs on, and its value is dropped.
 ///
-/// Its stack has 252 KiB, mapped as they are touched; [`go_with`] can give it less, and a name. Does not block, unless no page
+/// Its stack has 60 KiB, mapped as they are touched; [`go_with`] can give it less or more, and a name. Does not block, unless no page
 /// is left for the stack (see [`go_with`]), and may be called on any stack but in a handler of an interrupt. Usually it
 /// allocates nothing and takes no lock: closure and value lie on the goroutine's own stack, if they have no more than 2 KiB each.
 ///
@@ -237,7 +243,7 @@ impl<T> Inner<T> {
         let this = ManuallyDrop::new(self);
         let result = match outcome {
             // SAFETY: the goroutine has ended and left a value of this type; the handle is taken, so this is the first to take it.
-            Outcome::Value => Ok(unsafe { shelf::take::<T>(this.g.index) }),
+            Outcome::Value => Ok(unsafe { shelf::take::<T>(stack_of(this.g.index)) }),
             Outcome::Nothing => Err(EndedByGoexit(this.goid())),
         };
         this.give_back();
@@ -263,7 +269,7 @@ impl<T> Drop for Inner<T> {
             Detach::Ended(outcome) => {
                 if outcome == Outcome::Value {
                     // SAFETY: the goroutine has ended and left a value of this type, which nobody has taken.
-                    unsafe { shelf::discard::<T>(self.g.index) };
+                    unsafe { shelf::discard::<T>(stack_of(self.g.index)) };
                 }
                 self.give_back();
             }

@@ -57,6 +57,7 @@ pub mod trace;
 
 mod panic;
 
+mod high_water;
 #[expect(unsafe_code, reason = "calls functions on another stack")]
 mod stacks;
 mod tlb;
@@ -66,6 +67,9 @@ mod locks;
 mod schedtrace;
 
 mod tick;
+
+#[expect(unsafe_code, reason = "makes the slots of the goroutine table in pages of their own")]
+mod slots;
 
 #[expect(unsafe_code, reason = "switches contexts")]
 mod perform;

@@ -10,6 +10,7 @@ use crate::goroutine::is_unused;
 use crate::heap::ClassStats;
 use crate::m;
 use crate::runtime::Runtime;
+use crate::slots;
 use crate::stacks::{check_g_stack, on_m};
 use crate::stats::num_goroutine;
 use crate::world::{StopReason, stop_the_world};
@@ -80,7 +81,7 @@ pub struct MemStats {
     pub stack_sys: u64,
     /// Descriptions of spans, and the map of pages.
     pub mspan_sys: u64,
-    /// Page tables, and the CPUs' own stacks.
+    /// Page tables, the CPUs' own stacks, and the goroutine table.
     pub other_sys: u64,
     /// Spans in use: a number.
     pub spans: u64,
@@ -94,6 +95,8 @@ pub struct MemStats {
     pub num_stops: u64,
     /// Goroutines that exist.
     pub num_goroutine: u64,
+    /// What each of them takes, on average: the pages of its stack, its slot in the table, and its part of the page tables of stacks.
+    pub goroutine_bytes: u64,
     /// By size class, the smallest first.
     pub by_size: Vec<BySize>,
     /// Blocks that are larger than the largest class; `size` is 0.
@@ -125,6 +128,7 @@ impl Default for MemStats {
             pause_end: alloc::vec![0; PAUSES],
             num_stops: 0,
             num_goroutine: 0,
+            goroutine_bytes: 0,
             by_size: alloc::vec![BySize::default(); CLASSES],
             large: BySize::default(),
         }
@@ -163,6 +167,8 @@ pub(crate) fn fill(rt: &Runtime, stats: &mut MemStats) {
     stats.other_sys = other_bytes();
     stats.sys = stats.heap_sys + stats.stack_sys + stats.mspan_sys + stats.other_sys;
     stats.num_goroutine = num_goroutine();
+    let slots = stats.num_goroutine * slots::SLOT;
+    stats.goroutine_bytes = (stats.stack_inuse + slots + stack::table_bytes()) / stats.num_goroutine.max(1);
     let stops = rt.stops.lock();
     stats.num_stops = stops.count();
     stats.pause_total_ns = stops.total_pause();
@@ -182,16 +188,16 @@ fn fill_classes(stats: &mut MemStats) {
     }
 }
 
-/// Page tables, and the stacks of the CPUs.
+/// Page tables, the stacks of the CPUs, and the goroutine table.
 pub(crate) fn other_bytes() -> u64 {
-    paging::tables() * FRAME_SIZE + stack::whole_bytes()
+    paging::tables() * FRAME_SIZE + stack::whole_bytes() + slots::bytes()
 }
 
 /// Pages of the stacks in use, and of all.
 pub(crate) fn stack_bytes(rt: &Runtime) -> (u64, u64) {
     let (mut living, mut all) = (0, 0);
     for (g, slot) in rt.table.iter() {
-        let bytes = stack::mapped_pages(g.get()) * FRAME_SIZE;
+        let bytes = slot.body().stack_bytes(g);
         all += bytes;
         if !is_unused(slot) {
             living += bytes;

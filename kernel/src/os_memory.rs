@@ -1,27 +1,35 @@
 //! Giving unused memory back to the pool of page frames, in a stopped world.
 
-use core::sync::atomic::Ordering;
-
 use machine::frames::FRAME_SIZE;
-use machine::{heap, stack};
+use machine::percpu::Pinned;
+use machine::{heap, paging, stack};
 
 use crate::goroutine::is_unused;
+use crate::m;
 use crate::runtime::Runtime;
-use crate::tlb;
+use crate::slots;
+use crate::sudog;
+use crate::tlb::{self, Who};
 
-/// Unmaps the stacks of dead goroutines and what is free of the heap, flushes the TLBs once for all of it, and frees the
-/// frames. Returns how many bytes these were.
+/// Gives back what nobody uses: stacks and slots of dead goroutines, what is free of the heap, and page tables that have become empty.
+/// Returns how many bytes these were.
+///
+/// One flush of the TLBs serves for all of it.
 ///
 /// In a stopped world, on the kernel stack: nobody takes a dead goroutine or a page of the heap meanwhile.
-pub(crate) fn free(rt: &Runtime) -> u64 {
+pub(crate) fn free(rt: &'static Runtime) -> u64 {
+    let pinned = Pinned::new();
+    let m = m::current(&pinned);
     let mut unmapped = heap::unmap_idle();
     for (g, slot) in rt.table.iter().filter(|(_, slot)| is_unused(slot)) {
-        // Relaxed: the stop orders it.
-        if slot.body().stack_born.swap(false, Ordering::Relaxed) {
-            stack::unmap(g.get(), &mut unmapped);
-        }
+        slot.body().mapped_stacks(g).for_each(|stack| stack::unmap(stack, &mut unmapped));
+        slot.body().no_stack_is_born();
+        slot.body().take_sudog().into_iter().for_each(|s| sudog::release_to_proc(rt, m, s));
     }
-    tlb::shootdown();
+    slots::release(rt, &mut unmapped);
+    // SAFETY: the world is stopped, and all CPUs flush below, before the frames are free.
+    let tables = unsafe { paging::unlink_empty_tables(&mut unmapped) };
+    tlb::shootdown(if tables > 0 { Who::All } else { Who::Running });
     let bytes = unmapped.count() * FRAME_SIZE;
     // SAFETY: this CPU has flushed; the others are stopped or asleep, touch nothing that can be unmapped, and flush
     // before they go on.

@@ -174,20 +174,20 @@ fn exception_report(what: &Fatal<'_>) -> ! {
         }
     };
     match what {
-        Fatal::StackOverflow { slot, frame } => report(
+        Fatal::StackOverflow { stack, frame } => report(
             code,
             format_args!(
                 "fatal error: stack overflow: {} has used up its {} KiB\n{frame}",
-                Named(*slot),
-                (machine::stack::top(*slot) - machine::stack::lowest(*slot)) / 1024
+                Named(stack.number()),
+                (stack.top() - machine::stack::lowest(*stack)) / 1024
             ),
             start,
         ),
-        Fatal::OutOfStackMemory { slot, frame } => report(
+        Fatal::OutOfStackMemory { stack, frame } => report(
             code,
             format_args!(
                 "fatal error: out of memory: no page left for the stack of {}\n{frame}",
-                Named(*slot)
+                Named(stack.number())
             ),
             start,
         ),

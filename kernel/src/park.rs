@@ -286,9 +286,9 @@ pub fn park() {
 /// ```
 pub fn unpark(g: GoRef) -> bool {
     let rt = m::runtime();
-    let Some(slot) = rt.table.get(g) else { return false };
-    // Until the ready: from the swap on nobody else can ready it.
+    // Until the ready: from the swap on nobody else can ready it. And from the look on the slot's memory stays: see `slots.rs`.
     let pinned = Pinned::new();
+    let Some(slot) = rt.table.get(g) else { return false };
     // Release: pairs with the Acquire in `park`.
     if slot.body().token.swap(NOTIFIED, Ordering::AcqRel) != PARKED {
         return true;

@@ -184,8 +184,8 @@ impl Runtime {
     }
 }
 
-/// CPUs that have a queue of the global run queue in common.
-const CPUS_PER_QUEUE: usize = 4;
+/// Queues of the global run queue at most: each is looked at by who finds nothing at home.
+const MOST_QUEUES: usize = 16;
 
 /// One queue of the global run queue, behind its lock, with a length that is read without it.
 #[derive(Debug)]
@@ -194,7 +194,7 @@ struct Queue {
     len: SharedLen,
 }
 
-/// The global run queue: a queue for every few CPUs.
+/// The global run queue: a queue for each CPU, or for some together if there are many.
 #[derive(Debug)]
 pub(crate) struct GlobalRunQueue(Box<[Queue]>);
 
@@ -204,7 +204,7 @@ impl GlobalRunQueue {
             let (queue, len) = GlobalQueue::new();
             Queue { queue: Padded(Lock::new(Rank::Global, queue)), len }
         };
-        Self((0..cpus.div_ceil(CPUS_PER_QUEUE).max(1)).map(queue).collect())
+        Self((0..cpus.clamp(1, MOST_QUEUES)).map(queue).collect())
     }
 }
 

@@ -51,6 +51,11 @@ impl<T> Shards<T> {
         free.or_else(|| filled().find_map(|shard| take(&mut shard.list.lock())))
     }
 
+    /// Calls `change` with each shard, that of CPU 0 first, one after the other.
+    pub(crate) fn each(&self, mut change: impl FnMut(&mut T)) {
+        self.from(0).for_each(|shard| change(&mut shard.list.lock()));
+    }
+
     /// All shards, those close to the CPU first.
     fn from(&self, cpu: usize) -> impl Iterator<Item = &Shard<T>> {
         (cpu..cpu + self.0.len()).map(|n| self.at(n))

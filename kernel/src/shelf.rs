@@ -7,8 +7,7 @@
 use alloc::vec::Vec;
 
 use machine::address::at;
-use machine::stack;
-use sched::GoIndex;
+use machine::stack::StackId;
 
 /// Largest thing that is put on the shelf itself.
 const MAX: usize = 2048;
@@ -18,33 +17,33 @@ pub(crate) const fn fits<T>() -> bool {
     size_of::<T>() <= MAX && align_of::<T>() <= MAX
 }
 
-/// Where something that fits lies on the shelf of a slot.
-pub(crate) fn place<T>(g: GoIndex) -> *mut T {
+/// Where something that fits lies on the shelf of a stack.
+pub(crate) fn place<T>(stack: StackId) -> *mut T {
     debug_assert!(fits::<T>());
-    at(address::<T>(g))
+    at(address::<T>(stack))
 }
 
-fn address<T>(g: GoIndex) -> u64 {
+fn address<T>(stack: StackId) -> u64 {
     let align = align_of::<T>() as u64;
-    (stack::top(g.get()) - size_of::<T>() as u64) & !(align - 1)
+    (stack.top() - size_of::<T>() as u64) & !(align - 1)
 }
 
 /// Where the stack begins below a shelf for two kinds of things: a multiple of 16.
-pub(crate) fn below<A, B>(g: GoIndex) -> u64 {
-    address::<A>(g).min(address::<B>(g)) & !15
+pub(crate) fn below<A, B>(stack: StackId) -> u64 {
+    address::<A>(stack).min(address::<B>(stack)) & !15
 }
 
 /// Takes a goroutine's value from its shelf, or from the heap.
 ///
 /// # Safety
-/// The goroutine in the slot has ended and has left a value of this type, which the caller is the first to take.
-pub(crate) unsafe fn take<T>(g: GoIndex) -> T {
+/// The stack's goroutine has ended and has left a value of this type, which the caller is the first to take.
+pub(crate) unsafe fn take<T>(stack: StackId) -> T {
     if fits::<T>() {
         // SAFETY: the caller's contract; the page is mapped as long as the slot is in use.
-        return unsafe { place::<T>(g).read() };
+        return unsafe { place::<T>(stack).read() };
     }
     // SAFETY: as above: a value that does not fit is left in a vector.
-    let mut boxed = unsafe { place::<Vec<T>>(g).read() };
+    let mut boxed = unsafe { place::<Vec<T>>(stack).read() };
     boxed.pop().expect("a value that does not fit lies in a vector of one")
 }
 
@@ -52,12 +51,12 @@ pub(crate) unsafe fn take<T>(g: GoIndex) -> T {
 ///
 /// # Safety
 /// As [`take`].
-pub(crate) unsafe fn discard<T>(g: GoIndex) {
+pub(crate) unsafe fn discard<T>(stack: StackId) {
     if fits::<T>() {
         // SAFETY: the caller's contract.
-        unsafe { place::<T>(g).drop_in_place() };
+        unsafe { place::<T>(stack).drop_in_place() };
     } else {
         // SAFETY: as above: a value that does not fit is left in a vector.
-        unsafe { place::<Vec<T>>(g).drop_in_place() };
+        unsafe { place::<Vec<T>>(stack).drop_in_place() };
     }
 }

@@ -22,11 +22,12 @@ use core::panic::Location;
 use machine::context;
 use machine::irq;
 use machine::percpu::{self, PerCpu, Pinned};
-use machine::stack::{self, Region};
+use machine::stack::{self, Region, StackId};
 use sched::GoIndex;
 use sched::table::Slot;
 
 use crate::goroutine::Body;
+use crate::high_water;
 use crate::m::{self, M};
 use crate::panic::throw;
 use crate::runtime;
@@ -54,12 +55,19 @@ impl fmt::Display for StackKind {
 
 pub(crate) fn init() {
     stack::on_limit(limit);
+    stack::on_growth(high_water::grown);
 }
 
-/// Bytes that the goroutine in a slot may use of its stack; 0 for all. For the page-fault handler too.
-fn limit(slot: u32) -> u64 {
-    let Some(rt) = runtime::try_get().filter(|rt| slot < rt.table.len()) else { return 0 };
-    GoIndex::new(slot).map_or(0, |g| rt.slot(g).body().stack_limit().into())
+/// Bytes of a stack that its goroutine may use; 0 for all. For the page-fault handler too.
+fn limit(stack: StackId) -> u64 {
+    /// Nobody uses it: all is guard.
+    const NOTHING: u64 = 1;
+    let slot = stack.number();
+    let Some(rt) = runtime::try_get().filter(|rt| slot < rt.table.len()) else { return NOTHING };
+    GoIndex::new(slot).map_or(NOTHING, |g| match rt.slot(g).body() {
+        body if body.stack(g) == stack => body.stack_limit().into(),
+        _ => NOTHING,
+    })
 }
 
 /// The stack that the caller stands on.
@@ -76,7 +84,7 @@ pub fn stack_kind() -> StackKind {
     let rsp = stack::pointer();
     let own_slot = |slot| m.and_then(M::current).is_some_and(|g| g.get() == slot);
     let agrees = match stack::region(block, rsp) {
-        Region::Demand(slot) => said == StackKind::Goroutine && own_slot(slot),
+        Region::Demand(stack) => said == StackKind::Goroutine && own_slot(stack.number()),
         Region::Kernel => said == StackKind::Kernel,
         Region::Interrupt => said == StackKind::Interrupt,
         Region::Elsewhere => false,
@@ -140,7 +148,7 @@ pub(crate) fn own_slot(m: &M, function: &str) -> &'static Slot<Body> {
 /// Then the two witnesses agree, because handlers and calls on the kernel stack stand elsewhere.
 #[inline]
 fn stands_on(running: &Slot<Body>) -> bool {
-    stack::is_in_slot(stack::pointer(), running.index().get())
+    StackId::has_number(stack::pointer(), running.index().get())
 }
 
 #[cold]
@@ -194,11 +202,12 @@ fn borrow_kernel_stack<R, F: FnOnce() -> R>(pinned: &Pinned, function: F) -> R {
 /// Whether a goroutine was interrupted that stood on its own stack, with `room` bytes left below its stack pointer.
 pub(crate) fn interrupted_goroutine(m: &M, rsp: u64, room: u64) -> Option<HasRoom> {
     let slot = m.current()?.get();
-    // One word down: with an empty stack rsp is the bottom of the slot above.
-    if m.block.borrows_kernel_stack() || stack::slot_of(rsp.wrapping_sub(8)) != Some(slot) {
+    // One word down: with an empty stack rsp is the bottom of the one above.
+    let stack = StackId::of(rsp.wrapping_sub(8)).filter(|stack| stack.number() == slot)?;
+    if m.block.borrows_kernel_stack() {
         return None;
     }
-    Some(if rsp >= stack::lowest(slot) + room { HasRoom::Yes } else { HasRoom::No })
+    Some(if rsp >= stack::lowest(stack) + room { HasRoom::Yes } else { HasRoom::No })
 }
 
 /// Whether there is room on a goroutine's stack for a call that it has not asked for.

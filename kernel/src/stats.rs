@@ -18,16 +18,17 @@ use machine::clock::Nanos;
 use machine::frames;
 use machine::paging;
 use machine::percpu::CpuId;
-use machine::stack;
 use sched::counters::Snapshot;
 
 use sched::GoRef;
-use sched::table::Slot;
 
-use crate::goroutine::{Body, is_unused};
+use crate::goroutine::is_unused;
 use crate::heap;
 use crate::m;
 use crate::park::WaitReason;
+use crate::slots;
+
+pub use crate::high_water::{StackUse, stack_use};
 
 pub use crate::locks::{LockCounts, locks};
 
@@ -88,7 +89,7 @@ pub struct MemoryInUse {
     pub free: u64,
     /// The heap's arena.
     pub heap_mapped: u64,
-    /// Heap blocks handed out, the goroutine table's among them.
+    /// Heap blocks handed out.
     pub heap_used: u64,
     /// The heap's own tables.
     pub heap_metadata: u64,
@@ -96,9 +97,9 @@ pub struct MemoryInUse {
     pub stacks: u64,
     /// Stack pages of dead goroutines, kept for the next ones.
     pub idle_stacks: u64,
-    /// Page tables made since boot.
+    /// Page tables.
     pub page_tables: u64,
-    /// The goroutine table's slots.
+    /// Pages of the goroutine table.
     pub goroutine_table: u64,
 }
 
@@ -117,7 +118,7 @@ pub fn memory() -> MemoryInUse {
     let table = &m::runtime().table;
     let (mut stacks, mut idle_stacks) = (0, 0);
     for (g, slot) in table.iter() {
-        let bytes = stack::mapped_pages(g.get()) * frames::FRAME_SIZE;
+        let bytes = slot.body().stack_bytes(g);
         if is_unused(slot) {
             idle_stacks += bytes;
         } else {
@@ -134,6 +135,6 @@ pub fn memory() -> MemoryInUse {
         stacks,
         idle_stacks,
         page_tables: paging::tables() * frames::FRAME_SIZE,
-        goroutine_table: u64::from(table.len()) * size_of::<Slot<Body>>() as u64,
+        goroutine_table: slots::bytes(),
     }
 }

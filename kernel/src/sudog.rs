@@ -65,8 +65,9 @@ pub(crate) fn release_sudog(rt: &'static Runtime, (s, sudog): (SudogIndex, &Sudo
     }
 }
 
+/// Gives a sudog back that is in no queue, and that no goroutine keeps, by the P of this CPU.
 #[inline(never)]
-fn release_to_proc(rt: &'static Runtime, m: &'static M, s: SudogIndex) {
+pub(crate) fn release_to_proc(rt: &'static Runtime, m: &'static M, s: SudogIndex) {
     keep(rt, m, m.proc().owner().put_sudog(&rt.sudogs, s));
 }
 

@@ -40,7 +40,7 @@ use crate::stacks::on_m;
 use crate::stats;
 use crate::tick;
 use crate::time::{Does, Inner};
-use crate::tlb;
+use crate::tlb::{self, Who};
 use crate::waits;
 use crate::world::StoppedWorld;
 
@@ -129,12 +129,12 @@ pub fn spare_page() -> u64 {
 pub fn replace_page(address: u64) {
     let frame = frames::alloc().expect("memory for a page");
     paging::replace(address, frame).expect("the page is mapped");
-    tlb::shootdown();
+    tlb::shootdown(Who::Running);
 }
 
 /// Makes all CPUs forget what they know of pages that are not mapped any more.
 pub fn shootdown() {
-    tlb::shootdown();
+    tlb::shootdown(Who::Running);
 }
 
 /// Runs a function while the goroutine is pinned to its CPU.
@@ -157,7 +157,8 @@ pub fn under_lock<R>(function: impl FnOnce() -> R) -> R {
 /// Bytes of stack that the goroutine that calls has left.
 pub fn stack_left() -> u64 {
     let pinned = Pinned::new();
-    stack::pointer() - stack::lowest(m::current_g(m::current(&pinned)).get())
+    let me = m::current_g(m::current(&pinned));
+    stack::pointer() - stack::lowest(m::runtime().slot(me).body().stack(me))
 }
 
 /// Whether the goroutine that calls is locked to a CPU.

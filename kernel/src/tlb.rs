@@ -2,7 +2,8 @@
 //!
 //! Every change that takes a translation away raises a number ([`Runtime::tlb`]) after it has changed the tables. A CPU
 //! that flushes keeps the number that it read before. Who sleeps or is stopped touches nothing that can be unmapped, so
-//! it is not interrupted: it compares the numbers when it comes in again ([`catch_up`]), as Linux does for lazy CPUs.
+//! it is not interrupted: it compares the numbers when it comes in again ([`catch_up`]), as Linux does for lazy CPUs. Where page
+//! tables go, it is, as there ([`Who::All`]).
 //! Each of the others gets an interrupt, and the caller waits until it has flushed or has left.
 //!
 //! *Why no CPU is missed.* The caller raises the number, fences, and looks at each gate; a CPU comes in, fences, and looks
@@ -54,14 +55,23 @@ pub(crate) fn catch_up(rt: &Runtime, m: &M) {
     }
 }
 
-/// Makes all CPUs forget all translations of pages that are not mapped any more, and returns when they have.
+/// Who must have flushed before a [`shootdown`] returns. The others do before they touch anything that can be unmapped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Who {
+    /// CPUs that run: enough for pages.
+    Running,
+    /// All, those that sleep or are stopped too: for page tables, which a processor may read ahead of what it is told to do.
+    All,
+}
+
+/// Makes CPUs forget all translations of pages that are not mapped any more, and returns when they have.
 ///
 /// Call with interrupts on, on any stack but a handler's; locks may be held that no handler needs. While the world is
-/// stopped nobody else is interrupted: stopped CPUs catch up when they go on.
+/// stopped nobody else is running: stopped CPUs catch up when they go on.
 ///
 /// # Throws
 /// With interrupts off: two callers would wait for each other.
-pub(crate) fn shootdown() {
+pub(crate) fn shootdown(who: Who) {
     if !irq::enabled() {
         throw(format_args!("a TLB shootdown with interrupts off would wait for ever"));
     }
@@ -72,7 +82,8 @@ pub(crate) fn shootdown() {
     let number = rt.tlb.fetch_add(1, Ordering::Release) + 1;
     catch_up(rt, me);
     for m in rt.ms.iter().filter(|m| m.index != me.index) {
-        let must_wait = || rt.world.is_running(m.index) && m.tlb_seen.load(Ordering::Acquire) < number;
+        let must_flush = || who == Who::All || rt.world.is_running(m.index);
+        let must_wait = || m.tlb_seen.load(Ordering::Acquire) < number && must_flush();
         while must_wait() {
             apic::send(Ipi::Fixed(Vector::SHOOTDOWN), Target::One(m.block.apic_id()));
             if clock::spin_until(clock::now() + RESEND, || !must_wait()) {

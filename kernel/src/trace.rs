@@ -120,7 +120,7 @@ impl GoroutineInfo {
                 State::Waiting { reason, since, waited: clock::now() - since }
             }
         };
-        Some(Self { goid: slot.goid()?, name: body.name(), state, stack: stack::bounds(g.get()), g })
+        Some(Self { goid: slot.goid()?, name: body.name(), state, stack: body.stack(g).bounds(), g })
     }
 }
 

@@ -27,6 +27,7 @@ tests::image! {
         handles_of_the_dead_are_stale,
         locals_survive_switches,
         stacks_grow_page_by_page,
+        the_use_of_stacks_is_told_by_name,
         yielding_alternates,
         yielding_alone_returns,
         all_cpus_run_at_the_same_time,
@@ -211,9 +212,24 @@ fn stacks_grow_page_by_page() -> Verdict {
     let levels = Arc::new(AtomicU64::new(0));
     let sum = Arc::clone(&levels);
     start_all(16, move |_| {
-        sum.fetch_add(descend(500), Ordering::Relaxed);
+        sum.fetch_add(descend(180), Ordering::Relaxed);
     });
-    equal("levels", &levels.load(Ordering::Relaxed), &(16 * 501))
+    equal("levels", &levels.load(Ordering::Relaxed), &(16 * 181))
+}
+
+fn the_use_of_stacks_is_told_by_name() -> Verdict {
+    let used =
+        |name| stats::stack_use().find(|entry| entry.name == Some(name)).map_or(0, |entry| entry.bytes);
+    for (name, depth) in [("deep", 180), ("shallow", 40), ("deep", 20)] {
+        // More than any CPU keeps: stacks are used again that were used deeply.
+        let handles: Vec<_> = (0..200).map(|_| go_named(name, move || descend(depth))).collect();
+        equal("levels", &handles.into_iter().map(JoinHandle::join).sum::<u64>(), &(200 * (depth + 1)))?;
+    }
+    wait_until_alone();
+    let (deep, shallow) = (used("deep"), used("shallow"));
+    equal("the deep one's use", &(180 * 200..60 << 10).contains(&deep), &true)?;
+    equal("the shallow one's use", &(40 * 200..deep / 3).contains(&shallow), &true)?;
+    equal("of a name that nobody has", &used("none"), &0)
 }
 
 fn yielding_alternates() -> Verdict {

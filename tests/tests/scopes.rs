@@ -225,14 +225,14 @@ fn pages_of_the_borrowed_stack_are_there() -> Verdict {
         part.iter_mut().rev().map(|byte| usize::from(*byte.write(1))).sum()
     }
     let sum = go(|| {
-        let mut bytes = [const { core::mem::MaybeUninit::<u8>::uninit() }; 100_000];
-        let parts = black_box(&mut bytes).chunks_mut(10_000);
+        let mut bytes = [const { core::mem::MaybeUninit::<u8>::uninit() }; 50_000];
+        let parts = black_box(&mut bytes).chunks_mut(5_000);
         scope(|s| {
             let parts: Vec<_> = parts.map(|part| s.go(|| fills(part))).collect();
             parts.into_iter().map(ScopedJoinHandle::join).sum::<usize>()
         })
     });
-    equal("bytes written", &sum.join(), &100_000)
+    equal("bytes written", &sum.join(), &50_000)
 }
 
 /// Starts up to five goroutines that end at any moment of the wait. Whether all had ended when the scope did.

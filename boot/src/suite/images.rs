@@ -19,6 +19,8 @@ pub enum Image {
     ReleaseExample(String),
     /// A test image.
     Test(String),
+    /// The same, optimised.
+    ReleaseTest(String),
     /// A benchmark image, optimised.
     Bench(String),
 }
@@ -32,17 +34,19 @@ impl fmt::Display for Image {
             Self::Example(name) => write!(f, "cargo run --example {name}"),
             Self::ReleaseExample(name) => write!(f, "cargo run --release --example {name}"),
             Self::Test(name) => write!(f, "cargo test --test {name}"),
+            Self::ReleaseTest(name) => write!(f, "cargo test --release --test {name}"),
             Self::Bench(name) => write!(f, "cargo bench --bench {name}"),
         }
     }
 }
 
 /// The cargo commands that build everything, as their arguments.
-pub const BUILDS: [&[&str]; 5] = [
+pub const BUILDS: [&[&str]; 6] = [
     &["build", "--package", "boot", "--bin", "boot", "--target", "host-tuple"],
     &["build", "--package", "gzero", "--bins", "--examples"],
     &["build", "--package", "gzero", "--bins", "--examples", "--release"],
     &["test", "--package", "tests", "--no-run"],
+    &["test", "--package", "tests", "--no-run", "--release", "--test", "million"],
     &["bench", "--package", "tests", "--no-run"],
 ];
 
@@ -85,6 +89,7 @@ impl Images {
             ("bin", "gzero") => Image::Main,
             ("example", name) if optimised => Image::ReleaseExample(name.to_owned()),
             ("example", name) => Image::Example(name.to_owned()),
+            ("test", name) if optimised => Image::ReleaseTest(name.to_owned()),
             ("test", name) => Image::Test(name.to_owned()),
             ("bench", name) => Image::Bench(name.to_owned()),
             _ => return None,
@@ -114,6 +119,7 @@ mod tests {
             line("example", "hello", true),
             line("example", "bye", false),
             line("test", "park", true),
+            line("test", "many", false),
             line("bench", "figures", false),
         ];
         let mut images = Images::default();
@@ -126,6 +132,7 @@ mod tests {
             (Image::Example("hello".to_owned()), Some("/t/hello")),
             (Image::ReleaseExample("bye".to_owned()), Some("/t/bye")),
             (Image::Test("park".to_owned()), Some("/t/park")),
+            (Image::ReleaseTest("many".to_owned()), Some("/t/many")),
         ] {
             assert_eq!(images.path(&image), path.map(PathBuf::from).as_ref(), "{image}");
         }

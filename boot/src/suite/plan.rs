@@ -27,9 +27,21 @@ const KNOWN_FIGURES: &str = "tests/benches/icount.json";
 
 /// Test images with many cases that die, and so need a boot for each, or with cases that take long: they get only the fast
 /// machines below, on which there are 1, 2, 4 and 8 CPUs all the same.
-const SLOW: [&str; 8] =
-    ["channel_values", "deadlocks", "dies", "joins", "many_timers", "rule", "select_arms", "traces"];
+const SLOW: [&str; 9] = [
+    "channel_values",
+    "deadlocks",
+    "dies",
+    "joins",
+    "many_timers",
+    "no_memory",
+    "rule",
+    "select_arms",
+    "traces",
+];
 const FAST: [&str; 4] = ["smp1-bios-x2apic", "smp4-bios-x2apic", "smp2-bios-xapic", "smp8-bios-xapic"];
+
+/// The test image of a million goroutines, which takes a machine of its own and an optimised build.
+const MILLION: &str = "million";
 
 /// Machines for each test image: every value of CPUs, firmware and APIC mode. BIOS mostly, as it boots faster.
 const MACHINES: [(&str, &str); 8] = [
@@ -82,7 +94,7 @@ const SKYNET: &str = "run=skynet rounds=200 leaves=100000";
 ///
 /// No lock may be waited for in more than 1 % of the times that it is taken, on as many CPUs as a large machine has: the program
 /// checks that. With 255 the host has so few for them that most waits are its own.
-const MILLION: [(u32, &str); 5] = [(1, ""), (2, ""), (4, ""), (64, " contended=1"), (255, "")];
+const LEAVES: [(u32, &str); 5] = [(1, ""), (2, ""), (4, ""), (64, " contended=1"), (255, "")];
 
 /// What the plan has to know of the host.
 #[derive(Clone, Debug, Default)]
@@ -112,6 +124,7 @@ pub fn steps(host: &Host) -> Vec<Step> {
     plan.heap_dump();
     plan.soak();
     plan.test_images(host);
+    plan.million();
     plan.boot_arguments();
     plan.cpus_left_out();
     plan.refused(host);
@@ -157,7 +170,7 @@ impl Plan {
     }
 
     fn a_million_leaves(&mut self) {
-        for (cpus, args) in MILLION {
+        for (cpus, args) in LEAVES {
             let line = format!("--smp {cpus} --memory 2G");
             let args = format!("run=skynet rounds=1 leaves=1000000{args}");
             let mut wanted = ok(cpus);
@@ -281,6 +294,7 @@ impl Plan {
         for name in names(&host.root.join("tests/tests")) {
             let wanted = |machine: &str| match name.as_str() {
                 CONTROLS | refused::IMAGE => machine == "smp4-bios-x2apic",
+                MILLION => false,
                 name if SLOW.contains(&name) => FAST.contains(&machine),
                 _ => true,
             };
@@ -289,6 +303,15 @@ impl Plan {
                 self.add(&format!("test-{name}-{machine}"), Action::One(run)).shares = true;
             }
         }
+    }
+
+    /// A million goroutines at once, and ten million in turn.
+    fn million(&mut self) {
+        let lines =
+            vec!["1000000 parked goroutines: ".to_owned(), "10000000 goroutines in turn: ".to_owned()];
+        let wanted = Wanted { lines, ..Wanted::default() };
+        let line = "--smp 2 --memory 5G --timeout 900 --nocapture";
+        self.add("million", Action::One(Run::boot(Image::ReleaseTest(MILLION.to_owned()), line, wanted)));
     }
 
     /// Programs that must not compile.

@@ -13,7 +13,7 @@ use x86_64::registers::control::{Cr2, Cr3};
 
 use crate::entry::Frame;
 use crate::irq;
-use crate::stack::{self, Fault};
+use crate::stack::{self, Fault, StackId};
 use crate::vector::Vector;
 
 bitflags! {
@@ -36,10 +36,10 @@ bitflags! {
 /// An exception that ends the machine.
 #[derive(Debug)]
 pub enum Fatal<'f> {
-    /// A stack that is mapped on first touch ran into its guard page. The number is the stack's slot.
+    /// A stack that is mapped on first touch ran into its guard page.
     StackOverflow {
-        /// The slot's number.
-        slot: u32,
+        /// Which one.
+        stack: StackId,
         /// The registers.
         frame: &'f Frame,
     },
@@ -52,8 +52,8 @@ pub enum Fatal<'f> {
     },
     /// No frame was left for a stack's next page.
     OutOfStackMemory {
-        /// The slot's number.
-        slot: u32,
+        /// Which one.
+        stack: StackId,
         /// The registers.
         frame: &'f Frame,
     },
@@ -93,9 +93,9 @@ pub(crate) fn handle(frame: &Frame) {
     }
     match stack::handle_fault(address, frame.rsp) {
         Fault::Mapped => {}
-        Fault::Overflow(slot) => die(&Fatal::StackOverflow { slot, frame }),
+        Fault::Overflow(stack) => die(&Fatal::StackOverflow { stack, frame }),
         Fault::KernelOverflow => die(&Fatal::KernelStackOverflow { frame, address }),
-        Fault::NoMemory(slot) => die(&Fatal::OutOfStackMemory { slot, frame }),
+        Fault::NoMemory(stack) => die(&Fatal::OutOfStackMemory { stack, frame }),
         Fault::NotAStack => die(&Fatal::Exception(frame)),
     }
 }

@@ -7,8 +7,10 @@
 //! | from | what |
 //! |---|---|
 //! | `0xffff_8000_0000_0000` | the boot loader's choice: image, boot information, framebuffer, physical window |
-//! | `0xffff_c000_0000_0000` | stacks mapped on first touch ([`crate::stack`]) |
-//! | `0xffff_d000_0000_0000` | stacks mapped whole ([`crate::stack`]) |
+//! | `0xffff_a000_0000_0000` | large stacks mapped on first touch ([`crate::stack`]) |
+//! | `0xffff_c000_0000_0000` | usual stacks mapped on first touch |
+//! | `0xffff_d000_0000_0000` | stacks mapped whole |
+//! | `0xffff_d800_0000_0000` | tables of the crate above |
 //! | `0xffff_e000_0000_0000` | the heap's arena; from `e800` its map of pages, from `ec00` its spans ([`crate::heap`]) |
 //! | `0xffff_f000_0000_0000` | device registers, uncached |
 //!
@@ -16,6 +18,7 @@
 //! first page that is writable and executable at once. The one such page is in no tree that a CPU keeps: the
 //! start-up page, in tables of its own, which each CPU leaves with its first instructions ([`crate::trampoline`]).
 
+use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use bitflags::bitflags;
@@ -24,17 +27,22 @@ use x86_64::registers::control::{Cr3, Cr3Flags};
 use x86_64::structures::paging::PhysFrame;
 
 use crate::address::{at, size};
-use crate::frames::{self, FRAME_SIZE, Frame};
+use crate::frames::{self, FRAME_SIZE, Frame, Unmapped};
+use crate::percpu::Pinned;
 use crate::window::PhysWindow;
 
 /// Where the boot loader may put what it maps.
 pub const DYNAMIC_START: u64 = 0xffff_8000_0000_0000;
 /// One past the last address of the boot loader's part.
-pub const DYNAMIC_END: u64 = 0xffff_bfff_ffff_f000;
-/// Stacks that are mapped on first touch.
+pub const DYNAMIC_END: u64 = 0xffff_9fff_ffff_f000;
+/// Large stacks that are mapped on first touch.
+pub const LARGE_STACKS: u64 = 0xffff_a000_0000_0000;
+/// Stacks of the usual size that are mapped on first touch.
 pub const DEMAND_STACKS: u64 = 0xffff_c000_0000_0000;
 /// Stacks that are mapped whole.
 pub const KERNEL_STACKS: u64 = 0xffff_d000_0000_0000;
+/// Tables of the crate above; one past the last address of stacks.
+pub const SLOTS: u64 = 0xffff_d800_0000_0000;
 /// The heap's arena.
 pub const HEAP: u64 = 0xffff_e000_0000_0000;
 /// The heap's map of pages.
@@ -86,7 +94,7 @@ pub enum MapError {
 
 static WINDOW: spin::Once<PhysWindow> = spin::Once::new();
 static ROOT: AtomicU64 = AtomicU64::new(0);
-/// Tables made since boot.
+/// Tables that were made and not given back, and the page of zeros.
 static MADE: AtomicU64 = AtomicU64::new(0);
 static NEXT_DEVICE: AtomicU64 = AtomicU64::new(DEVICES);
 
@@ -132,7 +140,7 @@ pub fn window() -> PhysWindow {
     *WINDOW.get().expect("paging is initialised first")
 }
 
-/// Page tables made since boot, the boot loader's not counted.
+/// Page tables in use, the boot loader's not counted.
 pub fn tables() -> u64 {
     MADE.load(Ordering::Relaxed)
 }
@@ -142,8 +150,8 @@ fn entry(table: u64, index: u64) -> &'static AtomicU64 {
     let window = window();
     debug_assert!(table < window.size && index < ENTRIES);
     let address = window.base + table + index * size_of::<u64>() as u64;
-    // SAFETY: tables are never freed, lie within the window (checked above), are aligned to 8, and every access
-    // to them is atomic.
+    // SAFETY: tables lie within the window (checked above), are aligned to 8, and every access to them is atomic. None goes
+    // while somebody walks: `unlink_empty_tables` has that argument.
     unsafe { AtomicU64::from_ptr(at(address)) }
 }
 
@@ -152,7 +160,8 @@ const fn index(address: u64, level: u32) -> u64 {
     (address >> (12 + 9 * (level - 1))) & (ENTRIES - 1)
 }
 
-/// The entry of the last level for an address, if the tables above it exist.
+/// The entry of the last level for an address, if the tables above it exist. The caller is pinned, or has a page mapped there, so that
+/// the table stays.
 fn leaf(address: u64) -> Option<&'static AtomicU64> {
     let mut table = root();
     for level in (2..=4).rev() {
@@ -167,7 +176,7 @@ fn leaf(address: u64) -> Option<&'static AtomicU64> {
     Some(entry(table, index(address, 1)))
 }
 
-/// The entry of the last level, with all tables above it made.
+/// The entry of the last level, with all tables above it made. The caller is pinned.
 fn make_leaf(address: u64) -> Result<&'static AtomicU64, MapError> {
     let mut table = root();
     for level in (2..=4).rev() {
@@ -208,6 +217,7 @@ fn make_table(slot: &AtomicU64, empty: u64) -> Result<u64, MapError> {
 /// # Errors
 /// [`MapError`]; nothing has changed then, but tables may have been made.
 fn map(address: u64, frame: Frame, purpose: Use) -> Result<(), MapError> {
+    let _pinned = Pinned::new();
     set_leaf(make_leaf(address)?, address, frame, purpose)
 }
 
@@ -216,6 +226,7 @@ fn map(address: u64, frame: Frame, purpose: Use) -> Result<(), MapError> {
 /// # Errors
 /// [`MapError`]; nothing has changed then, but tables may have been made.
 pub fn map_new(address: u64) -> Result<(), MapError> {
+    let _pinned = Pinned::new();
     let slot = make_leaf(address)?;
     let frame = frames::alloc().ok_or(MapError::NoMemory)?;
     set_leaf(slot, address, frame, Use::Data).inspect_err(|_| {
@@ -228,7 +239,10 @@ pub fn map_new(address: u64) -> Result<(), MapError> {
 ///
 /// # Errors
 /// [`MapError::NoMemory`].
+///
+/// They stay until something was mapped there, if the caller is pinned until then.
 pub(crate) fn prepare(address: u64) -> Result<(), MapError> {
+    let _pinned = Pinned::new();
     make_leaf(address).map(|_| ())
 }
 
@@ -258,6 +272,7 @@ fn set_leaf(slot: &AtomicU64, address: u64, frame: Frame, purpose: Use) -> Resul
 ///
 /// TLBs may hold the translation until they are flushed: the frame belongs to nobody before all CPUs have done so.
 pub fn unmap(address: u64) -> Option<Frame> {
+    let _pinned = Pinned::new();
     // AcqRel: what was written through the mapping comes before whatever the frame is used for next.
     let value = leaf(address)?.swap(0, Ordering::AcqRel);
     (value & Entry::PRESENT.bits() != 0).then(|| Frame::containing(value & ADDRESS_MASK))
@@ -267,6 +282,7 @@ pub fn unmap(address: u64) -> Option<Frame> {
 ///
 /// There is no instant at which the page is not mapped. TLBs and the old frame: as for [`unmap`].
 pub fn replace(address: u64, frame: Frame) -> Option<Frame> {
+    let _pinned = Pinned::new();
     let slot = leaf(address)?;
     let old = slot.load(Ordering::Relaxed);
     let new = frame.address() | old & !ADDRESS_MASK;
@@ -274,6 +290,116 @@ pub fn replace(address: u64, frame: Frame) -> Option<Frame> {
     // AcqRel: as in `unmap`.
     let swapped = present && slot.compare_exchange(old, new, Ordering::AcqRel, Ordering::Relaxed).is_ok();
     swapped.then(|| Frame::containing(old & ADDRESS_MASK))
+}
+
+/// Takes out the page tables of stacks and of the heap's arena in which nothing is mapped. Returns how many these were.
+///
+/// Those of the two lowest levels: other CPUs start with copies of the highest.
+///
+/// *Why nobody stands in a table that goes.* Whoever walks the tables is pinned meanwhile, or a handler that is not interrupted, and the
+/// world stops for neither; whoever maps a page makes its table while pinned, and one with a page in it stays. *Why no processor reads it
+/// when it is something else.* Processors keep entries of the upper levels as they keep translations, and read ahead of what
+/// programs do, so also those that sleep must flush before the frame is used again.
+///
+/// # Safety
+/// 1. The world is stopped, and the caller does not walk the tables.
+/// 2. All CPUs flush before `unmapped` is freed, those that sleep or stand still among them.
+pub unsafe fn unlink_empty_tables(unmapped: &mut Unmapped) -> u64 {
+    /// What an entry of the highest table covers.
+    const SPAN: usize = 1 << 39;
+    let before = unmapped.count();
+    for base in
+        [LARGE_STACKS..KERNEL_STACKS, HEAP..HEAP_MAP].into_iter().flat_map(|range| range.step_by(SPAN))
+    {
+        if let Some(table) = child(entry(root(), index(base, 4))) {
+            unlink_below(table, 3, unmapped);
+        }
+    }
+    unmapped.count() - before
+}
+
+/// Tables of a range, but for the highest.
+pub fn tables_in(range: Range<u64>) -> u64 {
+    let _pinned = Pinned::new();
+    let tops = range.step_by(1 << 39).filter_map(|base| child(entry(root(), index(base, 4))));
+    tops.map(|top| {
+        let middle = (0..ENTRIES).filter_map(|i| child(entry(top, i)));
+        1 + middle
+            .map(|table| 1 + (0..ENTRIES).filter_map(|i| child(entry(table, i))).count() as u64)
+            .sum::<u64>()
+    })
+    .sum()
+}
+
+/// The table that an entry of a higher level points to.
+fn child(slot: &AtomicU64) -> Option<u64> {
+    let value = slot.load(Ordering::Acquire);
+    let flags = Entry::from_bits_retain(value);
+    (flags.contains(Entry::PRESENT) && !flags.contains(Entry::HUGE)).then_some(value & ADDRESS_MASK)
+}
+
+/// Takes empty tables out of one of `level`, and says whether it is empty now itself.
+fn unlink_below(table: u64, level: u32, unmapped: &mut Unmapped) -> bool {
+    let mut is_empty = true;
+    for i in 0..ENTRIES {
+        let slot = entry(table, i);
+        if level > 1
+            && let Some(below) = child(slot)
+            && unlink_below(below, level - 1, unmapped)
+        {
+            slot.store(0, Ordering::Release);
+            MADE.fetch_sub(1, Ordering::Relaxed);
+            unmapped.add(Frame::containing(below));
+        }
+        is_empty &= slot.load(Ordering::Relaxed) == 0;
+    }
+    is_empty
+}
+
+/// Puts a page of zeros that can only be read behind each page of a range, all of which are mapped, and returns their frames. The range
+/// stays as it is when there is no memory for the page of zeros.
+///
+/// TLBs and the old frames: as for [`unmap`].
+pub fn show_zeros(address: u64, length: u64, unmapped: &mut Unmapped) -> bool {
+    static ZEROS: AtomicU64 = AtomicU64::new(0);
+    // Relaxed, both: one CPU at a time does so, in a stopped world.
+    if ZEROS.load(Ordering::Relaxed) == 0 {
+        let Some(frame) = frames::alloc_zeroed() else { return false };
+        // Counted with the tables.
+        MADE.fetch_add(1, Ordering::Relaxed);
+        ZEROS.store(frame.address(), Ordering::Relaxed);
+    }
+    let zeros = ZEROS.load(Ordering::Relaxed) | (Entry::PRESENT | Entry::NO_EXECUTE).bits();
+    exchange(address, length, |_| zeros).for_each(|frame| unmapped.add(frame));
+    true
+}
+
+/// Puts frames of zeros that can be written behind each page of a range that shows zeros. All CPUs must flush before anybody
+/// looks. `false`: there are not enough, and the range stays as it is.
+pub fn end_zeros(address: u64, length: u64) -> bool {
+    let mut frames = Unmapped::new();
+    for _ in (0..length).step_by(size(FRAME_SIZE)) {
+        let Some(frame) = frames::alloc_zeroed() else {
+            // SAFETY: taken here, and mapped nowhere.
+            unsafe { frames.free() };
+            return false;
+        };
+        frames.add(frame);
+    }
+    let flags = (Entry::PRESENT | Entry::WRITABLE | Entry::NO_EXECUTE).bits();
+    let next = |_| frames.take().map_or(0, |frame| frame.address() | flags);
+    exchange(address, length, next).for_each(drop);
+    true
+}
+
+/// Changes the entry of each page of a range, all of which are mapped, and returns the frames that were behind them.
+fn exchange(address: u64, length: u64, mut new: impl FnMut(u64) -> u64) -> impl Iterator<Item = Frame> {
+    (address..address + length).step_by(size(FRAME_SIZE)).filter_map(move |page| {
+        let _pinned = Pinned::new();
+        // AcqRel: as in `unmap`.
+        let old = leaf(page)?.swap(new(page), Ordering::AcqRel);
+        Some(Frame::containing(old & ADDRESS_MASK))
+    })
 }
 
 /// Maps fresh frames at `length` bytes from `address` (both multiples of the frame size).
@@ -299,6 +425,7 @@ pub fn map_device(physical: u64) -> Result<u64, MapError> {
 
 /// The physical address that a virtual one is mapped to.
 pub fn translate(address: u64) -> Option<u64> {
+    let _pinned = Pinned::new();
     let mut table = root();
     for level in (1..=4).rev() {
         let value = entry(table, index(address, level)).load(Ordering::Acquire);

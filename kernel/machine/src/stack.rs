@@ -1,40 +1,149 @@
 //! Stacks: those mapped on first touch, and those mapped whole. Below each lies a guard page that is never
 //! mapped, so that an overflow is a page fault and not somebody else's data.
 //!
-//! A demand-mapped stack is a slot of [`SLOT_SIZE`] bytes of address space:
+//! A demand-mapped stack is a range of addresses, of one of two sizes ([`Size`]):
 //!
 //! ```text
-//!   top(i) = bottom(i + 1)   first word pushed lies below
+//!   top      first word pushed lies below
 //!      ┊ mapped by `birth`: one page
 //!      ┊ mapped by the page-fault handler, page by page
-//!      ┊ guard page, never mapped
-//!   bottom(i)
+//!   bottom
+//!      ┊ guard page, never mapped: the top of the next one is its lowest address
 //! ```
 //!
-//! The handler maps a page only if the faulting address and the interrupted stack pointer lie in the same slot:
-//! a stray pointer into another stack stays an error. The crate above may set a slot a nearer limit ([`on_limit`]): from there
-//! on down all is guard. A slot's page table is made by `birth`, so the handler
-//! writes one entry that no other CPU writes, and takes no lock but the frame pool's (see `frames.rs` for why
+//! Each number has a range of either size, in regions of their own: so a stack's size and number follow from an address, and no
+//! table says who has which. Stacks of the usual size lie so close that 32 of them share a page table, which is what a stack
+//! costs besides its pages; a large one takes half a table.
+//!
+//! The handler maps a page only if the faulting address and the interrupted stack pointer lie in the same stack:
+//! a stray pointer into another stack stays an error. The crate above may set a stack a nearer limit ([`on_limit`]): from there
+//! on down all is guard. A stack's page table is made by `birth`, so the handler
+//! writes one entry that no other CPU writes, and takes no lock but the frame pool's, once in a batch (see `frames` for why
 //! that cannot wait for itself).
 
 use core::arch::asm;
 use core::ops::Range;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use crate::address::size;
+use crate::address::{at, size};
 use crate::frames::{self, FRAME_SIZE, Unmapped};
 use crate::gdt::{Ist, IstTops};
-use crate::paging::{self, DEMAND_STACKS, KERNEL_STACKS, MapError};
+use crate::paging::{self, DEMAND_STACKS, KERNEL_STACKS, LARGE_STACKS, MapError};
 use crate::percpu::{self, PerCpu};
 
-/// Address space of one demand-mapped stack, guard page included.
-pub const SLOT_SIZE: u64 = 256 * 1024;
-/// Bytes that can be used of each.
-pub const USABLE: u64 = SLOT_SIZE - FRAME_SIZE;
-/// Pages that can be used of each.
-const PAGES: u64 = USABLE / FRAME_SIZE;
-/// Slots in the region.
-pub const MAX_SLOTS: u64 = (KERNEL_STACKS - DEMAND_STACKS) / SLOT_SIZE;
+/// How much address space a demand-mapped stack has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Size {
+    /// 64 KiB.
+    Usual,
+    /// 1 MiB.
+    Large,
+}
+
+impl Size {
+    const fn start(self) -> u64 {
+        match self {
+            Self::Usual => DEMAND_STACKS,
+            Self::Large => LARGE_STACKS,
+        }
+    }
+
+    /// Bytes from one stack to the next, guard page included.
+    const fn stride(self) -> u64 {
+        match self {
+            Self::Usual => 64 * 1024,
+            Self::Large => 1024 * 1024,
+        }
+    }
+
+    /// Bytes that can be used of each.
+    pub const fn usable(self) -> u64 {
+        self.stride() - FRAME_SIZE
+    }
+
+    /// Pages that can be used of each.
+    const fn pages(self) -> u64 {
+        self.usable() / FRAME_SIZE
+    }
+}
+
+/// Stacks of either size.
+pub const MAX_STACKS: u64 = 1 << 25;
+
+const _: () = assert!(LARGE_STACKS + MAX_STACKS * Size::Large.stride() <= DEMAND_STACKS, "they fit");
+const _: () = assert!(DEMAND_STACKS + MAX_STACKS * Size::Usual.stride() <= KERNEL_STACKS, "they fit");
+
+/// Names a demand-mapped stack: its number and its size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StackId(u32);
+
+impl StackId {
+    /// The bit of large ones.
+    const LARGE: u32 = 1 << 31;
+
+    /// The stack of this number and size; the number is below [`MAX_STACKS`].
+    pub const fn new(number: u32, size: Size) -> Self {
+        match size {
+            Size::Usual => Self(number),
+            Size::Large => Self(number | Self::LARGE),
+        }
+    }
+
+    /// Both of them in one word.
+    pub const fn to_bits(self) -> u32 {
+        self.0
+    }
+
+    /// What [`to_bits`](Self::to_bits) has made.
+    pub const fn from_bits(bits: u32) -> Self {
+        Self(bits)
+    }
+
+    /// Its number.
+    pub const fn number(self) -> u32 {
+        self.0 & !Self::LARGE
+    }
+
+    /// Its size.
+    pub const fn size(self) -> Size {
+        if self.0 & Self::LARGE == 0 { Size::Usual } else { Size::Large }
+    }
+
+    /// The stack that an address lies in, guard page included.
+    #[expect(clippy::cast_possible_truncation, reason = "numbers are below `MAX_STACKS`")]
+    pub const fn of(address: u64) -> Option<Self> {
+        let size = match address {
+            LARGE_STACKS..DEMAND_STACKS => Size::Large,
+            DEMAND_STACKS..KERNEL_STACKS => Size::Usual,
+            _ => return None,
+        };
+        let number = (address - size.start()) / size.stride();
+        if number < MAX_STACKS { Some(Self::new(number as u32, size)) } else { None }
+    }
+
+    /// Whether an address lies in one of the stacks of this number, guard page included.
+    #[inline]
+    pub const fn has_number(address: u64, number: u32) -> bool {
+        address.wrapping_sub(DEMAND_STACKS) / Size::Usual.stride() == number as u64
+            || address.wrapping_sub(LARGE_STACKS) / Size::Large.stride() == number as u64
+    }
+
+    /// One past its highest address.
+    pub const fn top(self) -> u64 {
+        self.size().start() + (self.number() as u64 + 1) * self.size().stride()
+    }
+
+    /// Its lowest usable address: the first above its guard page.
+    pub const fn bottom(self) -> u64 {
+        self.top() - self.size().usable()
+    }
+
+    /// The usable part.
+    pub const fn bounds(self) -> Range<u64> {
+        self.bottom()..self.top()
+    }
+}
+
 /// Bytes of a CPU's kernel stack (Go's g0).
 pub const KERNEL_STACK_SIZE: u64 = 32 * 1024;
 /// Bytes of each interrupt stack. Reports are formatted on them.
@@ -45,61 +154,77 @@ static NEXT_KERNEL: AtomicU64 = AtomicU64::new(KERNEL_STACKS);
 /// Bytes that are mapped there.
 static WHOLE: AtomicU64 = AtomicU64::new(0);
 
-/// One past the highest address of a slot.
-pub const fn top(slot: u32) -> u64 {
-    DEMAND_STACKS + (slot as u64 + 1) * SLOT_SIZE
-}
-
-/// The lowest usable address of a slot: the first above its guard page.
-pub const fn bottom(slot: u32) -> u64 {
-    DEMAND_STACKS + slot as u64 * SLOT_SIZE + FRAME_SIZE
-}
-
-/// The slot that an address lies in, guard page included.
-#[expect(clippy::cast_possible_truncation, reason = "the region has fewer than 2^32 slots")]
-pub const fn slot_of(address: u64) -> Option<u32> {
-    if address < DEMAND_STACKS || address >= KERNEL_STACKS {
-        return None;
-    }
-    Some(((address - DEMAND_STACKS) / SLOT_SIZE) as u32)
-}
-
-/// Whether an address lies in this slot, guard page included.
-#[inline]
-pub const fn is_in_slot(address: u64, slot: u32) -> bool {
-    address.wrapping_sub(DEMAND_STACKS) / SLOT_SIZE == slot as u64
-}
-
-/// How many bytes of a slot may be used, counted from its top: a multiple of the page size. 0: all of it.
+/// How many bytes of a stack may be used, counted from its top. 0: all of it.
 ///
 /// Called in the page-fault handler: it takes no lock and touches nothing that may be unmapped.
-pub type Limit = fn(u32) -> u64;
+pub type Limit = fn(StackId) -> u64;
 
 static LIMIT: AtomicUsize = AtomicUsize::new(0);
 
-/// Sets what is asked for the limits of slots. Until then they have none but their guard pages.
+/// Sets what is asked for the limits of stacks. Until then they have none but their guard pages.
 pub fn on_limit(limit: Limit) {
     // Release: pairs with the Acquire in `lowest`; what the function relies on is set up before.
     LIMIT.store(limit as usize, Ordering::Release);
 }
 
-/// The lowest address that may be used of a slot: [`bottom`], or what its limit says.
-pub fn lowest(slot: u32) -> u64 {
+/// Told that another page of a stack was mapped, and how many bytes reach from there to its top. As [`Limit`].
+pub type Growth = fn(StackId, u64);
+
+static GROWTH: AtomicUsize = AtomicUsize::new(0);
+
+/// Sets what is told when a stack grows.
+pub fn on_growth(growth: Growth) {
+    // Release: pairs with the Acquire in `handle_fault`, as for `on_limit`.
+    GROWTH.store(growth as usize, Ordering::Release);
+}
+
+/// How many bytes of its stack, this one, the caller has come to use, if it is more than the page with which stacks begin. What lies
+/// below its frame is filled with zeros.
+///
+/// Pages are mapped full of zeros, so what is not zero was written since the last call.
+pub fn measure(id: StackId) -> Option<u64> {
+    /// What this function and those that it calls may use themselves.
+    const OWN: u64 = 512;
+    let end = (pointer() - OWN).min(id.top() - FRAME_SIZE);
+    let lowest = id.top() - mapped_pages(id) * FRAME_SIZE;
+    let is_unused = |address: &u64| {
+        let word: *const u64 = at(*address);
+        // SAFETY: the word is on a mapped page of the caller's own stack, below all that lives there.
+        unsafe { word.read_volatile() == 0 }
+    };
+    let first = (lowest..end).step_by(8).find(|address| !is_unused(address)).unwrap_or(end);
+    let unused: *mut u8 = at(first);
+    // SAFETY: as above.
+    unsafe { unused.write_bytes(0, size(end.saturating_sub(first))) };
+    let used = id.top() - first;
+    (used > FRAME_SIZE).then_some(used)
+}
+
+/// Bytes of the page tables of demand-mapped stacks.
+pub fn table_bytes() -> u64 {
+    paging::tables_in(LARGE_STACKS..KERNEL_STACKS) * FRAME_SIZE
+}
+
+/// The lowest address that may be used of a stack: [`StackId::bottom`], or what its limit says.
+pub fn lowest(id: StackId) -> u64 {
     let limit = LIMIT.load(Ordering::Acquire);
     // SAFETY: 0 is `None`; anything else was stored by `on_limit`.
     let limit = unsafe { core::mem::transmute::<usize, Option<Limit>>(limit) };
-    match limit.map_or(0, |limit| limit(slot)) {
-        0 => bottom(slot),
-        bytes => bottom(slot).max(top(slot).saturating_sub(bytes)),
+    match limit.map_or(0, |limit| limit(id)) {
+        0 => id.bottom(),
+        bytes => id.bottom().max(id.top().saturating_sub(bytes)),
     }
 }
 
-/// Prepares a slot for its first use: makes its page table and maps its topmost page.
+/// Prepares a stack for its first use: makes its page table and maps its topmost page.
 ///
 /// # Errors
-/// [`MapError::NoMemory`]; the slot can be tried again.
-pub fn birth(slot: u32) -> Result<(), MapError> {
-    let page = top(slot) - FRAME_SIZE;
+/// [`MapError::NoMemory`]; it can be tried again.
+pub fn birth(id: StackId) -> Result<(), MapError> {
+    if frames::is_short() {
+        return Err(MapError::NoMemory);
+    }
+    let page = id.top() - FRAME_SIZE;
     paging::prepare(page)?;
     if paging::translate(page).is_some() {
         return Ok(());
@@ -107,35 +232,30 @@ pub fn birth(slot: u32) -> Result<(), MapError> {
     paging::map_new(page)
 }
 
-/// Unmaps all pages of a slot on whose stack nobody stands; it is as before its first [`birth`], but for its page table.
-pub fn unmap(slot: u32, unmapped: &mut Unmapped) {
-    unmap_beyond(slot, 0, unmapped);
+/// Unmaps all pages of a stack on which nobody stands; it is as before its first [`birth`].
+pub fn unmap(id: StackId, unmapped: &mut Unmapped) {
+    unmap_beyond(id, 0, unmapped);
 }
 
-/// Unmaps the pages of a slot but for the topmost `pages`. Nobody stands on its stack.
-pub fn unmap_beyond(slot: u32, pages: u64, unmapped: &mut Unmapped) {
-    let mapped = (pages + 1..=PAGES).map_while(|n| paging::unmap(top(slot) - n * FRAME_SIZE));
+/// Unmaps the pages of a stack but for the topmost `pages`. Nobody stands on it.
+pub fn unmap_beyond(id: StackId, pages: u64, unmapped: &mut Unmapped) {
+    let mapped = (pages + 1..=id.size().pages()).map_while(|n| paging::unmap(id.top() - n * FRAME_SIZE));
     mapped.for_each(|frame| unmapped.add(frame));
 }
 
-/// Whether a slot has a page that lies beyond the topmost `pages`.
-pub fn reaches_beyond(slot: u32, pages: u64) -> bool {
-    pages < PAGES && paging::translate(top(slot) - (pages + 1) * FRAME_SIZE).is_some()
-}
-
-/// The usable part of a slot.
-pub const fn bounds(slot: u32) -> Range<u64> {
-    bottom(slot)..top(slot)
+/// Whether a stack has a page that lies beyond the topmost `pages`.
+pub fn reaches_beyond(id: StackId, pages: u64) -> bool {
+    pages < id.size().pages() && paging::translate(id.top() - (pages + 1) * FRAME_SIZE).is_some()
 }
 
 /// The stack that `rsp` points into, for a walk from there.
 ///
-/// It is a slot, this CPU's kernel stack, or another one that is mapped whole. The guard page counts as part of it, since an overflow leaves `rsp` there. `None`: it is no stack.
+/// It is a demand-mapped one, this CPU's kernel stack, or another one that is mapped whole. The guard page counts as part of it, since an overflow leaves `rsp` there. `None`: it is no stack.
 pub fn around(rsp: u64) -> Option<Range<u64>> {
     // One word down: with an empty stack rsp is the bottom of the one above.
     let last = rsp.wrapping_sub(8);
-    if let Some(slot) = slot_of(last) {
-        return Some(top(slot) - SLOT_SIZE..top(slot));
+    if let Some(id) = StackId::of(last) {
+        return Some(id.bottom() - FRAME_SIZE..id.top());
     }
     let (bottom, top) = percpu::of_this_cpu().kernel_stack();
     let own = bottom.saturating_sub(FRAME_SIZE)..top;
@@ -153,9 +273,10 @@ pub fn around(rsp: u64) -> Option<Range<u64>> {
     Some(page..top)
 }
 
-/// Pages of a slot that are mapped.
-pub fn mapped_pages(slot: u32) -> u64 {
-    (1..=PAGES).take_while(|n| paging::translate(top(slot) - n * FRAME_SIZE).is_some()).count() as u64
+/// Pages of a stack that are mapped.
+pub fn mapped_pages(id: StackId) -> u64 {
+    let is_mapped = |n: &u64| paging::translate(id.top() - n * FRAME_SIZE).is_some();
+    (1..=id.size().pages()).take_while(is_mapped).count() as u64
 }
 
 /// A stack that is mapped whole.
@@ -220,8 +341,8 @@ pub fn allocate_ists() -> Result<InterruptStacks, MapError> {
 /// What kind of stack an address lies in, seen from one CPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Region {
-    /// A stack that is mapped on first touch: its slot.
-    Demand(u32),
+    /// A stack that is mapped on first touch.
+    Demand(StackId),
     /// The CPU's kernel stack.
     Kernel,
     /// The CPU's interrupt stacks.
@@ -235,8 +356,8 @@ pub fn region(cpu: &PerCpu, address: u64) -> Region {
     // One word down: an empty stack's pointer is one past its highest byte.
     let inside = address.wrapping_sub(8);
     let within = |(bottom, top): (u64, u64)| (bottom..top).contains(&inside);
-    match slot_of(inside) {
-        Some(slot) => Region::Demand(slot),
+    match StackId::of(inside) {
+        Some(id) => Region::Demand(id),
         None if within(cpu.kernel_stack()) => Region::Kernel,
         None if within(cpu.interrupt_stacks()) => Region::Interrupt,
         None => Region::Elsewhere,
@@ -257,12 +378,12 @@ pub fn pointer() -> u64 {
 pub(crate) enum Fault {
     /// A stack's next page: it is mapped now.
     Mapped,
-    /// The guard page of this slot.
-    Overflow(u32),
+    /// The guard page of this stack.
+    Overflow(StackId),
     /// The guard page of a stack that is mapped whole.
     KernelOverflow,
     /// A stack's next page, but no frame is left.
-    NoMemory(u32),
+    NoMemory(StackId),
     /// Nothing to do with stacks.
     NotAStack,
 }
@@ -280,26 +401,40 @@ pub fn map_below(address: u64, rsp: u64) -> bool {
     })
 }
 
+fn tell_growth(id: StackId, bytes: u64) {
+    // Acquire: pairs with the Release in `on_growth`.
+    let growth = GROWTH.load(Ordering::Acquire);
+    // SAFETY: 0 is `None`; anything else was stored by `on_growth`.
+    if let Some(growth) = unsafe { core::mem::transmute::<usize, Option<Growth>>(growth) } {
+        growth(id, bytes);
+    }
+}
+
 /// Serves a fault at `address`, interrupted with stack pointer `rsp`. Runs on the page-fault IST.
 pub(crate) fn handle_fault(address: u64, rsp: u64) -> Fault {
     if (KERNEL_STACKS..NEXT_KERNEL.load(Ordering::Relaxed)).contains(&address) {
         return Fault::KernelOverflow;
     }
-    // One word down: with an empty stack rsp is the bottom of the slot above.
-    let (Some(slot), true) = (slot_of(address), slot_of(address) == slot_of(rsp.wrapping_sub(8))) else {
+    // One word down: with an empty stack rsp is the bottom of the one above.
+    let same = StackId::of(address) == StackId::of(rsp.wrapping_sub(8));
+    let Some(id) = StackId::of(address).filter(|_| same) else {
         return Fault::NotAStack;
     };
-    if address < lowest(slot) {
-        return Fault::Overflow(slot);
+    if address < lowest(id) {
+        return Fault::Overflow(id);
     }
     if frames::held_here() {
         return Fault::NotAStack;
     }
-    let Some(frame) = frames::alloc() else {
-        return Fault::NoMemory(slot);
+    let Some(frame) = frames::alloc_zeroed() else {
+        return Fault::NoMemory(id);
     };
-    match paging::map_prepared(address & !(FRAME_SIZE - 1), frame) {
-        Ok(()) => Fault::Mapped,
+    let page = address & !(FRAME_SIZE - 1);
+    match paging::map_prepared(page, frame) {
+        Ok(()) => {
+            tell_growth(id, id.top() - page);
+            Fault::Mapped
+        }
         Err(MapError::NoMemory | MapError::AlreadyMapped(_)) => Fault::NotAStack,
     }
 }

@@ -76,6 +76,18 @@ impl Claim {
         Self(AtomicU32::new(0))
     }
 
+    /// Goes on counting at a number that the word, or another one, has [reached](Self::number) before.
+    pub fn revive(&self, number: u32) {
+        // Relaxed: as in `number`.
+        self.0.store(number, Ordering::Relaxed);
+    }
+
+    /// The number of the last wait, which is over.
+    pub fn number(&self) -> u32 {
+        // Relaxed: for who owns a slot that nobody uses.
+        self.0.load(Ordering::Relaxed)
+    }
+
     /// Begins a wait that several may end. Only for the goroutine itself, before it tells anybody.
     ///
     /// # Panics
@@ -94,6 +106,10 @@ impl Claim {
     /// Tries to end the wait of this ticket. The goroutine may do so itself, when it does not park after all.
     pub fn claim(&self, ticket: Ticket) -> Claimed {
         let over = ticket.get().wrapping_add(1);
+        // Relaxed: as below. Who is late, perhaps by a life, does not write: the memory of a slot that nobody uses may be gone.
+        if self.0.load(Ordering::Relaxed) != ticket.get() {
+            return Claimed::No;
+        }
         // Relaxed: that exactly one succeeds needs no order. What the winner does for the goroutine is handed over by
         // the ready, and what the goroutine did before the wait by the lock of the queue.
         match self.0.compare_exchange(ticket.get(), over, Ordering::Relaxed, Ordering::Relaxed) {
@@ -123,6 +139,15 @@ mod tests {
         assert_ne!(old, new);
         assert_eq!(claim.claim(old), Claimed::No);
         assert_eq!(claim.claim(new), Claimed::Yes);
+    }
+
+    #[test]
+    fn a_word_goes_on_where_another_has_ended() {
+        let (old, new) = (Claim::new(), Claim::new());
+        let ticket = old.begin();
+        assert_eq!(old.claim(ticket), Claimed::Yes);
+        new.revive(old.number());
+        assert_ne!(new.begin(), ticket);
     }
 
     #[test]

@@ -55,6 +55,12 @@ impl<I: Index> LocalFree<I> {
         Some(index)
     }
 
+    /// Forgets what is in the list.
+    pub(crate) fn clear(&self) {
+        self.first.set(None);
+        self.len.set(0);
+    }
+
     /// Adds a chain from the shared list, up to [`LOCAL_FREE_MAX`] in all. What comes back did not fit.
     pub(crate) fn refill(&self, store: &impl Linked<Index = I>, batch: Chain<I>) -> Option<Chain<I>> {
         let mut rest = Some(batch);
@@ -95,6 +101,14 @@ impl<I: Index> FreeList<I> {
     /// Adds what nobody uses: a P's spill, or the slots by which the table has grown.
     pub fn put(&mut self, store: &impl Linked<Index = I>, batch: Chain<I>) {
         self.0.push(store, batch);
+    }
+
+    /// Forgets what is in the list, and has this instead.
+    pub fn replace(&mut self, store: &impl Linked<Index = I>, batch: Option<Chain<I>>) {
+        self.0.take(store, u32::MAX);
+        if let Some(batch) = batch {
+            self.put(store, batch);
+        }
     }
 
     /// Removes up to [`FREE_BATCH`], for a P's refill.

@@ -30,17 +30,17 @@ impl GlobalQueue {
     }
 
     /// Appends one goroutine.
-    pub fn push<B>(&mut self, table: &Table<B>, g: GoIndex) {
+    pub fn push<B: 'static>(&mut self, table: &Table<B>, g: GoIndex) {
         self.0.push(table, Chain::one(table, g));
     }
 
     /// Appends a chain, in a constant number of steps.
-    pub fn push_batch<B>(&mut self, table: &Table<B>, batch: Chain) {
+    pub fn push_batch<B: 'static>(&mut self, table: &Table<B>, batch: Chain) {
         self.0.push(table, batch);
     }
 
     /// Removes the fair share of one of `procs` Ps, `max` at most: the first `len / procs + 1`.
-    pub fn grab<B>(&mut self, table: &Table<B>, procs: u32, max: u32) -> Option<Chain> {
+    pub fn grab<B: 'static>(&mut self, table: &Table<B>, procs: u32, max: u32) -> Option<Chain> {
         let share = self.len() / procs.max(1) + 1;
         self.0.take(table, share.min(max))
     }

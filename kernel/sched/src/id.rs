@@ -61,6 +61,14 @@ impl GoIndex {
         }
     }
 
+    /// The slot with a number that is not `u32::MAX`.
+    pub(crate) const fn of_slot(index: u32) -> Self {
+        match NonZeroU32::new(!index) {
+            Some(number) => Self(number),
+            None => Self(NonZeroU32::MIN),
+        }
+    }
+
     /// The number itself.
     pub const fn get(self) -> u32 {
         !self.0.get()

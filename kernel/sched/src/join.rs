@@ -100,6 +100,12 @@ impl JoinWord {
         Self { bits: AtomicU32::new(CLAIMED | ENDED | LEFT), joiner: AtomicU64::new(0) }
     }
 
+    /// Makes a free slot's word of zeros. For who owns the slot.
+    pub fn revive(&self) {
+        // Relaxed: as in `begin`.
+        self.bits.store(CLAIMED | ENDED | LEFT, Ordering::Relaxed);
+    }
+
     /// A goroutine begins, and a handle with it. For who prepares a dead slot.
     pub fn begin(&self) {
         // Relaxed: the run queue hands it to the goroutine, and whatever passes the handle on to its next owner.

@@ -41,7 +41,7 @@
 //! # use sched::{idle::{Idle, Left, Spin, Spinner}, note::Note, pick, processor::Owner};
 //! # use sched::pick::{Global, Picked, Sources};
 //! /// The next goroutine for this CPU; `None` when all of them sleep for ever.
-//! fn schedule<B, G: Global>(
+//! fn schedule<B: 'static, G: Global>(
 //!     me: &Owner<'_>,
 //!     sources: &Sources<'_, B, G>,
 //!     idle: &Idle,

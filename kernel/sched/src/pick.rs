@@ -82,7 +82,7 @@ pub trait Global {
 
 /// Everything that work can be in.
 #[derive(Debug)]
-pub struct Sources<'a, B, G> {
+pub struct Sources<'a, B: 'static, G> {
     /// All goroutines.
     pub table: &'a Table<B>,
     /// All Ps, each at the index of its id.
@@ -91,13 +91,13 @@ pub struct Sources<'a, B, G> {
     pub global: &'a G,
 }
 
-impl<B, G> Clone for Sources<'_, B, G> {
+impl<B: 'static, G> Clone for Sources<'_, B, G> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<B, G> Copy for Sources<'_, B, G> {}
+impl<B: 'static, G> Copy for Sources<'_, B, G> {}
 
 /// Where a picked goroutine was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,7 +162,7 @@ pub enum Turn {
 
 /// Puts a runnable goroutine into the caller's queue. What does not fit goes to the global queue; only then
 /// is its lock taken. The caller then calls [`Idle::wake_one`](crate::idle::Idle::wake_one).
-pub fn enqueue<B, G: Global>(me: &Owner<'_>, sources: &Sources<'_, B, G>, g: GoIndex, place: Place) {
+pub fn enqueue<B: 'static, G: Global>(me: &Owner<'_>, sources: &Sources<'_, B, G>, g: GoIndex, place: Place) {
     match place {
         Place::Next => enqueue_next(me, || *sources, g),
         Place::Back => enqueue_back(me, || *sources, g),
@@ -172,7 +172,7 @@ pub fn enqueue<B, G: Global>(me: &Owner<'_>, sources: &Sources<'_, B, G>, g: GoI
 
 /// [`enqueue`] at [`Place::Next`], for who has the rest of the sources made only when they are needed.
 #[inline]
-pub fn enqueue_next<'a, B: 'a, G: Global + 'a>(
+pub fn enqueue_next<'a, B: 'static, G: Global + 'a>(
     me: &Owner<'_>,
     sources: impl FnOnce() -> Sources<'a, B, G>,
     g: GoIndex,
@@ -184,7 +184,7 @@ pub fn enqueue_next<'a, B: 'a, G: Global + 'a>(
 
 /// [`enqueue`] at [`Place::Back`], likewise.
 #[inline]
-pub fn enqueue_back<'a, B: 'a, G: Global + 'a>(
+pub fn enqueue_back<'a, B: 'static, G: Global + 'a>(
     me: &Owner<'_>,
     sources: impl FnOnce() -> Sources<'a, B, G>,
     g: GoIndex,
@@ -198,7 +198,7 @@ pub fn enqueue_back<'a, B: 'a, G: Global + 'a>(
 /// Makes room in a full ring.
 #[cold]
 #[inline(never)]
-fn push_or_spill<B, G: Global>(me: &Owner<'_>, sources: &Sources<'_, B, G>, g: GoIndex) {
+fn push_or_spill<B: 'static, G: Global>(me: &Owner<'_>, sources: &Sources<'_, B, G>, g: GoIndex) {
     if let Some(overflow) = me.queue().push_back(g) {
         spill(sources, overflow);
     }
@@ -206,7 +206,7 @@ fn push_or_spill<B, G: Global>(me: &Owner<'_>, sources: &Sources<'_, B, G>, g: G
 
 /// Puts half of a full ring on the global queue.
 #[cold]
-fn spill<B, G: Global>(sources: &Sources<'_, B, G>, overflow: Overflow) {
+fn spill<B: 'static, G: Global>(sources: &Sources<'_, B, G>, overflow: Overflow) {
     let chain = overflow.into_chain(sources.table);
     sources.global.with(sources.global.home(), |queue| queue.push_batch(sources.table, chain));
 }
@@ -214,7 +214,7 @@ fn spill<B, G: Global>(sources: &Sources<'_, B, G>, overflow: Overflow) {
 /// Sources 1 to 4. Allocates nothing; takes the global queue's lock only if there is something in it. Counts
 /// a pick, whether it finds anything or not.
 #[must_use]
-pub fn next_local<B, G: Global>(me: &Owner<'_>, sources: &Sources<'_, B, G>) -> Option<Picked> {
+pub fn next_local<B: 'static, G: Global>(me: &Owner<'_>, sources: &Sources<'_, B, G>) -> Option<Picked> {
     if me.count_pick().is_multiple_of(GLOBAL_TICK)
         && let Some(picked) = from_global(me, sources, 1)
     {
@@ -250,7 +250,7 @@ pub fn next_quickly(me: &Owner<'_>) -> Option<Picked> {
 /// The pick at the end of a time slice: sources 1, 3 and 4, and 2 before them or after them. Whoever it is begins a slice.
 /// Counted as [`next_local`].
 #[must_use]
-pub fn next_after_slice<B, G: Global>(
+pub fn next_after_slice<B: 'static, G: Global>(
     me: &Owner<'_>,
     sources: &Sources<'_, B, G>,
     turn: Turn,
@@ -272,7 +272,7 @@ pub fn next_after_slice<B, G: Global>(
 
 /// Sources 4 and 5, for a P whose own queue is empty and that is counted as spinning. Counts its steals.
 #[must_use]
-pub fn find_work<B, G: Global>(me: &Owner<'_>, sources: &Sources<'_, B, G>) -> Option<Picked> {
+pub fn find_work<B: 'static, G: Global>(me: &Owner<'_>, sources: &Sources<'_, B, G>) -> Option<Picked> {
     if let Some(picked) = from_global(me, sources, QUEUE_CAPACITY / 2) {
         return Some(picked);
     }
@@ -284,7 +284,7 @@ pub fn find_work<B, G: Global>(me: &Owner<'_>, sources: &Sources<'_, B, G>) -> O
 
 /// Empties the queue of a P that goes away into the global queue, while the world is stopped: no owner or thief is
 /// at work on it.
-pub fn drain<B, G: Global>(me: &Owner<'_>, sources: &Sources<'_, B, G>) {
+pub fn drain<B: 'static, G: Global>(me: &Owner<'_>, sources: &Sources<'_, B, G>) {
     let queue = me.queue();
     if let Some(chain) =
         Chain::link(sources.table, core::iter::from_fn(|| queue.pop()).map(|popped| popped.g))
@@ -295,7 +295,7 @@ pub fn drain<B, G: Global>(me: &Owner<'_>, sources: &Sources<'_, B, G>) {
 
 /// Whether there is work anywhere: the third step of an idler. It takes nothing.
 #[must_use]
-pub fn recheck<B, G: Global>(sources: &Sources<'_, B, G>) -> bool {
+pub fn recheck<B: 'static, G: Global>(sources: &Sources<'_, B, G>) -> bool {
     !sources.global.is_empty() || sources.processors.iter().any(|p| !p.queue().is_empty())
 }
 
@@ -319,7 +319,11 @@ fn from_queue(me: &Owner<'_>) -> Option<Picked> {
 /// The P looks at its home first, and then at the other queues, but not at one where another CPU is: what that leaves is found by
 /// the next look, and who goes idle looks again ([`recheck`]). On a tick it begins at another queue each time, so that all have
 /// their turn.
-fn from_global<B, G: Global>(me: &Owner<'_>, sources: &Sources<'_, B, G>, max: u32) -> Option<Picked> {
+fn from_global<B: 'static, G: Global>(
+    me: &Owner<'_>,
+    sources: &Sources<'_, B, G>,
+    max: u32,
+) -> Option<Picked> {
     let (global, queues) = (sources.global, sources.global.queues());
     let queue = me.queue();
     let max = max.min(queue.room() + 1);
@@ -341,7 +345,11 @@ fn from_global<B, G: Global>(me: &Owner<'_>, sources: &Sources<'_, B, G>, max: u
 }
 
 /// One round over all other Ps.
-fn steal_round<B, G: Global>(me: &Owner<'_>, sources: &Sources<'_, B, G>, next: StealNext) -> Option<Picked> {
+fn steal_round<B: 'static, G: Global>(
+    me: &Owner<'_>,
+    sources: &Sources<'_, B, G>,
+    next: StealNext,
+) -> Option<Picked> {
     let thief = me.queue();
     for index in RandomOrder::new(sources.processors.len(), me.random()) {
         let victim = &sources.processors[index];

@@ -205,21 +205,26 @@ impl<'p> Owner<'p> {
 
     /// Takes a dead goroutine for a new life; `None` when the P has none and needs a
     /// [`refill`](Self::refill).
-    pub fn take_free<B>(&self, table: &Table<B>) -> Option<GoIndex> {
+    pub fn take_free<B: 'static>(&self, table: &Table<B>) -> Option<GoIndex> {
         self.processor.own.free.take(table)
     }
 
     /// Keeps a dead goroutine. A chain that comes back is for the shared
     /// [`FreeList`](crate::free::FreeList).
     #[must_use = "a spill belongs on the shared free list"]
-    pub fn put_free<B>(&self, table: &Table<B>, g: GoIndex) -> Option<Chain> {
+    pub fn put_free<B: 'static>(&self, table: &Table<B>, g: GoIndex) -> Option<Chain> {
         self.processor.own.free.put(table, g)
+    }
+
+    /// Forgets the dead goroutines that the P keeps: somebody makes a new list of all that there are.
+    pub fn forget_free(&self) {
+        self.processor.own.free.clear();
     }
 
     /// Keeps a chain of dead goroutines from the shared list; call it when [`take_free`](Self::take_free)
     /// has returned nothing. What comes back did not fit.
     #[must_use = "a spill belongs on the shared free list"]
-    pub fn refill<B>(&self, table: &Table<B>, batch: Chain) -> Option<Chain> {
+    pub fn refill<B: 'static>(&self, table: &Table<B>, batch: Chain) -> Option<Chain> {
         self.processor.own.free.refill(table, batch)
     }
 

@@ -117,7 +117,7 @@ impl Overflow {
     /// # Panics
     ///
     /// The goroutines are not of this table.
-    pub fn into_chain<B>(self, table: &Table<B>) -> Chain {
+    pub fn into_chain<B: 'static>(self, table: &Table<B>) -> Chain {
         let goroutines = self.goroutines.iter().map(|&raw| named(raw));
         Chain::link(table, goroutines).expect("an overflow is never empty")
     }
@@ -381,7 +381,7 @@ impl Local<'_> {
     /// # Panics
     ///
     /// It does not fit.
-    pub fn push_chain<B>(&self, table: &Table<B>, chain: Chain) {
+    pub fn push_chain<B: 'static>(&self, table: &Table<B>, chain: Chain) {
         assert!(chain.len() <= self.room(), "run queue: a chain of {} does not fit", chain.len());
         let mut rest = Some(chain);
         while let Some(chain) = rest {

@@ -258,6 +258,12 @@ impl StatusWord {
         Self(AtomicU64::new(pack(Status::Dead, 0)))
     }
 
+    /// The generation goes on at another number. Only for who owns a dead slot whose memory was away.
+    pub(crate) fn revive(&self, generation: u32) {
+        // Relaxed: whatever hands the slot on orders it, and handles of earlier lives find a dead one before and after.
+        self.0.store(pack(Status::Dead, generation), Ordering::Relaxed);
+    }
+
     /// State and generation at this moment. Another CPU may change them in the next.
     pub fn get(&self) -> (Status, u32) {
         // Acquire pairs with the Release of every arrow: what led to the state is visible.

@@ -5,6 +5,10 @@
 //!
 //! A slot is reused when its goroutine has exited. What tells two lives of a slot apart is the generation in
 //! its status word: [`Table::get`] refuses a handle of an earlier life.
+//!
+//! The kernel may take the memory of a chunk away whose slots are all dead ([`Table::make_bare`]), and make the slots anew later,
+//! with generations above those that were. Meanwhile zeros are read there, which is a dead slot: a handle of an earlier life finds
+//! nobody, and nobody writes.
 
 use core::fmt;
 use core::ops::Range;
@@ -12,15 +16,16 @@ use core::ops::Range;
 use crate::chunks::{Chunks, NoRoom};
 use crate::id::{GoIndex, GoRef, Goid};
 use crate::link::{Link, Linked};
-use crate::status::StatusWord;
-use crate::sync::Plain64;
+use crate::status::{Status, StatusWord};
+use crate::sync::{CHUNK_SLOTS, Plain32, Plain64};
 
 /// One goroutine's place in the table. `B` is what the kernel keeps for it: stack, context, name.
 #[derive(Debug)]
 #[repr(align(64))]
 pub struct Slot<B> {
     status: StatusWord,
-    index: GoIndex,
+    /// Of whose memory zeros may be read: no `GoIndex`, which is never 0.
+    index: Plain32,
     goid: Plain64,
     /// The following goroutine of the list that this one is in. Belongs to who owns the list.
     next: Link<GoIndex>,
@@ -29,19 +34,33 @@ pub struct Slot<B> {
 
 impl<B> Slot<B> {
     /// A dead slot.
-    fn new(index: GoIndex, body: B) -> Self {
-        Self { status: StatusWord::new(), index, goid: Plain64::new(0), next: Link::new(), body }
+    pub fn dead(index: GoIndex, body: B) -> Self {
+        Self {
+            status: StatusWord::new(),
+            index: Plain32::new(index.get()),
+            goid: Plain64::new(0),
+            next: Link::new(),
+            body,
+        }
     }
 
     /// Where the slot is in its table.
+    #[inline]
     pub fn index(&self) -> GoIndex {
-        self.index
+        GoIndex::of_slot(self.index.get())
     }
 
     /// A handle to the goroutine that is in the slot now.
     pub fn handle(&self) -> GoRef {
         let (_, generation) = self.status.get();
-        GoRef { index: self.index, generation }
+        GoRef { index: self.index(), generation }
+    }
+
+    /// Makes a dead slot of the zeros of a bare chunk: its next goroutine has this generation, above those that it has had before.
+    pub fn revive(&self, index: GoIndex, generation: u32) {
+        self.index.set(index.get());
+        self.status.revive(generation);
+        self.next.set(None);
     }
 
     /// The goroutine's state machine.
@@ -115,11 +134,11 @@ impl From<NoRoom> for GrowError {
 }
 
 /// All goroutines, dead or alive.
-pub struct Table<B> {
+pub struct Table<B: 'static> {
     slots: Chunks<Slot<B>>,
 }
 
-impl<B> fmt::Debug for Table<B> {
+impl<B: 'static> fmt::Debug for Table<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Table")
             .field("len", &self.len())
@@ -128,9 +147,9 @@ impl<B> fmt::Debug for Table<B> {
     }
 }
 
-impl<B> Table<B> {
-    /// A table without slots that can grow to `max_goroutines`. Its directory takes 16 bytes for every
-    /// [`CHUNK_SLOTS`](crate::sync::CHUNK_SLOTS) goroutines.
+impl<B: 'static> Table<B> {
+    /// A table without slots that can grow to `max_goroutines`. Its directory takes 48 bytes for every
+    /// [`CHUNK_SLOTS`] goroutines.
     ///
     /// # Errors
     ///
@@ -169,8 +188,9 @@ impl<B> Table<B> {
     /// The slot that `handle` names, or `None` when its goroutine has exited.
     pub fn get(&self, handle: GoRef) -> Option<&Slot<B>> {
         let slot = self.slots.get(handle.index.get()).filter(|_| handle.index.get() < self.len())?;
-        let (_, generation) = slot.status.get();
-        (generation == handle.generation).then_some(slot)
+        let (status, generation) = slot.status.get();
+        // A slot of a bare chunk is dead at generation 0, which some handle may have.
+        (generation == handle.generation && status != Status::Dead).then_some(slot)
     }
 
     /// The slot that lies at an address.
@@ -206,12 +226,52 @@ impl<B> Table<B> {
     pub fn grow(&self, mut make: impl FnMut(GoIndex) -> B) -> Result<Range<u32>, GrowError> {
         Ok(self.slots.grow(|i| {
             let index = GoIndex::new(i).expect("a slot index is below max_goroutines");
-            Slot::new(index, make(index))
+            Slot::dead(index, make(index))
         })?)
+    }
+
+    /// The indices of the chunk by which the table grows next.
+    ///
+    /// # Errors
+    ///
+    /// [`GrowError::TableFull`].
+    pub fn next_chunk(&self) -> Result<Range<u32>, GrowError> {
+        Ok(self.slots.next()?)
+    }
+
+    /// As [`grow`](Self::grow), by a whole chunk of dead slots that lies in the kernel's memory, from the first of
+    /// [`next_chunk`](Self::next_chunk) on.
+    ///
+    /// # Panics
+    ///
+    /// The table is full; two CPUs grow it at the same time.
+    pub fn lend(&self, slots: &'static [Slot<B>; CHUNK_SLOTS as usize]) {
+        self.slots.lend(slots);
+    }
+
+    /// The chunks that are not bare: their numbers and slots.
+    pub fn chunks(&self) -> impl Iterator<Item = (u32, &[Slot<B>])> {
+        self.slots.chunks()
+    }
+
+    /// Notes that the memory of a chunk goes, whose slots are dead and on no list, and a number for the kernel. Only for one CPU at a
+    /// time, as [`grow`](Self::grow).
+    pub fn make_bare(&self, chunk: u32, note: u64) {
+        self.slots.make_bare(chunk, note);
+    }
+
+    /// The bare chunk that is used next: its number, and what was noted for it. Only for one CPU at a time.
+    pub fn first_bare(&self) -> Option<(u32, u64)> {
+        self.slots.first_bare()
+    }
+
+    /// The first bare chunk has memory again, and dead slots that are on no list yet. Only for one CPU at a time.
+    pub fn clothe_first(&self) {
+        self.slots.clothe_first();
     }
 }
 
-impl<B> Linked for Table<B> {
+impl<B: 'static> Linked for Table<B> {
     type Index = GoIndex;
 
     fn next(&self, index: GoIndex) -> Option<GoIndex> {

@@ -12,7 +12,7 @@
 //!
 //! Interrupt handlers do not allocate. A caller is pinned to its CPU while it uses the cache. No lock here is
 //! needed by the handler of page faults, so all of this may run on a stack that is mapped on first touch: a fault
-//! in the middle takes a frame, whose lock is the innermost (`frames.rs` argues that one).
+//! in the middle takes a frame, whose lock is the innermost (`frames` argues that one).
 //!
 //! What is handed out is known exactly: [`for_each_live`] finds each block once while nobody allocates.
 

@@ -1,5 +1,6 @@
 //! Growth, limits, stable addresses and stale handles.
 
+use alloc::vec::Vec;
 use std::sync::Barrier;
 use std::thread;
 
@@ -121,4 +122,42 @@ fn readers_see_the_table_before_or_after_a_growth() {
             table.grow(GoIndex::get).expect("memory");
         }
     });
+}
+
+#[test]
+fn lent_chunks_are_laid_bare_and_used_again() {
+    let table = Table::new(CHUNK_SLOTS + 3).expect("memory");
+    for wanted in [0..CHUNK_SLOTS, CHUNK_SLOTS..CHUNK_SLOTS + 3] {
+        let slots: Vec<_> =
+            (wanted.start..wanted.start + CHUNK_SLOTS).map(|i| Slot::dead(g(i), ())).collect();
+        assert_eq!(table.next_chunk(), Ok(wanted));
+        table.lend((&*slots.leak()).try_into().expect("a chunk"));
+    }
+    assert!(table.next_chunk().is_err());
+    let numbers = || table.chunks().map(|(number, slots)| (number, slots.len())).collect::<Vec<_>>();
+    assert_eq!(numbers(), [(0, CHUNK_SLOTS as usize), (1, 3)]);
+    assert_eq!(table.first_bare(), None);
+    table.make_bare(0, 70);
+    table.make_bare(1, 71);
+    assert_eq!(numbers(), []);
+    assert_eq!(table.len(), CHUNK_SLOTS + 3, "the slots stay, as dead ones");
+    assert_eq!(table.first_bare(), Some((1, 71)));
+    table.clothe_first();
+    assert_eq!((table.first_bare(), numbers()), (Some((0, 70)), [(1, 3)].to_vec()));
+    table.clothe_first();
+    assert_eq!((table.first_bare(), numbers().len()), (None, 2));
+    // What the kernel does then.
+    table.slot(g(2)).revive(g(2), 9);
+    let generation = table.slot(g(2)).status().spawn().expect("dead");
+    assert_eq!(generation, 9);
+    assert!(table.get(GoRef { index: g(2), generation: 8 }).is_none());
+    assert!(table.get(GoRef { index: g(2), generation }).is_some());
+}
+
+#[test]
+fn nobody_has_a_handle_to_a_dead_slot() {
+    let table = Table::new(10).expect("memory");
+    table.grow(|_| ()).expect("memory");
+    // What an earlier life of a slot has that reads as zeros now.
+    assert!(table.get(GoRef { index: g(2), generation: 0 }).is_none());
 }

@@ -2,26 +2,34 @@
 //!
 //! Memory that nobody has used yet is handed out by a cursor over the usable regions; a frame that comes back
 //! goes on a free list that is kept in the free frames themselves. So no table grows with memory, and nothing
-//! is touched before it is used.
+//! is touched before it is used. Each CPU keeps some frames, which it takes and gives back without a lock
+//! ([`cache`]); it gets them from the pool in batches, and returns them so. When the pool is empty a CPU takes
+//! what others keep: nobody is refused while there is a free frame.
 //!
 //! # The page fault that must not happen
 //!
 //! Some stacks are mapped on first touch, so a page fault may come at any push of code that runs on one,
-//! and the fault handler takes the frame lock. If the same CPU already held that lock, the handler would wait
+//! and the fault handler takes a frame: one that its CPU keeps, or else, once in a batch, by the pool's lock. If
+//! the same CPU already held that lock, the handler would wait
 //! for itself. Every function here therefore calls [`probe_stack`] before it takes the lock: it touches the
 //! next [`PROBE`] bytes below the stack pointer, which is more than the critical sections use (they are leaf
 //! code: a dozen words of locals, no formatting, no calls out). From there to the release no fault is possible.
-//! `stack::handle_fault` checks the argument: [`held_here`] is a throw, not a hang.
+//! `stack::handle_fault` checks the argument: [`held_here`] is a throw, not a hang. A fault in the middle of a step at
+//! what the CPU keeps does no harm.
+
+mod cache;
+mod pool;
 
 use core::arch::asm;
 use core::ptr;
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use bootloader_api::info::MemoryRegion;
 
+use self::cache::{Cache, PLACES};
+use self::pool::Pool;
 use crate::address::{at, size};
 use crate::lock::{Guard, Lock, Rank};
-use crate::memory_map;
 use crate::paging;
 use crate::percpu;
 use crate::window::PhysWindow;
@@ -37,8 +45,14 @@ pub const LOW_MEMORY_END: u64 = 0x10_0000;
 /// Old devices reach no further, and the boot loader's code lay there: an emulator with many CPUs spends seconds on dropping its translations when they are overwritten.
 const DMA_END: u64 = 0x100_0000;
 
-/// Regions that the cursor can walk. Firmware reports up to about 130, most of them adjacent.
-const MAX_REGIONS: usize = 192;
+/// Frames that move between a CPU and the pool at a time.
+const BATCH: usize = PLACES.div_ceil(2);
+
+/// Frames that are left to those who cannot be refused: page faults, and tables.
+const SPARED: u64 = 64;
+
+/// CPUs that have a cache of their own; with more of them, several share one.
+const CACHES: usize = 256;
 
 /// Bytes of stack below the caller that are mapped before the frame lock is taken.
 const PROBE: u64 = 2 * FRAME_SIZE;
@@ -68,36 +82,17 @@ pub struct FrameStats {
     pub free: u64,
 }
 
-#[derive(Clone, Copy)]
-struct Region {
-    start: u64,
-    end: u64,
+static POOL: Lock<Pool> = Lock::new(Rank::Frames, Pool::EMPTY);
+
+static KEPT: [Cache; CACHES] = [const { Cache::new() }; CACHES];
+
+/// What this CPU keeps. Good for whoever is moved to another CPU meanwhile, too.
+fn cache_here() -> &'static Cache {
+    &KEPT[percpu::of_this_cpu().id().0 as usize % CACHES]
 }
 
-struct Pool {
-    window: PhysWindow,
-    regions: [Region; MAX_REGIONS],
-    count: usize,
-    /// Region and address of the next frame that was never used.
-    region: usize,
-    next: u64,
-    /// First frame of the free list, 0 when it is empty: frame 0 is below `LOW_MEMORY_END`.
-    list: u64,
-    stats: FrameStats,
-}
-
-static POOL: Lock<Pool> = Lock::new(
-    Rank::Frames,
-    Pool {
-        window: PhysWindow { base: 0, size: 0 },
-        regions: [Region { start: 0, end: 0 }; MAX_REGIONS],
-        count: 0,
-        region: 0,
-        next: 0,
-        list: 0,
-        stats: FrameStats { total: 0, free: 0 },
-    },
-);
+/// Frames in the pool, to be read without its lock.
+static FREE: AtomicU64 = AtomicU64::new(0);
 
 /// CPU that holds the pool's lock, plus one; 0 when nobody does.
 static HOLDER: AtomicU32 = AtomicU32::new(0);
@@ -117,6 +112,8 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
+        // Relaxed: a hint.
+        FREE.store(self.0.stats().free, Ordering::Relaxed);
         HOLDER.store(0, Ordering::Relaxed);
     }
 }
@@ -125,89 +122,43 @@ impl Drop for Held {
 ///
 /// Returns how many bytes had to be left unused because the map has too many holes.
 pub fn init(window: PhysWindow, map: &[MemoryRegion]) -> u64 {
-    let mut held = Held::take();
-    let pool = &mut *held.0;
-    pool.window = window;
-    let mut lost = 0;
-    for zone in [DMA_END..window.size, LOW_MEMORY_END..DMA_END] {
-        for piece in memory_map::usable(map, zone) {
-            let bytes = piece.end - piece.start;
-            if !pool.add(Region { start: piece.start, end: piece.end }) {
-                lost += bytes;
-            }
-        }
-    }
-    pool.next = pool.regions[0].start;
-    lost
-}
-
-impl Pool {
-    fn add(&mut self, region: Region) -> bool {
-        let last = self.count.checked_sub(1).map(|i| &mut self.regions[i]);
-        match last {
-            Some(last) if last.end == region.start => last.end = region.end,
-            _ if self.count < MAX_REGIONS => {
-                self.regions[self.count] = region;
-                self.count += 1;
-            }
-            _ => return false,
-        }
-        let frames = (region.end - region.start) / FRAME_SIZE;
-        self.stats.total += frames;
-        self.stats.free += frames;
-        true
-    }
-
-    fn alloc(&mut self) -> Option<Frame> {
-        let frame = if self.list == 0 { self.advance()? } else { self.pop() };
-        self.stats.free -= 1;
-        Some(Frame(frame))
-    }
-
-    fn pop(&mut self) -> u64 {
-        let frame = self.list;
-        // SAFETY: a frame on the list is free, so its first word is ours and holds the link.
-        self.list = unsafe { ptr::read(self.link(frame)) };
-        frame
-    }
-
-    fn push(&mut self, frame: u64) {
-        // SAFETY: the caller gave the frame back, so its first word is ours.
-        unsafe { ptr::write(self.link(frame), self.list) };
-        self.list = frame;
-    }
-
-    fn link(&self, frame: u64) -> *mut u64 {
-        at(self.window.base + frame)
-    }
-
-    fn advance(&mut self) -> Option<u64> {
-        while self.region < self.count {
-            if self.next < self.regions[self.region].end {
-                let frame = self.next;
-                self.next += FRAME_SIZE;
-                return Some(frame);
-            }
-            self.region += 1;
-            if self.region < self.count {
-                self.next = self.regions[self.region].start;
-            }
-        }
-        None
-    }
+    Held::take().0.init(window, map)
 }
 
 /// Takes a frame. Its contents are undefined. `None`: memory is used up.
 pub fn alloc() -> Option<Frame> {
-    Held::take().0.alloc()
+    let cache = cache_here();
+    cache.take().or_else(|| refill(cache)).map(Frame)
+}
+
+/// Whether so few frames are left that whoever can be refused should be. Stacks in use may still come to need more.
+pub fn is_short() -> bool {
+    // Relaxed: a hint, which is wrong by what CPUs keep.
+    FREE.load(Ordering::Relaxed) < SPARED
+}
+
+/// Gets a batch from the pool, keeps all but one of it, and returns that. From an empty pool: what another CPU keeps.
+#[cold]
+fn refill(cache: &Cache) -> Option<u64> {
+    let mut batch = [0; BATCH];
+    let taken = Held::take().0.take(&mut batch);
+    let Some((&mut first, rest)) = batch[..taken].split_first_mut() else {
+        return KEPT.iter().find_map(Cache::steal);
+    };
+    // The last is taken next: addresses rise.
+    for &mut frame in rest.iter_mut().rev() {
+        if !cache.put(frame) {
+            // SAFETY: taken from there above.
+            unsafe { Held::take().0.give(frame) };
+        }
+    }
+    Some(first)
 }
 
 /// Takes a frame and fills it with zeros.
 pub fn alloc_zeroed() -> Option<Frame> {
-    let mut held = Held::take();
-    let frame = held.0.alloc()?;
-    let start = held.0.link(frame.0);
-    drop(held);
+    let frame = alloc()?;
+    let start: *mut u64 = at(paging::window().base + frame.0);
     // SAFETY: the frame is ours alone and mapped writable in the physical window.
     unsafe { ptr::write_bytes(start, 0, size(FRAME_SIZE) / size_of::<u64>()) };
     Some(frame)
@@ -219,9 +170,15 @@ pub fn alloc_zeroed() -> Option<Frame> {
 /// 1. The frame came from [`alloc()`] or [`alloc_zeroed`] and was not given back since.
 /// 2. No CPU can reach it through any mapping or stale TLB entry.
 pub unsafe fn free(frame: Frame) {
-    let mut held = Held::take();
-    held.0.push(frame.0);
-    held.0.stats.free += 1;
+    let cache = cache_here();
+    if cache.put(frame.0) {
+        return;
+    }
+    let mut batch = Unmapped::new();
+    batch.add(frame);
+    (1..BATCH).map_while(|_| cache.take()).for_each(|frame| batch.add(Frame(frame)));
+    // SAFETY: the caller's contract, and what the CPU keeps is free.
+    unsafe { batch.free() };
 }
 
 /// Frames that are mapped nowhere any more, but that TLBs may still know. Linked through themselves.
@@ -229,13 +186,14 @@ pub unsafe fn free(frame: Frame) {
 #[must_use = "the frames are lost unless they are freed"]
 pub struct Unmapped {
     first: u64,
+    last: u64,
     count: u64,
 }
 
 impl Unmapped {
     /// None.
     pub const fn new() -> Self {
-        Self { first: 0, count: 0 }
+        Self { first: 0, last: 0, count: 0 }
     }
 
     /// How many there are.
@@ -248,23 +206,34 @@ impl Unmapped {
         let link: *mut u64 = at(paging::window().base + frame.0);
         // SAFETY: the frame was mapped for data of its owner, who has given it up; the window maps all frames.
         unsafe { link.write(self.first) };
+        if self.count == 0 {
+            self.last = frame.0;
+        }
         self.first = frame.0;
         self.count += 1;
     }
 
-    /// Gives all of them back.
+    /// Takes the one that was added last; its first word is 0.
+    pub fn take(&mut self) -> Option<Frame> {
+        let frame = Frame(self.first);
+        self.count = self.count.checked_sub(1)?;
+        let link: *mut u64 = at(paging::window().base + frame.0);
+        // SAFETY: `add` wrote it.
+        self.first = unsafe { link.read() };
+        // SAFETY: as in `add`.
+        unsafe { link.write(0) };
+        Some(frame)
+    }
+
+    /// Gives all of them back, in a constant number of steps.
     ///
     /// # Safety
     /// All CPUs have flushed their TLBs since the last one was added.
     pub unsafe fn free(self) {
-        let mut next = self.first;
-        while next != 0 {
-            let link: *const u64 = at(paging::window().base + next);
-            // SAFETY: `add` wrote it.
-            let after = unsafe { link.read() };
-            // SAFETY: taken out of its mapping by who added it, and in no TLB by the caller's contract.
-            unsafe { free(Frame(next)) };
-            next = after;
+        if self.count > 0 {
+            // SAFETY: taken out of their mappings by who added them, and in no TLB by the caller's contract; `add` has
+            // written the links.
+            unsafe { Held::take().0.give_chain(self.first, self.last, self.count) };
         }
     }
 }
@@ -275,9 +244,10 @@ impl Default for Unmapped {
     }
 }
 
-/// The counts of now.
+/// The counts of now: exact when nobody takes a frame or gives one back meanwhile.
 pub fn stats() -> FrameStats {
-    Held::take().0.stats
+    let pool = Held::take().0.stats();
+    FrameStats { free: pool.free + KEPT.iter().map(Cache::len).sum::<u64>(), ..pool }
 }
 
 /// Whether this CPU holds the frame lock.
