@@ -15,7 +15,7 @@ use machine::percpu::{CpuId, PerCpu};
 use machine::vector::Vector;
 use machine::window::PhysWindow;
 use machine::{
-    apic, clock, console, control, frames, gdt, idt, ioapic, irq, paging, pic, smp, stack, symbol,
+    apic, audit, clock, console, control, frames, gdt, idt, ioapic, irq, paging, pic, smp, stack, symbol,
 };
 use sched::MAX_PROCS;
 
@@ -139,7 +139,7 @@ fn descriptor_tables() {
     panic::init();
     control::install();
     paging::drop_lower_half();
-    let audit = paging::audit();
+    let audit = audit::audit();
     if let Some(page) = audit.both {
         panic::throw(format_args!("the page at {page:#x} is writable and executable"));
     }

@@ -40,12 +40,20 @@ pub fn block_of(address: u64) -> Option<(u64, u64)> {
     heap::block_of(address)
 }
 
+/// Takes the block that another one moves to: not in line.
+#[inline(never)]
+fn move_to(layout: Layout) -> *mut u8 {
+    heap::allocate(layout)
+}
+
 // SAFETY: blocks are memory of our own, each handed out once until it is given back.
 unsafe impl GlobalAlloc for Allocator {
+    #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         heap::allocate(layout)
     }
 
+    #[inline]
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         // SAFETY: the caller's contract is the same.
         unsafe { heap::free(block, layout) };
@@ -56,7 +64,7 @@ unsafe impl GlobalAlloc for Allocator {
         if heap::fits_in_place(block, layout, new) {
             return block;
         }
-        let moved = heap::allocate(new);
+        let moved = move_to(new);
         if !moved.is_null() {
             // SAFETY: both blocks are at least this long, and different.
             unsafe { moved.copy_from_nonoverlapping(block, layout.size().min(size)) };

@@ -30,6 +30,7 @@ use machine::{heap, paging, symbol};
 
 use crate::fd::{self, FdError};
 use crate::m::{self, M};
+use crate::os_memory;
 use crate::park::{Wait, WaitReason};
 use crate::runtime::Runtime;
 use crate::stacks::{check_g_stack, on_m};
@@ -96,6 +97,8 @@ fn dump(rt: &'static Runtime, me: &M, fd: u32) -> Result<(), FdError> {
         experiment: "gzero",
         cpus: rt.ms.len() as u64,
     })?;
+    // Each word that may be an address is looked up: while all magazines are empty that is quick.
+    os_memory::settle_heap();
     let mut result = Ok(());
     heap::for_each_live(|start, size| {
         if result.is_ok() {

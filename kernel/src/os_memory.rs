@@ -11,6 +11,12 @@ use crate::slots;
 use crate::sudog;
 use crate::tlb::{self, Who};
 
+/// Takes back what CPUs have at hand of the heap. In a stopped world.
+pub(crate) fn settle_heap() {
+    // SAFETY: the world is stopped: nobody allocates or frees.
+    unsafe { heap::settle_all() };
+}
+
 /// Gives back what nobody uses: stacks and slots of dead goroutines, what is free of the heap, and page tables that have become empty.
 /// Returns how many bytes these were.
 ///
@@ -20,7 +26,8 @@ use crate::tlb::{self, Who};
 pub(crate) fn free(rt: &'static Runtime) -> u64 {
     let pinned = Pinned::new();
     let m = m::current(&pinned);
-    let mut unmapped = heap::unmap_idle();
+    // SAFETY: the world is stopped.
+    let mut unmapped = unsafe { heap::unmap_idle() };
     for (g, slot) in rt.table.iter().filter(|(_, slot)| is_unused(slot)) {
         slot.body().mapped_stacks(g).for_each(|stack| stack::unmap(stack, &mut unmapped));
         slot.body().no_stack_is_born();

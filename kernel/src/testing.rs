@@ -1,9 +1,10 @@
 //! What tests need to look at or to break, and programs do not.
 
+pub use machine::audit::{Audit, audit};
 pub use machine::bare;
 pub use machine::clock::{now, rdtsc};
 pub use machine::exception::invalid_opcode;
-pub use machine::paging::{Audit, audit, translate};
+pub use machine::paging::translate;
 pub use machine::patterns;
 pub use machine::power::triple_fault;
 pub use machine::serial::Port;

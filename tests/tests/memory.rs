@@ -181,7 +181,7 @@ fn numbers_count_what_is_done() -> Verdict {
     let (mut before, mut after) = (MemStats::default(), MemStats::default());
     read_mem_stats(&mut before);
     let blocks: Vec<Box<[u64; 13]>> = (0..1_000).map(|n| Box::new([n; 13])).collect();
-    let large = alloc::vec![1_u8; 100_000];
+    let large = black_box(alloc::vec![1_u8; 100_000]);
     read_mem_stats(&mut after);
     let class = gzero::size_class(Layout::new::<[u64; 13]>()).expect("small");
     let (old, new) = (before.by_size[class], after.by_size[class]);

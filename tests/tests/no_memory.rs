@@ -102,6 +102,20 @@ fn askers<L: Send + 'static, T: Send + 'static>(lists: Vec<L>, ask: fn(L) -> T) 
     lists.into_iter().map(start).collect()
 }
 
+/// Lets those end that park. Of `free` bytes no more than `most` may be missing then.
+fn end_with_memory_back(parked: Vec<Vec<GoRef>>, free: u64, most: u64) -> Verdict {
+    for g in parked.iter().flatten() {
+        equal("it parks", &unpark(*g), &true)?;
+    }
+    drop(parked);
+    wait_until_alone();
+    free_os_memory();
+    let lost = free.saturating_sub(stats::memory().free);
+    println!("  {lost} bytes were lost");
+    nothing_is_lost()?;
+    equal("bytes that were lost", &(lost <= most), &true)
+}
+
 fn goroutines_are_refused_and_start_again() -> Verdict {
     let hoard = hoard();
     let before = stats::memory();
@@ -119,17 +133,8 @@ fn goroutines_are_refused_and_start_again() -> Verdict {
             first = number;
         }
         equal("as many as at first", &(number >= first / 20 * 19), &true)?;
-        for g in parked.iter().flatten() {
-            equal("it parks", &unpark(*g), &true)?;
-        }
-        drop(parked);
-        wait_until_alone();
-        free_os_memory();
-        let lost = before.free.saturating_sub(stats::memory().free);
-        println!("  {lost} bytes were lost");
-        nothing_is_lost()?;
         // The heap has some pages more that hold little.
-        equal("bytes that were lost", &(lost <= 1 << 19), &true)?;
+        end_with_memory_back(parked, before.free, 1 << 19)?;
     }
     drop(hoard);
     equal("a goroutine", &go(|| 7).join(), &7)
@@ -175,16 +180,7 @@ fn blocks_are_refused_while_goroutines_are() -> Verdict {
         )?;
     }
     parked.extend(asking.into_iter().map(JoinHandle::join));
-    for g in parked.iter().flatten() {
-        equal("it parks", &unpark(*g), &true)?;
-    }
-    drop(parked);
-    wait_until_alone();
-    free_os_memory();
-    let lost = before.free.saturating_sub(stats::memory().free);
-    println!("{lost} bytes were lost");
-    nothing_is_lost()?;
-    equal("bytes that were lost", &(lost <= 2 << 20), &true)?;
+    end_with_memory_back(parked, before.free, 2 << 20)?;
     drop(hoard);
     let again = alloc::vec![1_u8; 64 << 20];
     equal("much can be had again", &again.iter().all(|byte| *byte == 1), &true)

@@ -14,9 +14,7 @@
 //! | `0xffff_e000_0000_0000` | the heap's arena; from `e800` its map of pages, from `ec00` its spans ([`crate::heap`]) |
 //! | `0xffff_f000_0000_0000` | device registers, uncached |
 //!
-//! Who takes a mapping away ([`unmap`]) makes all CPUs flush their TLBs before the frame is used again. [`audit`] walks the whole tree and names the
-//! first page that is writable and executable at once. The one such page is in no tree that a CPU keeps: the
-//! start-up page, in tables of its own, which each CPU leaves with its first instructions ([`crate::trampoline`]).
+//! Who takes a mapping away ([`unmap`]) makes all CPUs flush their TLBs before the frame is used again. [`crate::audit`] walks the whole tree.
 
 use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -52,8 +50,10 @@ pub const HEAP_SPANS: u64 = 0xffff_ec00_0000_0000;
 /// Device registers.
 pub const DEVICES: u64 = 0xffff_f000_0000_0000;
 
-const ENTRIES: u64 = 512;
-const ADDRESS_MASK: u64 = 0x000f_ffff_ffff_f000;
+/// Entries of a table.
+pub(crate) const ENTRIES: u64 = 512;
+/// Bits of an entry that are a physical address.
+pub(crate) const ADDRESS_MASK: u64 = 0x000f_ffff_ffff_f000;
 
 bitflags! {
     /// Bits of a page-table entry. Intel SDM vol. 3A, "Paging-Structure Entries".
@@ -145,8 +145,14 @@ pub fn tables() -> u64 {
     MADE.load(Ordering::Relaxed)
 }
 
+/// Counts a table that was made from a frame of somebody else's.
+pub(crate) fn count_table() {
+    // Relaxed: a count.
+    MADE.fetch_add(1, Ordering::Relaxed);
+}
+
 /// One entry of a table in physical memory.
-fn entry(table: u64, index: u64) -> &'static AtomicU64 {
+pub(crate) fn entry(table: u64, index: u64) -> &'static AtomicU64 {
     let window = window();
     debug_assert!(table < window.size && index < ENTRIES);
     let address = window.base + table + index * size_of::<u64>() as u64;
@@ -160,28 +166,38 @@ const fn index(address: u64, level: u32) -> u64 {
     (address >> (12 + 9 * (level - 1))) & (ENTRIES - 1)
 }
 
-/// The entry of the last level for an address, if the tables above it exist. The caller is pinned, or has a page mapped there, so that
+/// The entry of a level for an address, if the tables above it exist. The caller is pinned, or has a page mapped there, so that
 /// the table stays.
-fn leaf(address: u64) -> Option<&'static AtomicU64> {
+fn existing(address: u64, level: u32) -> Option<&'static AtomicU64> {
     let mut table = root();
-    for level in (2..=4).rev() {
+    for above in (level + 1..=4).rev() {
         // Acquire: pairs with the Release in `make_table`, so that a new table is seen zeroed.
-        let value = entry(table, index(address, level)).load(Ordering::Acquire);
+        let value = entry(table, index(address, above)).load(Ordering::Acquire);
         let flags = Entry::from_bits_retain(value);
         if !flags.contains(Entry::PRESENT) || flags.contains(Entry::HUGE) {
             return None;
         }
         table = value & ADDRESS_MASK;
     }
-    Some(entry(table, index(address, 1)))
+    Some(entry(table, index(address, level)))
 }
 
-/// The entry of the last level, with all tables above it made. The caller is pinned.
-fn make_leaf(address: u64) -> Result<&'static AtomicU64, MapError> {
+/// The entry of the last level for an address, as [`existing`].
+fn leaf(address: u64) -> Option<&'static AtomicU64> {
+    existing(address, 1)
+}
+
+/// The entry of the level above that, which maps a huge page or points to a table.
+pub(crate) fn directory_entry(address: u64) -> Option<&'static AtomicU64> {
+    existing(address, 2)
+}
+
+/// The entry of a level, with all tables above it made. The caller is pinned.
+fn make(address: u64, level: u32) -> Result<&'static AtomicU64, MapError> {
     let mut table = root();
-    for level in (2..=4).rev() {
-        let slot = entry(table, index(address, level));
-        // Acquire: as in `leaf`.
+    for above in (level + 1..=4).rev() {
+        let slot = entry(table, index(address, above));
+        // Acquire: as in `existing`.
         let value = slot.load(Ordering::Acquire);
         if Entry::from_bits_retain(value).contains(Entry::HUGE) {
             return Err(MapError::AlreadyMapped(address));
@@ -189,7 +205,17 @@ fn make_leaf(address: u64) -> Result<&'static AtomicU64, MapError> {
         table =
             if value & Entry::PRESENT.bits() == 0 { make_table(slot, value)? } else { value & ADDRESS_MASK };
     }
-    Ok(entry(table, index(address, 1)))
+    Ok(entry(table, index(address, level)))
+}
+
+/// The entry of the last level, with all tables above it made. The caller is pinned.
+fn make_leaf(address: u64) -> Result<&'static AtomicU64, MapError> {
+    make(address, 1)
+}
+
+/// The entry of the level above that, with all tables above it made. The caller is pinned.
+pub(crate) fn make_directory_entry(address: u64) -> Result<&'static AtomicU64, MapError> {
+    make(address, 2)
 }
 
 /// Puts a new table behind an entry that has none. Another CPU may be faster: then it is that one's table that counts.
@@ -453,45 +479,4 @@ pub fn peek(address: u64) -> Option<u64> {
     let place: *const u64 = window.virt(translate(address)?, size_of::<u64>() as u64)?.cast();
     // SAFETY: the place is in the window and aligned, as the address is. A volatile read of a word takes what it finds.
     Some(unsafe { place.read_volatile() })
-}
-
-/// What [`audit`] found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Audit {
-    /// Mappings that allow execution.
-    pub executable: u64,
-    /// Mappings that allow writing.
-    pub writable: u64,
-    /// First mapping that allows both.
-    pub both: Option<u64>,
-}
-
-/// Walks every mapping. The rights of a page are those that all levels above it allow.
-pub fn audit() -> Audit {
-    let mut found = Audit::default();
-    walk(root(), 4, 0, Entry::WRITABLE, &mut found);
-    found
-}
-
-fn walk(table: u64, level: u32, base: u64, allowed: Entry, found: &mut Audit) {
-    for i in 0..ENTRIES {
-        let value = entry(table, i).load(Ordering::Acquire);
-        let flags = Entry::from_bits_retain(value);
-        if !flags.contains(Entry::PRESENT) {
-            continue;
-        }
-        let rights = (allowed & flags & Entry::WRITABLE) | ((allowed | flags) & Entry::NO_EXECUTE);
-        let address = base | i << (12 + 9 * (level - 1));
-        if level > 1 && !(level < 4 && flags.contains(Entry::HUGE)) {
-            walk(value & ADDRESS_MASK, level - 1, address, rights, found);
-            continue;
-        }
-        let writable = rights.contains(Entry::WRITABLE);
-        let executable = !rights.contains(Entry::NO_EXECUTE);
-        found.writable += u64::from(writable);
-        found.executable += u64::from(executable);
-        if writable && executable && found.both.is_none() {
-            found.both = Some(if address & 1 << 47 == 0 { address } else { address | 0xffff << 48 });
-        }
-    }
 }

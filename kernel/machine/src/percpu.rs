@@ -25,6 +25,7 @@ use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering}
 use x86_64::VirtAddr;
 use x86_64::registers::model_specific::GsBase;
 
+use crate::heap::{self, magazine::Cache};
 use crate::lock::Kind;
 
 /// Number of a logical CPU: 0 is the boot CPU, the others follow in the order of the MADT.
@@ -58,6 +59,8 @@ pub struct PerCpu {
     interrupts: AtomicU64,
     /// A word that belongs to the crate above: the address of its own block for this CPU.
     word: AtomicUsize,
+    /// What this CPU has of the heap.
+    cache: AtomicPtr<Cache>,
     /// Kernel stack: lowest usable address and one past the highest.
     stack_bottom: AtomicU64,
     stack_top: AtomicU64,
@@ -85,6 +88,7 @@ impl PerCpu {
             apic_id: AtomicU32::new(0),
             interrupts: AtomicU64::new(0),
             word: AtomicUsize::new(0),
+            cache: AtomicPtr::new(heap::boot_cache()),
             stack_bottom: AtomicU64::new(0),
             stack_top: AtomicU64::new(0),
             ist_bottom: AtomicU64::new(0),
@@ -156,6 +160,12 @@ impl PerCpu {
     /// Sets the word of the crate above.
     pub fn set_word(&self, word: usize) {
         self.word.store(word, Ordering::Relaxed);
+    }
+
+    /// Gives the CPU its part of the heap, before it runs.
+    pub(crate) fn set_cache(&self, cache: &'static Cache) {
+        // Relaxed: published with the block.
+        self.cache.store(ptr::from_ref(cache).cast_mut(), Ordering::Relaxed);
     }
 
     /// The kernel stack as (lowest address, one past the highest).
@@ -246,6 +256,18 @@ impl Drop for Pinned {
 }
 
 impl Pinned {
+    /// Drops the guard at the end of a function that returns this. The same as the drop, but that what is done then
+    /// is the last call, and the function needs no place to keep the value in meanwhile.
+    #[inline]
+    pub fn end_with(self, value: u64) -> u64 {
+        let _kept = ManuallyDrop::new(self);
+        // SAFETY: as in the drop, which does not run for this guard.
+        unsafe {
+            asm!("dec dword ptr gs:[{}]", "jz {}", const offset_of!(PerCpu, guard), label { return asked_with(value) });
+        }
+        value
+    }
+
     /// Drops the guard without a look at requests: for whoever looks at them itself, or leaves them to the next
     /// guard that goes.
     pub fn release(self) {
@@ -276,6 +298,13 @@ fn asked() {
     if let Some(handler) = unsafe { core::mem::transmute::<usize, Option<OnAsked>>(handler) } {
         handler();
     }
+}
+
+#[cold]
+#[inline(never)]
+fn asked_with(value: u64) -> u64 {
+    asked();
+    value
 }
 
 /// Asks something of the code that runs on this CPU. For interrupt handlers, and for code with interrupts off.
@@ -356,6 +385,18 @@ fn count_at<const OFFSET: usize>(kind: u8) {
     unsafe {
         asm!("inc qword ptr gs:[{} + 8 * {}]", const OFFSET, in(reg) u64::from(kind), options(nostack));
     }
+}
+
+/// What this CPU has of the heap, for as long as the guard keeps the caller here.
+#[inline]
+pub(crate) fn cache(_pinned: &Pinned) -> &Cache {
+    let cache: *const Cache;
+    // SAFETY: GS points to this CPU's block. Not `pure`: a cached answer would survive a switch.
+    unsafe {
+        asm!("mov {}, gs:[{}]", out(reg) cache, const offset_of!(PerCpu, cache), options(nostack, preserves_flags, readonly));
+    };
+    // SAFETY: it is the boot CPU's, or what `set_cache` was given, which both stay.
+    unsafe { &*cache }
 }
 
 /// The block of this CPU for code that cannot be moved: interrupt handlers and reports of a dying machine.

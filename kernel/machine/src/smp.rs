@@ -197,7 +197,7 @@ impl Start {
             if !fits_mode(candidate.apic_id) {
                 candidate.left_out = Some(Outcome::Unreachable);
             } else if let Some(ticket) = Ticket::new() {
-                heap::add_cpu(candidate.block.id());
+                heap::add_cpu(&candidate.block);
                 tickets.push(ticket);
             } else {
                 candidate.left_out = Some(Outcome::NoMemory);

@@ -155,6 +155,11 @@ fn refill(cache: &Cache) -> Option<u64> {
     Some(first)
 }
 
+/// Takes the frames of a huge page, and returns the first. Each of them can be given back by itself.
+pub(crate) fn alloc_huge() -> Option<Frame> {
+    Held::take().0.take_huge().map(Frame)
+}
+
 /// Takes a frame and fills it with zeros.
 pub fn alloc_zeroed() -> Option<Frame> {
     let frame = alloc()?;

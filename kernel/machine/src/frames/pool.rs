@@ -6,6 +6,7 @@ use bootloader_api::info::MemoryRegion;
 
 use super::{DMA_END, FRAME_SIZE, FrameStats, LOW_MEMORY_END};
 use crate::address::at;
+use crate::huge::HUGE_SIZE;
 use crate::memory_map;
 use crate::window::PhysWindow;
 
@@ -27,6 +28,8 @@ pub(super) struct Pool {
     /// Region and address of the next frame that was never used.
     region: usize,
     next: u64,
+    /// Frames that the cursor has left out on its way to a huge one.
+    crumbs: Region,
     /// First frame of the free list, 0 when it is empty: frame 0 is below `LOW_MEMORY_END`.
     list: u64,
     stats: FrameStats,
@@ -40,6 +43,7 @@ impl Pool {
         count: 0,
         region: 0,
         next: 0,
+        crumbs: Region { start: 0, end: 0 },
         list: 0,
         stats: FrameStats { total: 0, free: 0 },
     };
@@ -124,7 +128,28 @@ impl Pool {
         at(self.window.base + frame)
     }
 
+    /// Frames in a row that no one has used yet, and that begin at a multiple of their size: the first.
+    pub(super) fn take_huge(&mut self) -> Option<u64> {
+        let start = self.next.next_multiple_of(HUGE_SIZE);
+        let fits = self.region < self.count && start + HUGE_SIZE <= self.regions[self.region].end;
+        let skips = start > self.next;
+        if !fits || skips && self.crumbs.start < self.crumbs.end {
+            return None;
+        }
+        if skips {
+            self.crumbs = Region { start: self.next, end: start };
+        }
+        self.next = start + HUGE_SIZE;
+        self.stats.free -= HUGE_SIZE / FRAME_SIZE;
+        Some(start)
+    }
+
     fn advance(&mut self) -> Option<u64> {
+        if self.crumbs.start < self.crumbs.end {
+            let frame = self.crumbs.start;
+            self.crumbs.start += FRAME_SIZE;
+            return Some(frame);
+        }
         while self.region < self.count {
             if self.next < self.regions[self.region].end {
                 let frame = self.next;

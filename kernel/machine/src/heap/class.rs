@@ -10,7 +10,7 @@ use crate::frames::FRAME_SIZE;
 /// Size classes that there are.
 pub const CLASSES: usize = FINE + (LARGEST.ilog2() - FINE_END.ilog2()) as usize * STEPS;
 /// Blocks larger than this have a span of their own.
-pub const LARGEST: usize = 32 * 1024;
+pub const LARGEST: usize = 64 * 1024;
 /// Blocks in a span at most: one bit for each in the span's bitmap.
 pub const MOST_BLOCKS: usize = 512;
 
@@ -24,7 +24,28 @@ const FEWEST_BLOCKS: usize = 4;
 /// … and at least so many bytes.
 const SMALLEST_SPAN: usize = 8 * 1024;
 
-/// A size class.
+/// Sizes up to here are looked up in steps of [`NEAR_STEP`], larger ones in steps of [`FAR_STEP`]: the smallest
+/// differences between classes on either side.
+const NEAR_END: usize = 1024;
+const NEAR_STEP: usize = 16;
+const FAR_STEP: usize = 128;
+
+/// The class of each multiple of a step.
+static NEAR: [Class; NEAR_END / NEAR_STEP + 1] = lookup(0, NEAR_STEP);
+static FAR: [Class; (LARGEST - NEAR_END) / FAR_STEP + 1] = lookup(NEAR_END, FAR_STEP);
+
+/// Bytes in a block, pages and blocks in a span, of each class.
+static SHAPES: [Shape; CLASSES] = shapes();
+
+#[derive(Clone, Copy)]
+struct Shape {
+    /// In steps of [`NEAR_STEP`].
+    size: u16,
+    pages: u16,
+    blocks: u16,
+}
+
+/// A size class: its number is below [`CLASSES`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Class(u8);
 
@@ -40,60 +61,108 @@ impl Class {
     }
 
     /// The smallest class whose blocks hold this and are aligned for it; `None` for large blocks.
+    ///
+    /// The smallest class for a multiple of the alignment is one itself: up to the alignment sizes of classes lie no
+    /// further apart than that, or are all the multiples that there are.
     pub fn of(layout: Layout) -> Option<Self> {
-        let (size, align) = (layout.size().max(1), layout.align());
+        let align = layout.align();
+        let size = layout.size().checked_next_multiple_of(align)?;
         if size > LARGEST || align > frame_size() {
-            return None;
-        }
-        let first = usize::from(Self::holding(size.max(align)).0);
-        // Blocks lie at multiples of their size from the beginning of a page.
-        (first..CLASSES).filter_map(Self::new).find(|class| class.size().is_multiple_of(align))
-    }
-
-    /// The smallest class with blocks of at least this size, which is 1 to [`LARGEST`].
-    fn holding(size: usize) -> Self {
-        let number = if size <= FINE_END {
-            size.div_ceil(16) - 1
+            None
+        } else if size <= NEAR_END {
+            Some(NEAR[size.div_ceil(NEAR_STEP)])
         } else {
-            // The power of two below, and the steps above it.
-            let power = (size - 1).ilog2();
-            let step = 1 << (power - STEPS.ilog2());
-            let steps = (size - (1 << power)).div_ceil(step);
-            FINE + (power - FINE_END.ilog2()) as usize * STEPS + steps - 1
-        };
-        Self::new(number).unwrap_or(Self(0))
+            Some(FAR[(size - NEAR_END).div_ceil(FAR_STEP)])
+        }
     }
 
     /// Its number.
+    #[inline]
     pub fn number(self) -> usize {
         usize::from(self.0)
     }
 
+    fn shape(self) -> Shape {
+        SHAPES[self.number()]
+    }
+
     /// Bytes in a block.
     pub fn size(self) -> usize {
-        let number = self.number();
-        if number < FINE {
-            return (number + 1) * 16;
-        }
-        let (power, steps) = ((number - FINE) / STEPS, (number - FINE) % STEPS + 1);
-        (FINE_END << power) + steps * ((FINE_END << power) / STEPS)
+        usize::from(self.shape().size) * NEAR_STEP
     }
 
     /// Pages in a span: as few as waste an eighth at most.
     pub fn pages(self) -> usize {
-        let fewest = (FEWEST_BLOCKS * self.size()).max(SMALLEST_SPAN).div_ceil(frame_size());
-        let waste = |pages: usize| pages * frame_size() - self.blocks_in(pages) * self.size();
-        (fewest..2 * fewest).find(|&pages| waste(pages) * 8 <= pages * frame_size()).unwrap_or(fewest)
+        usize::from(self.shape().pages)
     }
 
     /// Blocks in a span.
     pub fn blocks(self) -> usize {
-        self.blocks_in(self.pages())
+        usize::from(self.shape().blocks)
     }
+}
 
-    fn blocks_in(self, pages: usize) -> usize {
-        (pages * frame_size() / self.size()).min(MOST_BLOCKS)
+/// Bytes in a block of the class with a number.
+pub(super) const fn size_of_class(number: usize) -> usize {
+    if number < FINE {
+        return (number + 1) * 16;
     }
+    let (power, steps) = ((number - FINE) / STEPS, (number - FINE) % STEPS + 1);
+    (FINE_END << power) + steps * ((FINE_END << power) / STEPS)
+}
+
+/// The smallest class for `start`, and for each step above it.
+const fn lookup<const N: usize>(start: usize, step: usize) -> [Class; N] {
+    let mut table = [Class(0); N];
+    let (mut at, mut class) = (0, 0);
+    while at < N {
+        while size_of_class(class) < start + at * step {
+            class += 1;
+        }
+        table[at] = Class(narrow(class).to_le_bytes()[0]);
+        at += 1;
+    }
+    table
+}
+
+const fn shapes() -> [Shape; CLASSES] {
+    let mut shapes = [Shape { size: 0, pages: 0, blocks: 0 }; CLASSES];
+    let mut class = 0;
+    while class < CLASSES {
+        let size = size_of_class(class);
+        let pages = pages_for(size);
+        let blocks = blocks_in(pages, size);
+        shapes[class] =
+            Shape { size: narrow(size / NEAR_STEP), pages: narrow(pages), blocks: narrow(blocks) };
+        class += 1;
+    }
+    shapes
+}
+
+/// A number of a table, which is small.
+const fn narrow(number: usize) -> u16 {
+    assert!(number <= u16::MAX as usize, "it is small");
+    let bytes = number.to_le_bytes();
+    u16::from_le_bytes([bytes[0], bytes[1]])
+}
+
+const fn pages_for(size: usize) -> usize {
+    let bytes = if FEWEST_BLOCKS * size > SMALLEST_SPAN { FEWEST_BLOCKS * size } else { SMALLEST_SPAN };
+    let fewest = bytes.div_ceil(frame_size());
+    let mut pages = fewest;
+    while pages < 2 * fewest {
+        let waste = pages * frame_size() - blocks_in(pages, size) * size;
+        if waste * 8 <= pages * frame_size() {
+            return pages;
+        }
+        pages += 1;
+    }
+    fewest
+}
+
+const fn blocks_in(pages: usize, size: usize) -> usize {
+    let blocks = pages * frame_size() / size;
+    if blocks < MOST_BLOCKS { blocks } else { MOST_BLOCKS }
 }
 
 /// Bytes in a page, as the size of a block.
@@ -120,6 +189,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "it takes hours there, and there is no memory in it")]
     fn every_size_gets_the_smallest_class_that_holds_it() {
         for size in 1..=LARGEST {
             let found = class(size, 1).expect("small");

@@ -1,209 +1,244 @@
 //! The heap: blocks of [`class`]es from spans, and large blocks with a span of their own.
 //!
 //! ```text
-//!   CPU's cache      one span for each class, from which this CPU takes blocks: no lock, no shared line
-//!        │ full: forgotten, until a block of it comes back      ▲ refill
+//!   magazine         blocks of one class that one CPU has at hand: no lock, no shared line
+//!        │ half of it, when it is full                          ▲ half of it, when it is empty
 //!        ▼                                                      │
-//!   class list       spans with free blocks that no CPU owns; one lock for each class
-//!        │ empty ones, when memory is wanted                    ▲ new span
+//!   class list       spans with free blocks; one lock for each class
+//!        │ spans in which nothing is out, all but one           ▲ new span
 //!        ▼                                                      │
 //!   arena            runs of pages; one lock
 //! ```
 //!
-//! Interrupt handlers do not allocate. A caller is pinned to its CPU while it uses the cache. No lock here is
+//! Interrupt handlers do not allocate. A caller is pinned to its CPU while it uses a magazine. No lock here is
 //! needed by the handler of page faults, so all of this may run on a stack that is mapped on first touch: a fault
 //! in the middle takes a frame, whose lock is the innermost (`frames` argues that one).
 //!
 //! What is handed out is known exactly: [`for_each_live`] finds each block once while nobody allocates.
+//! `docs/adr/0020-magazines-in-front-of-spans.md` says what else was thought of.
+//!
+//! # Blocks that are given back twice
+//!
+//! The first word of a block that is given back becomes its own address: the mark, which goes when the block is handed out. Who gives a
+//! block back that has the mark looks whether it is free; a program may have that address there itself. If something was written
+//! to the block since, the mark is gone, and the span finds out when the block goes back there.
 
 mod arena;
 pub mod class;
+mod list;
+mod live;
+pub(crate) mod magazine;
+#[cfg(test)]
+mod model;
 mod released;
 mod span;
 pub mod stats;
+mod tables;
 
 use core::alloc::Layout;
 use core::ptr;
-use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicPtr, Ordering};
 
 use alloc::boxed::Box;
 
-use self::arena::{Arena, Number, number_at, number_of_block, span};
+use self::arena::{Arena, Chunk, Claim, Mapped, Wanted};
 use self::class::{CLASSES, Class, frame_size};
-use self::span::{Returned, Span, State};
+use self::list::ClassList;
+pub use self::live::{arena_bounds, block_of, for_each_live};
+use self::magazine::{Cache, Flushed, Large, Magazine, Near};
+use self::span::{Span, State};
+use self::tables::{Number, Tables};
 use crate::address::at;
 use crate::frames::Unmapped;
 use crate::lock::{Lock, Rank};
 use crate::madt::MAX_CPUS;
-use crate::paging::HEAP;
-use crate::percpu::{self, CpuId, Pinned};
+use crate::percpu::{self, PerCpu, Pinned};
 
 static ARENA: Lock<Arena> = Lock::new(Rank::Heap, Arena::new());
-/// Spans of each class that no CPU owns: the number of the first.
-static LISTS: [Lock<Number>; CLASSES] = [const { Lock::new(Rank::HeapClass, 0) }; CLASSES];
-/// Each CPU's cache; the boot CPU's is there from the beginning.
+static LISTS: [ListLock; CLASSES] =
+    [const { ListLock(Lock::new(Rank::HeapClass, ClassList::new())) }; CLASSES];
+/// Each CPU's cache but the boot CPU's, which is there from the beginning. For reports; a CPU finds its own by its block.
 static CACHES: [AtomicPtr<Cache>; MAX_CPUS] = [const { AtomicPtr::new(ptr::null_mut()) }; MAX_CPUS];
 static BOOT_CACHE: Cache = Cache::new();
 
-/// What one CPU has of the heap. Written by that CPU alone, pinned.
-struct Cache {
-    /// The span of each class from which this CPU takes blocks; 0 for none.
-    spans: [AtomicU32; CLASSES],
-    /// Blocks of each class that this CPU has handed out and taken back.
-    allocated: [AtomicU64; CLASSES],
-    freed: [AtomicU64; CLASSES],
-    large: [AtomicU64; 4],
+/// A class's list. CPUs that use different classes write to different lines.
+#[repr(align(128))]
+struct ListLock(Lock<ClassList>);
+
+fn list(class: Class) -> &'static Lock<ClassList> {
+    &LISTS[class.number()].0
 }
 
-/// Places in [`Cache::large`].
-const LARGE_ALLOCATED: usize = 0;
-const LARGE_FREED: usize = 1;
-const LARGE_BYTES_ALLOCATED: usize = 2;
-const LARGE_BYTES_FREED: usize = 3;
-
-impl Cache {
-    const fn new() -> Self {
-        Self {
-            spans: [const { AtomicU32::new(0) }; CLASSES],
-            allocated: [const { AtomicU64::new(0) }; CLASSES],
-            freed: [const { AtomicU64::new(0) }; CLASSES],
-            large: [const { AtomicU64::new(0) }; 4],
-        }
-    }
-}
-
-/// Adds to a number that only this CPU writes.
-fn add(number: &AtomicU64, amount: u64) {
-    // Relaxed: others read it for statistics.
-    number.store(number.load(Ordering::Relaxed) + amount, Ordering::Relaxed);
+/// The boot CPU's cache.
+pub(crate) const fn boot_cache() -> *mut Cache {
+    (&raw const BOOT_CACHE).cast_mut()
 }
 
 /// Gives a CPU its cache, before it runs.
-pub fn add_cpu(id: CpuId) {
-    if let Some(place) = CACHES.get(id.0 as usize) {
-        // Release pairs with the Acquire in `cache` and `caches`.
-        place.store(Box::leak(Box::new(Cache::new())), Ordering::Release);
-    }
-}
-
-/// This CPU's cache.
-fn cache(pinned: &Pinned) -> &'static Cache {
-    let id = percpu::current(pinned).id().0 as usize;
-    let cache = CACHES.get(id).map_or(ptr::null_mut(), |cache| cache.load(Ordering::Acquire));
-    // SAFETY: it is null, or was leaked by `add_cpu`.
-    unsafe { cache.as_ref() }.unwrap_or(&BOOT_CACHE)
+pub(crate) fn add_cpu(block: &PerCpu) {
+    let Some(place) = CACHES.get(block.id().0 as usize) else { return };
+    let cache: &Cache = Box::leak(Cache::boxed());
+    block.set_cache(cache);
+    // Release pairs with the Acquire in `caches`.
+    place.store(ptr::from_ref(cache).cast_mut(), Ordering::Release);
 }
 
 /// The caches of all CPUs.
 fn caches() -> impl Iterator<Item = &'static Cache> {
     let others = CACHES.iter().filter_map(|cache| {
-        // SAFETY: as in `cache`.
+        // SAFETY: it is null, or was leaked by `add_cpu`.
         unsafe { cache.load(Ordering::Acquire).as_ref() }
     });
     core::iter::once(&BOOT_CACHE).chain(others)
 }
 
 /// Takes a block; null when memory is used up.
+#[inline(always)]
+#[expect(
+    clippy::inline_always,
+    reason = "the global allocator's function is this, and a call more is a tenth of it"
+)]
 pub fn allocate(layout: Layout) -> *mut u8 {
-    match Class::of(layout) {
-        Some(class) => allocate_small(class),
-        None => allocate_large(layout),
-    }
-    .map_or(ptr::null_mut(), at)
-}
-
-fn allocate_small(class: Class) -> Option<u64> {
+    let Some(near) = Near::of(layout) else { return allocate_other(layout) };
     let pinned = Pinned::new();
-    let cache = cache(&pinned);
-    let place = &cache.spans[class.number()];
-    loop {
-        // Relaxed: this CPU's own.
-        let number = place.load(Ordering::Relaxed);
-        if number != 0 {
-            if let Some(block) = span(number).take() {
-                add(&cache.allocated[class.number()], 1);
-                return Some(block);
-            }
-            if span(number).give_up() {
-                continue;
-            }
-        }
-        place.store(0, Ordering::Relaxed);
-        place.store(refill(class)?, Ordering::Relaxed);
-    }
+    let Some(block) = percpu::cache(&pinned).near(near).take() else { return refill(pinned, layout) };
+    // SAFETY: it came from the magazine.
+    at(unsafe { hand_out(pinned, block) })
 }
 
-/// A span with free blocks, for the CPU that calls.
+#[inline(never)]
+fn allocate_other(layout: Layout) -> *mut u8 {
+    let Some(class) = Class::of(layout) else { return allocate_large(layout) };
+    let pinned = Pinned::new();
+    let Some(block) = percpu::cache(&pinned).magazine(class).take() else { return refill(pinned, layout) };
+    // SAFETY: it came from the magazine.
+    at(unsafe { hand_out(pinned, block) })
+}
+
+/// Takes the mark off a block, and returns it.
+///
+/// # Safety
+/// The block is the caller's.
+#[inline]
+unsafe fn hand_out(pinned: Pinned, block: u64) -> u64 {
+    let word: *mut u64 = at(block);
+    // SAFETY: blocks are 16 bytes long at least, and aligned to them.
+    unsafe { word.write(0) };
+    pinned.end_with(block)
+}
+
+/// Fetches blocks for an empty magazine, and hands one out.
 #[cold]
-fn refill(class: Class) -> Option<Number> {
-    {
-        let mut list = LISTS[class.number()].lock();
-        if *list != 0 {
-            let number = *list;
-            *list = span(number).next.load(Ordering::Relaxed);
-            // Nobody but the holder of the list changes the state of a listed span.
-            span(number).set_state(State::Owned);
-            return Some(number);
-        }
+#[inline(never)]
+fn refill(pinned: Pinned, layout: Layout) -> *mut u8 {
+    let Some(class) = Class::of(layout) else { return ptr::null_mut() };
+    let magazine = percpu::cache(&pinned).magazine(class);
+    let is_filled =
+        magazine.refill(&mut list(class).lock(), &Mapped, class) > 0 || refill_from_new(magazine, class);
+    let block = magazine.take().filter(|_| is_filled);
+    match block {
+        // SAFETY: it came from the magazine.
+        Some(block) => at(unsafe { hand_out(pinned, block) }),
+        None => ptr::null_mut(),
     }
-    new_span(class.pages(), |span, start| span.prepare(start, class))
 }
 
-fn allocate_large(layout: Layout) -> Option<u64> {
-    // From here on: a world that is stopped in between would find a block that is not counted.
-    let pinned = Pinned::new();
-    let pages = layout.size().checked_next_multiple_of(frame_size())? / frame_size();
-    // Room to move the beginning, for alignments beyond a page.
-    let room = layout.align().saturating_sub(1) / frame_size();
-    let number = new_span(pages.max(1).checked_add(room)?, |span, start| {
-        span.prepare_whole(start, pages.max(1) + room, State::Large);
-    })?;
-    let large = &cache(&pinned).large;
-    add(&large[LARGE_ALLOCATED], 1);
-    add(&large[LARGE_BYTES_ALLOCATED], span(number).size());
-    Some(span(number).start().next_multiple_of(layout.align() as u64))
+/// Fetches blocks from a new span. `false`: memory is used up.
+fn refill_from_new(magazine: &Magazine, class: Class) -> bool {
+    let wanted = Wanted { pages: class.pages(), align: 1 };
+    let Some(number) = new_span(wanted, &|span, start| span.prepare(start, class), &|_, _| {}) else {
+        return false;
+    };
+    let mut list = list(class).lock();
+    list.add(&Mapped, number);
+    magazine.refill(&mut list, &Mapped, class) > 0
 }
 
-/// Takes a run of pages for a span, which `prepare` fills in before anybody can find it.
-fn new_span(pages: usize, prepare: impl Fn(&Span, u64)) -> Option<Number> {
-    let taken = || ARENA.lock().take(pages, &prepare);
-    taken().or_else(|| {
-        // Before the arena grows, what its spans hold for nothing goes back to it.
-        if reclaim() > 0
-            && let Some(number) = taken()
-        {
-            return Some(number);
-        }
-        let mut arena = ARENA.lock();
-        arena.grow(pages);
-        arena.take(pages, &prepare)
+#[cold]
+#[inline(never)]
+fn allocate_large(layout: Layout) -> *mut u8 {
+    let pages = layout.size().max(1).div_ceil(frame_size());
+    let prepare = |span: &Span, start| span.prepare_whole(start, pages, State::Large);
+    // Pinned from the instant at which others can find it: a world that is stopped in between would find a block that
+    // is not counted.
+    let count = |pinned: &Pinned, number| {
+        let cache = percpu::cache(pinned);
+        cache.count_large(Large::Allocated, 1);
+        cache.count_large(Large::BytesAllocated, Mapped.span(number).size());
+    };
+    let number = new_span(Wanted { pages, align: layout.align() }, &prepare, &count);
+    number.map_or(ptr::null_mut(), |number| at(Mapped.span(number).start()))
+}
+
+/// Takes a run of pages for a span, which `prepare` fills in before anybody can find it, and calls `done`, pinned since then.
+fn new_span(
+    wanted: Wanted,
+    prepare: &impl Fn(&Span, u64),
+    done: &impl Fn(&Pinned, Number),
+) -> Option<Number> {
+    take_or_map(wanted, prepare, done).or_else(|| {
+        // What the heap holds for nothing may do.
+        (reclaim() > 0).then(|| take_or_map(wanted, prepare, done))?
     })
 }
 
-/// Gives the arena the spans that no CPU owns and that hold no block. Returns how many there were.
-fn reclaim() -> usize {
-    Class::all().map(reclaim_class).sum()
+/// Takes a run that is free, or maps pages until there is one.
+fn take_or_map(
+    wanted: Wanted,
+    prepare: &impl Fn(&Span, u64),
+    done: &impl Fn(&Pinned, Number),
+) -> Option<Number> {
+    let mut chunk: Option<Chunk> = None;
+    loop {
+        let mut arena = ARENA.lock();
+        let is_short = chunk.take().is_some_and(|chunk| !arena.finish(chunk));
+        if let Some(number) = arena.take(wanted, prepare) {
+            done(&arena.unlock(), number);
+            return Some(number);
+        }
+        if is_short {
+            return None;
+        }
+        let claim = arena.claim(wanted)?;
+        drop(arena);
+        if let Claim::Map(mut claimed) = claim {
+            claimed.map();
+            chunk = Some(claimed);
+        }
+    }
 }
 
-fn reclaim_class(class: Class) -> usize {
-    let mut empty = 0;
-    let mut kept = 0;
-    let mut list = LISTS[class.number()].lock();
-    let mut number = *list;
-    while number != 0 {
-        let next = span(number).next.load(Ordering::Relaxed);
-        // A listed span that is empty stays so: nobody takes blocks from it while its list is locked.
-        let to = if span(number).is_empty() { &mut empty } else { &mut kept };
-        span(number).next.store(*to, Ordering::Relaxed);
-        *to = number;
-        number = next;
-    }
-    *list = kept;
-    drop(list);
+/// Gives the arena what this CPU has at hand for nothing, and the spans in which nothing is out. Returns how many spans
+/// there were.
+fn reclaim() -> usize {
+    let pinned = Pinned::new();
+    drain(percpu::cache(&pinned))
+        + Class::all().filter_map(|class| list(class).lock().take_empty()).map(unmake).count()
+}
+
+fn unmake(number: Number) {
+    ARENA.lock().give_back(number);
+}
+
+/// Empties all magazines of a CPU, and returns how many spans that made empty.
+fn drain(cache: &Cache) -> usize {
+    let drain = |class: Class| {
+        let flushed = cache.magazine(class).drain(&mut list(class).lock(), &Mapped, class);
+        settle(flushed)
+    };
+    Class::all().map(drain).sum()
+}
+
+/// Gives the spans back that a flush has emptied, and says how many there were.
+fn settle(flushed: Flushed) -> usize {
+    let mut empty = match flushed {
+        Flushed::Empty(first) => first,
+        Flushed::NotAllocated(block) => not_allocated(block),
+    };
     let mut count = 0;
     while empty != 0 {
-        let next = span(empty).next.load(Ordering::Relaxed);
-        ARENA.lock().give_back(empty);
+        let next = Mapped.span(empty).next.load(Ordering::Relaxed);
+        unmake(empty);
         (empty, count) = (next, count + 1);
     }
     count
@@ -212,39 +247,95 @@ fn reclaim_class(class: Class) -> usize {
 /// Gives a block back.
 ///
 /// # Panics
-/// When it is no block, or has been given back already.
+/// When it is no block, or has been given back already; the head of this file says when that is found.
 ///
 /// # Safety
 /// The block came from [`allocate`] with this layout and is not used any more.
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "as for `allocate`")]
 pub unsafe fn free(block: *mut u8, layout: Layout) {
-    // As in `allocate_large`.
-    let pinned = Pinned::new();
     let address = block.addr() as u64;
-    let Some(number) = number_of_block(address) else { not_allocated(address) };
-    let Some(class) = Class::of(layout) else {
-        return free_large(&pinned, number, address);
-    };
-    match span(number).give_back(address) {
-        Returned::Done => {}
-        Returned::MustList => {
-            let mut list = LISTS[class.number()].lock();
-            span(number).next.store(*list, Ordering::Relaxed);
-            *list = number;
-        }
-        Returned::NotAllocated => not_allocated(address),
+    let Some(near) = Near::of(layout) else { return free_other(address, layout) };
+    // SAFETY: the block was the caller's until now.
+    if unsafe { is_marked(block) } {
+        return free_marked(address, layout);
     }
-    add(&cache(&pinned).freed[class.number()], 1);
+    let pinned = Pinned::new();
+    if !percpu::cache(&pinned).near(near).put(address) {
+        put_in_full(pinned, address, layout);
+    }
 }
 
-fn free_large(pinned: &Pinned, number: Number, address: u64) {
-    if !span(number).is(State::Large) {
-        not_allocated(address);
+#[inline(never)]
+fn free_other(address: u64, layout: Layout) {
+    let Some(class) = Class::of(layout) else { return free_large(address) };
+    // SAFETY: the block was the caller's of `free` until now.
+    if unsafe { is_marked(at(address)) } {
+        return free_marked(address, layout);
     }
-    let size = span(number).size();
-    ARENA.lock().give_back(number);
-    let large = &cache(pinned).large;
-    add(&large[LARGE_FREED], 1);
-    add(&large[LARGE_BYTES_FREED], size);
+    let pinned = Pinned::new();
+    if !percpu::cache(&pinned).magazine(class).put(address) {
+        put_in_full(pinned, address, layout);
+    }
+}
+
+/// Whether a block has the mark already. If not, it gets it.
+///
+/// # Safety
+/// The block is the caller's.
+#[inline]
+unsafe fn is_marked(block: *mut u8) -> bool {
+    let word: *mut u64 = block.cast();
+    // SAFETY: blocks are 16 bytes long at least, and aligned to them.
+    if unsafe { word.read() } == block.addr() as u64 {
+        return true;
+    }
+    // SAFETY: likewise.
+    unsafe { word.write(block.addr() as u64) };
+    false
+}
+
+#[cold]
+#[inline(never)]
+fn put_in_full(pinned: Pinned, block: u64, layout: Layout) {
+    let Some(class) = Class::of(layout) else { return };
+    let magazine = percpu::cache(&pinned).magazine(class);
+    let flushed = magazine.make_room(&mut list(class).lock(), &Mapped, class);
+    settle(flushed);
+    let has_room = magazine.put(block);
+    debug_assert!(has_room, "a part of it has gone");
+    drop(pinned);
+}
+
+/// Gives a block back that has the mark already, if it is handed out all the same.
+#[cold]
+#[inline(never)]
+fn free_marked(block: u64, layout: Layout) {
+    if block_of(block).is_none_or(|(start, _)| start != block) {
+        not_allocated(block);
+    }
+    let Some(class) = Class::of(layout) else { return };
+    let pinned = Pinned::new();
+    if !percpu::cache(&pinned).magazine(class).put(block) {
+        put_in_full(pinned, block, layout);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn free_large(address: u64) {
+    // As in `allocate_large`.
+    let pinned = Pinned::new();
+    let number = Mapped.number_at(address).filter(|number| {
+        let span = Mapped.span(*number);
+        span.is(State::Large) && span.start() == address
+    });
+    let Some(number) = number else { not_allocated(address) };
+    let size = Mapped.span(number).size();
+    unmake(number);
+    let cache = percpu::cache(&pinned);
+    cache.count_large(Large::Freed, 1);
+    cache.count_large(Large::BytesFreed, size);
 }
 
 #[cold]
@@ -256,45 +347,33 @@ fn not_allocated(address: u64) -> ! {
 pub fn fits_in_place(block: *mut u8, old: Layout, new: Layout) -> bool {
     match (Class::of(old), Class::of(new)) {
         (Some(old), Some(new)) => old == new,
-        (None, None) => number_of_block(block.addr() as u64).is_some_and(|number| {
-            let end = span(number).start() + span(number).size();
+        (None, None) => Mapped.number_at(block.addr() as u64).is_some_and(|number| {
+            let end = Mapped.span(number).start() + Mapped.span(number).size();
             block.addr() as u64 + new.size() as u64 <= end && new.size() * 2 > old.size()
         }),
         (Some(_), None) | (None, Some(_)) => false,
     }
 }
 
-/// Calls `found` with start and size of each block that is handed out. Takes the arena's lock for a moment at first.
+/// Empties the magazines of all CPUs, so that reports that look for blocks find them quickly, and what is empty goes back to the arena.
 ///
-/// Exact while nobody allocates or frees.
-pub fn for_each_live(mut found: impl FnMut(u64, u64)) {
-    let numbers = ARENA.lock().numbers();
-    for span in (1..=numbers).map(span) {
-        if span.is(State::Large) {
-            found(span.start(), span.size());
-        } else if !span.is(State::Unused) && !span.is(State::Released) {
-            span.live().for_each(|block| found(block, span.size()));
-        }
-    }
-}
-
-/// Start and size of the block that holds an address, if it is handed out. Takes no lock; as exact as
-/// [`for_each_live`].
-pub fn block_of(address: u64) -> Option<(u64, u64)> {
-    let span = span(number_at(address)?);
-    let start = if span.is(State::Large) { Some(span.start()) } else { span.block_at(address) };
-    Some((start?, span.size()))
-}
-
-/// Bounds of the arena: no block lies outside.
-pub fn arena_bounds() -> (u64, u64) {
-    (HEAP, HEAP + ARENA.lock().mapped)
+/// # Safety
+/// No other CPU allocates or frees meanwhile, and what it did before is seen here: the world is stopped.
+pub unsafe fn settle_all() {
+    caches().for_each(|cache| {
+        drain(cache);
+    });
+    Class::all().filter_map(|class| list(class).lock().take_empty()).for_each(unmake);
 }
 
 /// Unmaps what is free. The frames can be used again once all CPUs have flushed their TLBs.
+///
+/// # Safety
+/// As [`settle_all`].
 #[must_use = "the frames are lost unless they are freed"]
-pub fn unmap_idle() -> Unmapped {
-    reclaim();
+pub unsafe fn unmap_idle() -> Unmapped {
+    // SAFETY: the caller's contract.
+    unsafe { settle_all() };
     let mut unmapped = Unmapped::new();
     ARENA.lock().release(&mut unmapped);
     unmapped

@@ -1,11 +1,13 @@
 //! The heap in numbers. Each CPU counts for itself; a reader adds them up, exactly while nobody allocates or frees.
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::Ordering;
 
-use super::arena::span;
+use super::arena::Mapped;
 use super::class::{Class, frame_size};
+use super::magazine::Large;
 use super::span::{Span, State};
-use super::{ARENA, Cache, LARGE_ALLOCATED, LARGE_BYTES_ALLOCATED, LARGE_BYTES_FREED, LARGE_FREED, caches};
+use super::tables::Tables;
+use super::{ARENA, caches};
 
 /// Blocks of one class, or the large ones.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -46,30 +48,30 @@ pub struct HeapStats {
     pub metadata: u64,
 }
 
-/// Adds a number of all CPUs up.
-fn sum(of: impl Fn(&Cache) -> &AtomicU64) -> u64 {
+/// A count of large blocks, of all CPUs.
+fn large_sum(what: Large) -> u64 {
     // Relaxed: each is written by its CPU alone.
-    caches().map(|cache| of(cache).load(Ordering::Relaxed)).sum()
+    caches().map(|cache| cache.large[what as usize].load(Ordering::Relaxed)).sum()
 }
 
 /// The blocks of a class.
 pub fn class(class: Class) -> ClassStats {
-    let number = class.number();
-    // What is given back is read first: it was handed out before.
-    let frees = sum(|cache| &cache.freed[number]);
-    ClassStats { size: class.size() as u64, mallocs: sum(|cache| &cache.allocated[number]), frees }
+    let counts = caches().map(|cache| cache.magazine(class).counts());
+    let (mallocs, frees) = counts.fold((0, 0), |sum, counts| (sum.0 + counts.0, sum.1 + counts.1));
+    ClassStats { size: class.size() as u64, mallocs, frees }
 }
 
 /// The blocks that are larger than all classes.
 pub fn large() -> ClassStats {
-    let frees = sum(|cache| &cache.large[LARGE_FREED]);
-    ClassStats { size: 0, mallocs: sum(|cache| &cache.large[LARGE_ALLOCATED]), frees }
+    // What is given back is read first: it was handed out before.
+    let frees = large_sum(Large::Freed);
+    ClassStats { size: 0, mallocs: large_sum(Large::Allocated), frees }
 }
 
 /// The counts of now.
 pub fn heap() -> HeapStats {
-    let freed = sum(|cache| &cache.large[LARGE_BYTES_FREED]);
-    let allocated = sum(|cache| &cache.large[LARGE_BYTES_ALLOCATED]);
+    let freed = large_sum(Large::BytesFreed);
+    let allocated = large_sum(Large::BytesAllocated);
     let (mut live, mut total, mut objects) = (allocated.saturating_sub(freed), allocated, large().live());
     for class in Class::all().map(class) {
         live += class.size * class.live();
@@ -78,14 +80,14 @@ pub fn heap() -> HeapStats {
     }
     let (in_use, spans) = spans_in_use();
     let arena = ARENA.lock();
-    let (sys, released, metadata) = (arena.mapped, arena.released.bytes, arena.metadata);
+    let (sys, released, metadata) = (arena.end, arena.unmapped(), arena.metadata);
     HeapStats { sys, released, in_use, spans, live, objects, total, metadata }
 }
 
 /// Bytes and number of spans that hold blocks, or could at once.
 fn spans_in_use() -> (u64, u64) {
     let numbers = ARENA.lock().numbers();
-    let used = |span: &&Span| !span.is(State::Unused) && !span.is(State::Released);
-    let pages = (1..=numbers).map(span).filter(used).map(|span| span.pages() as u64);
+    let used = |span: &&Span| span.is(State::Blocks) || span.is(State::Large);
+    let pages = (1..=numbers).map(|number| Mapped.span(number)).filter(used).map(|span| span.pages() as u64);
     pages.fold((0, 0), |(bytes, spans), pages| (bytes + pages * frame_size() as u64, spans + 1))
 }
