@@ -173,6 +173,11 @@ where
     let slot = rt.slot(g);
     let body = slot.body();
     let stack = body.stack(g);
+    body.set_name(builder.get_name());
+    if body.grown_pages() != 0 && high_water::wants_clear_stack(body) {
+        // SAFETY: the slot is ours, and the stack is used by nobody before the goroutine runs.
+        unsafe { stack::clear(stack) };
+    }
     // SAFETY: the goroutine is dead and taken from its list, so its stack is ours; its first page is mapped.
     unsafe { shelf::place::<F>(stack).write(f) };
     let base = shelf::below::<F, S>(stack);
@@ -182,7 +187,6 @@ where
     unsafe { body.context().write(context) };
     // Relaxed, here and in the next ones: `spawn` below releases all of it.
     body.token.store(0, Ordering::Relaxed);
-    body.set_name(builder.get_name());
     body.set_scope(scope);
     body.join.begin();
     slot.set_goid(owner.next_goid(&rt.goids));
@@ -260,7 +264,7 @@ fn end(left: Left) -> ! {
         }
     }
     leave_scope(body);
-    if body.has_grown() {
+    if body.grown_pages() != 0 {
         high_water::note_end(body, g);
     }
     let m = m::current(&pinned);
@@ -367,7 +371,7 @@ fn take_dead(rt: &'static Runtime, m: &'static M, size: Size) -> Result<GoIndex,
         }
         match rt.free.take(m.index, |list| list.take(&rt.table)) {
             Some(batch) => {
-                perform::keep_dead(rt, m, owner.refill(&rt.table, batch));
+                perform::keep_dead(rt, m, owner.refill(batch));
                 grow_ahead(rt, m);
             }
             None => grow(rt, m)?,

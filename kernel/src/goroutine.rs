@@ -62,8 +62,9 @@ const LARGE_BORN: u32 = 1 << 1;
 const BORN: u32 = USUAL_BORN | LARGE_BORN;
 /// … the large one is used, …
 const LARGE: u32 = 1 << 2;
-/// … one of them has come to have more pages.
-const GROWN: u32 = 1 << 3;
+/// … and from here on the most pages that one of them has come to have, if it was more than that.
+const PAGES_SHIFT: u32 = 8;
+const PAGES: u32 = u32::MAX << PAGES_SHIFT;
 
 /// A value that belongs to one goroutine, and the one that was made before it. The value follows in memory.
 #[derive(Debug, Clone, Copy)]
@@ -230,7 +231,7 @@ impl Body {
             Size::Usual => (0, born & USUAL_BORN),
             Size::Large => (LARGE, born & LARGE_BORN),
         };
-        self.stacks.store(self.stacks.load(Ordering::Relaxed) & (BORN | GROWN) | large, Ordering::Relaxed);
+        self.stacks.store(self.stacks.load(Ordering::Relaxed) & (BORN | PAGES) | large, Ordering::Relaxed);
         has_page != 0
     }
 
@@ -241,15 +242,18 @@ impl Body {
         self.stacks.store(stacks | born, Ordering::Relaxed);
     }
 
-    /// Notes that the stack has more than the page with which it began. In the page-fault handler, for the goroutine that runs.
-    pub(crate) fn stack_has_grown(&self) {
-        self.stacks.store(self.stacks.load(Ordering::Relaxed) | GROWN, Ordering::Relaxed);
+    /// Notes how many pages the stack has, more than the one with which it began. In the page-fault handler, for the goroutine that runs.
+    pub(crate) fn stack_has_grown(&self, pages: u32) {
+        let stacks = self.stacks.load(Ordering::Relaxed);
+        if stacks >> PAGES_SHIFT < pages {
+            self.stacks.store(stacks & !PAGES | pages << PAGES_SHIFT, Ordering::Relaxed);
+        }
     }
 
-    /// Whether one of its stacks has more than that, for this goroutine or for one before it.
+    /// How many pages one of its stacks has, for this goroutine or for one before it; 0 when they are as they began.
     #[inline]
-    pub(crate) fn has_grown(&self) -> bool {
-        self.stacks.load(Ordering::Relaxed) & GROWN != 0
+    pub(crate) fn grown_pages(&self) -> u32 {
+        self.stacks.load(Ordering::Relaxed) >> PAGES_SHIFT
     }
 
     /// Notes that no stack of a dead slot has a page any more.

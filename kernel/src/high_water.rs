@@ -1,11 +1,14 @@
 //! How much stack goroutines have come to use, by their names.
 //!
 //! A goroutine that stays in the page with which its stack begins costs nothing here. For the others the page-fault handler notes how far
-//! a stack has grown, and at the end of a goroutine whose stack has more pages, perhaps by one before it, what it has used is
-//! measured ([`stack::measure`]). Both raise the mark of a name in a table of fixed size: without a lock, for the handler's sake.
+//! a stack has grown, and raises the mark of the name in a table of fixed size: without a lock. On a stack that one before it has made
+//! grow no page faults tell what a goroutine uses. Where that could raise the mark, the pages are filled with zeros before it starts, and
+//! at its end what it has written is looked for ([`stack::measure`]); once the mark of a name is in the last page of such stacks, its goroutines cost
+//! one look at it.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
+use machine::frames::FRAME_SIZE;
 use machine::stack::{self, StackId};
 use sched::GoIndex;
 
@@ -66,16 +69,31 @@ fn mark(word: u64) -> &'static Mark {
 pub(crate) fn grown(stack: StackId, bytes: u64) {
     if let Some((rt, g)) = runtime::try_get().zip(GoIndex::new(stack.number())) {
         let body = rt.slot(g).body();
-        body.stack_has_grown();
+        body.stack_has_grown(u32::try_from(bytes / FRAME_SIZE).unwrap_or(u32::MAX));
         mark(body.name_word()).raise(bytes);
     }
 }
 
-/// The goroutine that calls, on its own stack, ends.
-#[cold]
+/// The mark that a goroutine may raise on a stack that has grown before; `None`: it is in the last page already.
+fn mark_to_raise(body: &Body) -> Option<&'static Mark> {
+    let above_last = u64::from(body.grown_pages().saturating_sub(1)) * FRAME_SIZE;
+    // Relaxed: as in `raise`.
+    Some(mark(body.name_word())).filter(|mark| mark.bytes.load(Ordering::Relaxed) <= above_last)
+}
+
+/// Whether a goroutine wants a clear stack that is about to be started, with its name, on one that has grown before.
+#[inline(never)]
+pub(crate) fn wants_clear_stack(body: &Body) -> bool {
+    mark_to_raise(body).is_some()
+}
+
+/// The goroutine that calls, on its own stack, which has grown, ends.
+#[inline(never)]
 pub(crate) fn note_end(body: &Body, g: GoIndex) {
-    if let Some(bytes) = stack::measure(body.stack(g)) {
-        mark(body.name_word()).raise(bytes);
+    if let Some(mark) = mark_to_raise(body)
+        && let Some(bytes) = stack::measure(body.stack(g))
+    {
+        mark.raise(bytes);
     }
 }
 

@@ -141,8 +141,14 @@ pub(crate) struct Wait {
 /// [`gopark`] with more for reports. The caller has checked on which stack it stands.
 #[inline]
 pub(crate) fn gopark_on(wait: Wait, publish: impl FnOnce(GoRef) -> bool) {
-    let pinned = Pinned::new();
-    let m = m::current(&pinned);
+    gopark_pinned(&Pinned::new(), wait, publish);
+}
+
+/// [`gopark_on`], for who holds a pin, which is the only one when `publish` has returned. It is that of the CPU on which the goroutine goes on,
+/// afterwards.
+#[inline]
+pub(crate) fn gopark_pinned(pinned: &Pinned, wait: Wait, publish: impl FnOnce(GoRef) -> bool) {
+    let m = m::current(pinned);
     let slot = m::current_slot(m);
     slot.body().set_wait(wait);
     let generation = check(slot.status().begin_park());
@@ -156,7 +162,7 @@ pub(crate) fn gopark_on(wait: Wait, publish: impl FnOnce(GoRef) -> bool) {
         }
     }
     m.proc().owner().counters().parks.add(1);
-    perform::leave_for_any(&pinned, m, slot, After::Parked);
+    perform::leave_for_any(pinned, m, slot, After::Parked);
 }
 
 /// Leaves the goroutine's stack for the kernel stack and calls `function` there. Go's `mcall`.

@@ -23,6 +23,7 @@ use sched::{GoIndex, Goid, GoidGenerator, MAX_PROCS, ProcId, Processor, SudogInd
 use crate::goroutine::Body;
 use crate::m::{self, M, Preemption};
 use crate::shards::Shards;
+use crate::slots;
 use crate::stops::Stops;
 
 /// The scheduler's shared state; the counterpart of Go's `sched` and `allp`.
@@ -141,8 +142,8 @@ pub(crate) fn init(cpus: &[&'static PerCpu], limits: &Limits) -> Result<&'static
 
 impl Runtime {
     #[inline]
-    pub(crate) fn slot(&self, g: GoIndex) -> &Slot<Body> {
-        self.table.slot(g)
+    pub(crate) fn slot(&self, g: GoIndex) -> &'static Slot<Body> {
+        slots::slot(self, g)
     }
 
     /// GOMAXPROCS: how many Ps there are. Those beyond the CPUs are counted and nothing else.

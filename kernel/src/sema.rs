@@ -19,12 +19,12 @@ use core::sync::atomic::AtomicU32;
 
 use machine::clock::{self, Ticks};
 use machine::percpu::Pinned;
-use sched::SudogIndex;
 use sched::sema::{self, Handoff, Order, Semaphore, Woken};
+use sched::sudog::Sudog;
 
 use crate::go::goyield;
-use crate::m;
-use crate::park::{Wait, WaitReason, gopark_on, goready, readied_by_something_else};
+use crate::m::{self, M};
+use crate::park::{Wait, WaitReason, gopark_pinned, goready, readied_by_something_else};
 use crate::runtime::{Runtime, SemaLock};
 use crate::stacks::{check_g_stack, is_free};
 use crate::sudog::{acquire_sudog, release_sudog};
@@ -129,14 +129,17 @@ fn semaphore<'w>(rt: &'static Runtime, word: &'w AtomicU32) -> Semaphore<'w, Sem
 /// The harder case of [`semacquire1`].
 #[cold]
 fn wait(word: &AtomicU32, order: Order, what: Wait) {
-    let rt = m::runtime();
+    let pinned = Pinned::new();
+    let rt = m::runtime_of(m::current(&pinned));
     let semaphore = semaphore(rt, word);
-    let s = acquire_sudog(rt);
-    rt.sudogs.get(s).prepare(crate::park::current(), what.since.0);
+    let s = acquire_sudog(rt, &pinned);
+    let sudog = rt.sudogs.get(s);
     loop {
         let mut wait = sema::Wait::Queued;
-        gopark_on(what, |_| {
-            wait = semaphore.enqueue(s, order, random());
+        let random = m::current(&pinned).proc().owner().random();
+        gopark_pinned(&pinned, what, |g| {
+            sudog.prepare(g, what.since.0);
+            wait = semaphore.enqueue((s, sudog), order, random);
             match wait {
                 sema::Wait::Queued => true,
                 sema::Wait::Acquired => false,
@@ -147,33 +150,25 @@ fn wait(word: &AtomicU32, order: Order, what: Wait) {
             sema::Wait::Queued => {}
         }
         // Who takes it out of the queue clears the address.
-        if rt.sudogs.get(s).address() != 0 {
+        if sudog.address() != 0 {
             readied_by_something_else(what.reason);
         }
-        match semaphore.finish(s) {
+        match semaphore.finish(sudog) {
             Woken::Acquired => break,
             Woken::Again => {}
         }
     }
-    count_wait(rt, s);
-    release_sudog(rt, (s, rt.sudogs.get(s)));
+    count_wait(m::current(&pinned), sudog);
+    release_sudog(rt, &pinned, (s, sudog));
 }
 
 /// Adds a wait that is over to this P's counters.
-fn count_wait(rt: &'static Runtime, s: SudogIndex) {
-    let sudog = rt.sudogs.get(s);
+fn count_wait(m: &M, sudog: &Sudog) {
     // Without a release there was a second look and no wait. Clocks of two CPUs may differ a little.
     if sudog.release_time() != 0 {
-        let pinned = Pinned::new();
-        let owner = m::current(&pinned).proc().owner();
+        let owner = m.proc().owner();
         let waited = clock::length_of(Ticks(sudog.release_time().saturating_sub(sudog.acquire_time())));
         owner.counters().sema_waits.add(1);
         owner.counters().sema_wait_nanos.add(waited.0);
     }
-}
-
-/// A random number of this P.
-fn random() -> u32 {
-    let pinned = Pinned::new();
-    m::current(&pinned).proc().owner().random()
 }

@@ -148,7 +148,7 @@ pub(crate) fn own_slot(m: &M, function: &str) -> &'static Slot<Body> {
 /// Then the two witnesses agree, because handlers and calls on the kernel stack stand elsewhere.
 #[inline]
 fn stands_on(running: &Slot<Body>) -> bool {
-    StackId::has_number(stack::pointer(), running.index().get())
+    StackId::has_number(stack::pointer(), running.number())
 }
 
 #[cold]

@@ -15,9 +15,8 @@ use crate::runtime::Runtime;
 
 /// A sudog that nobody uses, for the goroutine that calls. It is given back by [`release_sudog`] once its wait is over.
 #[inline]
-pub(crate) fn acquire_sudog(rt: &'static Runtime) -> SudogIndex {
-    let pinned = Pinned::new();
-    let m = m::current(&pinned);
+pub(crate) fn acquire_sudog(rt: &'static Runtime, pinned: &Pinned) -> SudogIndex {
+    let m = m::current(pinned);
     match m::current_slot(m).body().take_sudog() {
         Some(s) => s,
         None => acquire_another(rt, m),
@@ -34,7 +33,7 @@ fn acquire_another(rt: &'static Runtime, m: &'static M) -> SudogIndex {
         }
         match rt.sudog_free.take(m.index, |list| list.take(&rt.sudogs)) {
             Some(batch) => {
-                keep(rt, m, owner.refill_sudogs(&rt.sudogs, batch));
+                keep(rt, m, owner.refill_sudogs(batch));
                 grow_ahead(rt, m);
             }
             None => grow(rt, m),
@@ -56,9 +55,8 @@ fn take_another(rt: &'static Runtime, m: &'static M) -> Option<SudogIndex> {
 
 /// Gives a sudog back, which the goroutine that calls has taken. It is in no queue any more.
 #[inline]
-pub(crate) fn release_sudog(rt: &'static Runtime, (s, sudog): (SudogIndex, &Sudog)) {
-    let pinned = Pinned::new();
-    let m = m::current(&pinned);
+pub(crate) fn release_sudog(rt: &'static Runtime, pinned: &Pinned, (s, sudog): (SudogIndex, &Sudog)) {
+    let m = m::current(pinned);
     sudog.rest(s);
     if !m::current_slot(m).body().keep_sudog(s) {
         release_to_proc(rt, m, s);

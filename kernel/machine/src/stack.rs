@@ -178,10 +178,20 @@ pub fn on_growth(growth: Growth) {
     GROWTH.store(growth as usize, Ordering::Release);
 }
 
-/// How many bytes of its stack, this one, the caller has come to use, if it is more than the page with which stacks begin. What lies
-/// below its frame is filled with zeros.
+/// Fills the pages of a stack with zeros, but for the topmost one.
 ///
-/// Pages are mapped full of zeros, so what is not zero was written since the last call.
+/// # Safety
+/// Nobody uses the stack, and nobody begins to meanwhile.
+pub unsafe fn clear(id: StackId) {
+    let bytes = mapped_pages(id).saturating_sub(1) * FRAME_SIZE;
+    let lowest: *mut u8 = at(id.top() - FRAME_SIZE - bytes);
+    // SAFETY: the pages are mapped, and the caller's contract.
+    unsafe { lowest.write_bytes(0, size(bytes)) };
+}
+
+/// How many bytes of its stack, this one, the caller has come to use, if it is more than the page with which stacks begin.
+///
+/// Pages are mapped full of zeros, so what is not zero was written since then, or since the last [`clear`].
 pub fn measure(id: StackId) -> Option<u64> {
     /// What this function and those that it calls may use themselves.
     const OWN: u64 = 512;
@@ -193,9 +203,6 @@ pub fn measure(id: StackId) -> Option<u64> {
         unsafe { word.read_volatile() == 0 }
     };
     let first = (lowest..end).step_by(8).find(|address| !is_unused(address)).unwrap_or(end);
-    let unused: *mut u8 = at(first);
-    // SAFETY: as above.
-    unsafe { unused.write_bytes(0, size(end.saturating_sub(first))) };
     let used = id.top() - first;
     (used > FRAME_SIZE).then_some(used)
 }

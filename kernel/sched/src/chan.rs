@@ -354,9 +354,8 @@ impl<'c, W: Waiters> Locked<'c, W> {
 
     /// Queues a goroutine that calls and has found, under this lock, that it must wait. It has announced that it parks: once
     /// the lock goes, it may be readied. `s` is a sudog that it has taken.
-    pub fn enqueue(&mut self, side: Side, s: SudogIndex, wait: &Wait) {
+    pub fn enqueue(&mut self, side: Side, (s, sudog): (SudogIndex, &Sudog), wait: &Wait) {
         let sudogs = self.waiters.sudogs();
-        let sudog = sudogs.get(s);
         sudog.prepare(wait.g, 0);
         sudog.set_element(wait.element);
         sudog.set_ticket(wait.ticket.map_or(ALONE, Ticket::get));

@@ -10,70 +10,128 @@ use crate::link::{Index, Link, Linked};
 use crate::list::{Chain, List, SharedLen};
 use crate::sync::Plain32;
 
-/// Dead goroutines (or unused sudogs) that a P keeps before it spills.
-pub const LOCAL_FREE_MAX: u32 = 64;
-
 /// Dead goroutines (or unused sudogs) that move between a P and the shared list at a time.
 pub const FREE_BATCH: u32 = 32;
 
+/// Dead goroutines (or unused sudogs) that a P keeps before it spills: two batches, so that one at the edge of a batch does not move
+/// it to and fro.
+pub const LOCAL_FREE_MAX: u32 = 2 * FREE_BATCH;
+
 /// The free list of one P. Only the CPU that holds the P touches it; see
 /// [`Owner`](crate::processor::Owner).
+///
+/// Each of its operations is a constant number of steps.
 #[derive(Debug)]
 pub(crate) struct LocalFree<I> {
-    first: Link<I>,
-    len: Plain32,
+    /// What is taken from and added to.
+    loaded: Pile<I>,
+    /// A batch, or nothing.
+    spare: Pile<I>,
 }
 
 impl<I: Index> LocalFree<I> {
     /// An empty list.
     pub(crate) fn new() -> Self {
-        Self { first: Link::new(), len: Plain32::new(0) }
+        Self { loaded: Pile::new(), spare: Pile::new() }
     }
 
     /// Elements in the list.
     pub(crate) fn len(&self) -> u32 {
-        self.len.get()
+        self.loaded.len.get() + self.spare.len.get()
     }
 
     /// Adds one that nobody uses; beyond [`LOCAL_FREE_MAX`] returns [`FREE_BATCH`] for the shared list.
+    #[inline]
     pub(crate) fn put(&self, store: &impl Linked<Index = I>, index: I) -> Option<Chain<I>> {
-        store.set_next(index, self.first.get());
-        self.first.set(Some(index));
-        self.len.set(self.len() + 1);
-        if self.len() <= LOCAL_FREE_MAX {
-            return None;
-        }
-        Chain::link(store, (0..FREE_BATCH).map_while(|_| self.take(store)))
+        let spill = if self.loaded.len.get() < FREE_BATCH { None } else { self.set_aside() };
+        self.loaded.push(store, index);
+        spill
+    }
+
+    /// Makes room for a batch; what was aside before comes back.
+    #[inline(never)]
+    fn set_aside(&self) -> Option<Chain<I>> {
+        let spill = self.spare.take_all();
+        self.spare.fill(self.loaded.take_all());
+        spill
     }
 
     /// Removes the one added last.
+    #[inline]
     pub(crate) fn take(&self, store: &impl Linked<Index = I>) -> Option<I> {
-        let index = self.first.get()?;
-        self.first.set(store.next(index));
-        store.set_next(index, None);
-        self.len.set(self.len() - 1);
-        Some(index)
+        self.loaded.pop(store).or_else(|| {
+            self.loaded.fill(self.spare.take_all());
+            self.loaded.pop(store)
+        })
     }
 
     /// Forgets what is in the list.
     pub(crate) fn clear(&self) {
-        self.first.set(None);
-        self.len.set(0);
+        self.loaded.fill(None);
+        self.spare.fill(None);
     }
 
-    /// Adds a chain from the shared list, up to [`LOCAL_FREE_MAX`] in all. What comes back did not fit.
-    pub(crate) fn refill(&self, store: &impl Linked<Index = I>, batch: Chain<I>) -> Option<Chain<I>> {
-        let mut rest = Some(batch);
-        while let Some(chain) = rest {
-            if self.len() >= LOCAL_FREE_MAX {
-                return Some(chain);
-            }
-            let (index, tail) = chain.split_first(store);
-            let spill = self.put(store, index);
-            debug_assert!(spill.is_none(), "below the limit nothing spills");
-            rest = tail;
+    /// Adds a batch from the shared list. What comes back did not fit.
+    pub(crate) fn refill(&self, batch: Chain<I>) -> Option<Chain<I>> {
+        if self.loaded.len.get() == 0 {
+            self.loaded.fill(Some(batch));
+        } else if self.spare.len.get() == 0 {
+            self.spare.fill(Some(batch));
+        } else {
+            return Some(batch);
         }
         None
+    }
+}
+
+/// Linked elements, last in, first out.
+#[derive(Debug)]
+struct Pile<I> {
+    first: Link<I>,
+    last: Link<I>,
+    len: Plain32,
+}
+
+impl<I: Index> Pile<I> {
+    fn new() -> Self {
+        Self { first: Link::new(), last: Link::new(), len: Plain32::new(0) }
+    }
+
+    #[inline]
+    fn push(&self, store: &impl Linked<Index = I>, index: I) {
+        let first = self.first.get();
+        store.set_next(index, first);
+        if first.is_none() {
+            self.last.set(Some(index));
+        }
+        self.first.set(Some(index));
+        self.len.set(self.len.get() + 1);
+    }
+
+    #[inline]
+    fn pop(&self, store: &impl Linked<Index = I>) -> Option<I> {
+        let index = self.first.get()?;
+        self.first.set(store.next(index));
+        store.set_next(index, None);
+        self.len.set(self.len.get() - 1);
+        Some(index)
+    }
+
+    fn take_all(&self) -> Option<Chain<I>> {
+        let all = Chain::from_parts(self.first.get()?, self.last.get()?, self.len.get());
+        self.fill(None);
+        Some(all)
+    }
+
+    /// Replaces what there is.
+    fn fill(&self, chain: Option<Chain<I>>) {
+        let (first, last, len) = chain.map_or((None, None, 0), |chain| {
+            let (first, last, len) = chain.into_parts();
+            (Some(first), Some(last), len)
+        });
+        self.first.set(first);
+        self.last.set(last);
+        self.len.set(len);
     }
 }
 

@@ -49,23 +49,15 @@ impl fmt::Display for ProcId {
 pub struct GoIndex(NonZeroU32);
 
 impl GoIndex {
-    /// What a link or queue slot holds when it names no goroutine.
-    pub(crate) const NONE: u32 = u32::MAX;
+    /// The highest index: of nobody, because no table is so large.
+    pub(crate) const LAST: Self = Self(NonZeroU32::MIN);
 
-    /// The slot with this number, or `None` for `u32::MAX`, which means "no goroutine" in links.
+    /// The slot with this number, or `None` for `u32::MAX`, which names none.
     pub const fn new(index: u32) -> Option<Self> {
         // Upside down: then "no goroutine" is 0, and an optional index is one word.
         match NonZeroU32::new(!index) {
             Some(number) => Some(Self(number)),
             None => None,
-        }
-    }
-
-    /// The slot with a number that is not `u32::MAX`.
-    pub(crate) const fn of_slot(index: u32) -> Self {
-        match NonZeroU32::new(!index) {
-            Some(number) => Self(number),
-            None => Self(NonZeroU32::MIN),
         }
     }
 
@@ -80,7 +72,7 @@ impl GoIndex {
 pub struct SudogIndex(NonZeroU32);
 
 impl SudogIndex {
-    /// The sudog with this number, or `None` for `u32::MAX`, which means "no sudog" in links.
+    /// The sudog with this number, or `None` for `u32::MAX`, which names none.
     pub const fn new(index: u32) -> Option<Self> {
         // Upside down, as a `GoIndex`.
         match NonZeroU32::new(!index) {
@@ -101,6 +93,23 @@ macro_rules! by_number {
         impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.debug_tuple(stringify!($name)).field(&self.get()).finish()
+            }
+        }
+
+        impl $name {
+            /// As a word of a link or a queue, where 0 names nothing.
+            #[inline]
+            pub(crate) const fn word(self) -> u32 {
+                self.0.get()
+            }
+
+            /// What a word of a link or a queue names.
+            #[inline]
+            pub(crate) const fn in_word(word: u32) -> Option<Self> {
+                match NonZeroU32::new(word) {
+                    Some(number) => Some(Self(number)),
+                    None => None,
+                }
             }
         }
 

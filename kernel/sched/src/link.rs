@@ -6,35 +6,36 @@ use core::marker::PhantomData;
 use crate::id::{GoIndex, SudogIndex};
 use crate::sync::Plain32;
 
-/// What a link holds when it names nothing.
-const NONE: u32 = u32::MAX;
-
-/// The index of something that can be linked: any number but `u32::MAX`.
+/// The index of something that can be linked.
 pub trait Index: Copy + PartialEq {
-    /// The index with this number, or `None` for `u32::MAX`.
-    fn from_number(number: u32) -> Option<Self>;
+    /// What a link's word names: nothing when it is 0.
+    fn in_word(word: u32) -> Option<Self>;
 
-    /// The number.
-    fn number(self) -> u32;
+    /// As a link's word, which is not 0.
+    fn word(self) -> u32;
 }
 
 impl Index for GoIndex {
-    fn from_number(number: u32) -> Option<Self> {
-        Self::new(number)
+    #[inline]
+    fn in_word(word: u32) -> Option<Self> {
+        Self::in_word(word)
     }
 
-    fn number(self) -> u32 {
-        self.get()
+    #[inline]
+    fn word(self) -> u32 {
+        self.word()
     }
 }
 
 impl Index for SudogIndex {
-    fn from_number(number: u32) -> Option<Self> {
-        Self::new(number)
+    #[inline]
+    fn in_word(word: u32) -> Option<Self> {
+        Self::in_word(word)
     }
 
-    fn number(self) -> u32 {
-        self.get()
+    #[inline]
+    fn word(self) -> u32 {
+        self.word()
     }
 }
 
@@ -57,17 +58,17 @@ pub(crate) struct Link<I>(Plain32, PhantomData<I>);
 impl<I: Index> Link<I> {
     /// A link to nothing.
     pub(crate) const fn new() -> Self {
-        Self(Plain32::new(NONE), PhantomData)
+        Self(Plain32::new(0), PhantomData)
     }
 
     /// What it names.
     pub(crate) fn get(&self) -> Option<I> {
-        I::from_number(self.0.get())
+        I::in_word(self.0.get())
     }
 
     /// Changes what it names. Only for the link's owner.
     pub(crate) fn set(&self, target: Option<I>) {
-        self.0.set(target.map_or(NONE, I::number));
+        self.0.set(target.map_or(0, I::word));
     }
 }
 

@@ -42,6 +42,16 @@ impl<I: Index> Chain<I> {
         Some(chain)
     }
 
+    /// Those that are linked already, from the first to the last.
+    pub(crate) const fn from_parts(first: I, last: I, len: u32) -> Self {
+        Self { first, last, len }
+    }
+
+    /// The first, the last, and how many there are, linked as they are.
+    pub(crate) const fn into_parts(self) -> (I, I, u32) {
+        (self.first, self.last, self.len)
+    }
+
     /// How many goroutines it holds: never 0.
     #[expect(clippy::len_without_is_empty, reason = "a chain is never empty")]
     pub fn len(&self) -> u32 {

@@ -224,8 +224,8 @@ impl<'p> Owner<'p> {
     /// Keeps a chain of dead goroutines from the shared list; call it when [`take_free`](Self::take_free)
     /// has returned nothing. What comes back did not fit.
     #[must_use = "a spill belongs on the shared free list"]
-    pub fn refill<B: 'static>(&self, table: &Table<B>, batch: Chain) -> Option<Chain> {
-        self.processor.own.free.refill(table, batch)
+    pub fn refill(&self, batch: Chain) -> Option<Chain> {
+        self.processor.own.free.refill(batch)
     }
 
     /// Takes an unused sudog; `None` when the P has none and needs
@@ -249,8 +249,8 @@ impl<'p> Owner<'p> {
     /// Keeps a chain of unused sudogs from the shared list; call it when [`take_sudog`](Self::take_sudog) has
     /// returned nothing. What comes back did not fit.
     #[must_use = "a spill belongs on the shared free list"]
-    pub fn refill_sudogs(&self, sudogs: &Sudogs, batch: Chain<SudogIndex>) -> Option<Chain<SudogIndex>> {
-        self.processor.own.sudogs.refill(sudogs, batch)
+    pub fn refill_sudogs(&self, batch: Chain<SudogIndex>) -> Option<Chain<SudogIndex>> {
+        self.processor.own.sudogs.refill(batch)
     }
 }
 

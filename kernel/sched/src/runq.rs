@@ -37,6 +37,9 @@ use crate::table::Table;
 /// Goroutines of the ring that go to the global queue when it is full.
 const OVERFLOW_RING: u32 = QUEUE_CAPACITY / 2;
 
+/// What a word of a queue holds when it names no goroutine.
+const NOBODY: u32 = 0;
+
 /// The run queue of one P.
 pub struct RunQueue {
     /// What consumers race for.
@@ -49,7 +52,7 @@ pub struct RunQueue {
 /// The owner's end of the queue.
 struct Tail {
     tail: AtomicU32,
-    /// The goroutine to run next, before those of the ring; [`GoIndex::NONE`] if there is none.
+    /// The goroutine to run next, before those of the ring; [`NOBODY`] if there is none.
     next: AtomicU32,
 }
 
@@ -135,13 +138,13 @@ impl fmt::Debug for Overflow {
 ///
 /// It names none: the ring is corrupt.
 fn named(raw: u32) -> GoIndex {
-    GoIndex::new(raw).expect("run queue: a slot inside of the ring names a goroutine")
+    GoIndex::in_word(raw).expect("run queue: a slot inside of the ring names a goroutine")
 }
 
 impl RunQueue {
     /// An empty queue.
     pub fn new() -> Self {
-        let none = || AtomicU32::new(GoIndex::NONE);
+        let none = || AtomicU32::new(NOBODY);
         Self {
             head: Padded(AtomicU32::new(0)),
             tail: Padded(Tail { tail: AtomicU32::new(0), next: none() }),
@@ -159,7 +162,7 @@ impl RunQueue {
     pub fn len(&self) -> u32 {
         let head = self.head.load(Ordering::Acquire);
         let tail = self.tail.tail.load(Ordering::Acquire);
-        let next = self.tail.next.load(Ordering::Acquire) != GoIndex::NONE;
+        let next = self.tail.next.load(Ordering::Acquire) != NOBODY;
         // `head` may have moved on since it was read.
         tail.wrapping_sub(head).min(QUEUE_CAPACITY) + u32::from(next)
     }
@@ -179,14 +182,14 @@ impl RunQueue {
             // goroutine's successor was popped, the kicked one shows in the second look at the tail.
             let next = self.tail.next.load(Ordering::Acquire);
             if tail == self.tail.tail.load(Ordering::Acquire) {
-                return head == tail && next == GoIndex::NONE;
+                return head == tail && next == NOBODY;
             }
         }
     }
 
     /// Whether only the run-next slot holds a goroutine: a stealer may want to give the owner a moment.
     pub fn has_only_next(&self) -> bool {
-        self.len() == 1 && self.tail.next.load(Ordering::Relaxed) != GoIndex::NONE
+        self.len() == 1 && self.tail.next.load(Ordering::Relaxed) != NOBODY
     }
 
     /// Takes half of the ring (rounded up) for `thief`: the oldest. All but one go into the thief's ring,
@@ -244,12 +247,12 @@ impl RunQueue {
     /// Moves the goroutine of the run-next slot to the thief's slot `at`, if the thief may.
     fn grab_next(&self, thief: &Local<'_>, at: u32, next: StealNext) -> Option<u32> {
         let raw = self.tail.next.load(Ordering::Relaxed);
-        if next == StealNext::No || raw == GoIndex::NONE {
+        if next == StealNext::No || raw == NOBODY {
             return None;
         }
         // Acquire pairs with the Release of `put_next`: the goroutine's state is visible. Failure means that
         // the owner or another thief has it, or that the owner put another there; either is at work.
-        self.tail.next.compare_exchange(raw, GoIndex::NONE, Ordering::AcqRel, Ordering::Relaxed).ok()?;
+        self.tail.next.compare_exchange(raw, NOBODY, Ordering::AcqRel, Ordering::Relaxed).ok()?;
         thief.queue.slot(at).store(raw, Ordering::Relaxed);
         Some(1)
     }
@@ -286,7 +289,7 @@ impl Local<'_> {
         if tail.wrapping_sub(head) >= QUEUE_CAPACITY {
             return Pushed::Full;
         }
-        self.queue.slot(tail).store(g.get(), Ordering::Relaxed);
+        self.queue.slot(tail).store(g.word(), Ordering::Relaxed);
         // Release pairs with the stealers' Acquire: slot before tail.
         self.queue.tail.tail.store(tail.wrapping_add(1), Ordering::Release);
         Pushed::Yes
@@ -314,7 +317,7 @@ impl Local<'_> {
         if self.queue.tail.tail.load(Ordering::Relaxed).wrapping_sub(head) < QUEUE_CAPACITY {
             return None;
         }
-        let mut goroutines = [g.get(); OVERFLOW_RING as usize + 1];
+        let mut goroutines = [g.word(); OVERFLOW_RING as usize + 1];
         for (raw, i) in goroutines.iter_mut().zip(0..OVERFLOW_RING) {
             *raw = self.queue.slot(head.wrapping_add(i)).load(Ordering::Relaxed);
         }
@@ -335,7 +338,7 @@ impl Local<'_> {
     #[must_use = "the goroutine that was there is in no queue"]
     pub fn swap_next(&self, g: GoIndex) -> Option<GoIndex> {
         // Release pairs with a stealer's Acquire: the goroutine's state is visible to it.
-        GoIndex::new(self.queue.tail.next.swap(g.get(), Ordering::Release))
+        GoIndex::in_word(self.queue.tail.next.swap(g.word(), Ordering::Release))
     }
 
     /// Takes the goroutine to run: the run-next slot, else the front of the ring.
@@ -351,9 +354,9 @@ impl Local<'_> {
     pub fn pop_next(&self) -> Option<GoIndex> {
         let next = &self.queue.tail.next;
         let raw = next.load(Ordering::Relaxed);
-        let g = GoIndex::new(raw)?;
+        let g = GoIndex::in_word(raw)?;
         // Release pairs with the Acquire in `is_empty`. On failure a stealer has it.
-        next.compare_exchange(raw, GoIndex::NONE, Ordering::Release, Ordering::Relaxed).ok()?;
+        next.compare_exchange(raw, NOBODY, Ordering::Release, Ordering::Relaxed).ok()?;
         Some(g)
     }
 

@@ -65,7 +65,7 @@ use core::fmt;
 use core::ptr;
 
 use crate::id::{GoRef, SudogIndex};
-use crate::sudog::Sudogs;
+use crate::sudog::{Sudog, Sudogs};
 use crate::sync::{AtomicU32, Ordering, Padded, SEMA_ROOTS, between_seq_cst};
 use crate::treap::Treap;
 
@@ -196,8 +196,7 @@ impl<L: RootLock> Semaphore<'_, L> {
     /// `random` is a random number.
     ///
     /// The goroutine must have announced that it parks: once this returns, or even before, it may be readied.
-    pub fn enqueue(&self, s: SudogIndex, order: Order, random: u32) -> Wait {
-        let sudog = self.sudogs.get(s);
+    pub fn enqueue(&self, (s, sudog): (SudogIndex, &Sudog), order: Order, random: u32) -> Wait {
         let (wait, _pin) = self.root.locked.with(|SemaRoot(waiters)| {
             // SeqCst: the acquirer's step 1; pairs with the load in `add`.
             self.root.nwait.fetch_add(1, Ordering::SeqCst);
@@ -209,19 +208,15 @@ impl<L: RootLock> Semaphore<'_, L> {
             sudog.set_address(self.address);
             // The lowest bit tells the ticket of a waiter from none; that costs no quality worth noting.
             sudog.set_ticket(random | 1);
-            waiters.insert(self.sudogs, s, order);
+            waiters.insert(self.sudogs, (s, sudog), order);
             Wait::Queued
         });
         wait
     }
 
     /// What a goroutine does first when it was readied: it has a unit by its ticket, or tries to take one.
-    pub fn finish(&self, s: SudogIndex) -> Woken {
-        if self.sudogs.get(s).ticket() != 0 || try_acquire(self.word) {
-            Woken::Acquired
-        } else {
-            Woken::Again
-        }
+    pub fn finish(&self, sudog: &Sudog) -> Woken {
+        if sudog.ticket() != 0 || try_acquire(self.word) { Woken::Acquired } else { Woken::Again }
     }
 
     /// Adds a unit, or gives it to a waiter. Returns who is to be woken; `now` is asked for the time then.
@@ -255,9 +250,9 @@ impl<L: RootLock> Semaphore<'_, L> {
     /// The releaser's step 3.
     fn dequeue(&self, handoff: Handoff, now: impl FnOnce() -> u64) -> Option<(Wake, L::Pin)> {
         let (taken, pin) = self.root.locked.with(|SemaRoot(waiters)| self.take_waiter(waiters));
-        let s = taken?;
+        let sudog = taken?;
         let has = if handoff == Handoff::Yes && try_acquire(self.word) { Handoff::Yes } else { Handoff::No };
-        Some((self.wake(s, has, now), pin))
+        Some((wake(sudog, has, now), pin))
     }
 
     /// Gives the unit to a waiter without adding it to the word, or adds it if nobody waits.
@@ -267,7 +262,7 @@ impl<L: RootLock> Semaphore<'_, L> {
             self.take_waiter(waiters).ok_or_else(|| self.word.fetch_add(1, Ordering::SeqCst))
         });
         match taken {
-            Ok(s) => Some((self.wake(s, Handoff::Yes, now), pin)),
+            Ok(sudog) => Some((wake(sudog, Handoff::Yes, now), pin)),
             Err(units) => {
                 self.check_units(units);
                 None
@@ -276,23 +271,14 @@ impl<L: RootLock> Semaphore<'_, L> {
     }
 
     /// Takes out a waiter for this word, with the lock held.
-    fn take_waiter(&self, waiters: &mut Treap) -> Option<SudogIndex> {
+    fn take_waiter(&self, waiters: &mut Treap) -> Option<&Sudog> {
         // Relaxed: it is changed under the lock only. At 0 others have taken the unit, and nobody waits.
         if self.root.nwait.load(Ordering::Relaxed) == 0 {
             return None;
         }
-        let s = waiters.remove(self.sudogs, self.address)?;
+        let (_, sudog) = waiters.remove(self.sudogs, self.address)?;
         self.uncount();
-        Some(s)
-    }
-
-    /// Tells a waiter that was taken out whether it has the unit.
-    fn wake(&self, s: SudogIndex, has: Handoff, now: impl FnOnce() -> u64) -> Wake {
-        let handed_off = has == Handoff::Yes;
-        let sudog = self.sudogs.get(s);
-        sudog.set_ticket(u32::from(handed_off));
-        sudog.set_release_time(now());
-        Wake { g: sudog.g().expect("a queued sudog has a goroutine"), handed_off }
+        Some(sudog)
     }
 
     fn check_units(&self, before: u32) {
@@ -309,6 +295,14 @@ impl<L: RootLock> Semaphore<'_, L> {
         // Relaxed: a releaser that reads the lower number misses only one who has a unit or is being woken.
         self.root.nwait.fetch_sub(1, Ordering::Relaxed);
     }
+}
+
+/// Tells a waiter that was taken out whether it has the unit.
+fn wake(sudog: &Sudog, has: Handoff, now: impl FnOnce() -> u64) -> Wake {
+    let handed_off = has == Handoff::Yes;
+    sudog.set_ticket(u32::from(handed_off));
+    sudog.set_release_time(now());
+    Wake { g: sudog.g().expect("a queued sudog has a goroutine"), handed_off }
 }
 
 #[cfg(test)]

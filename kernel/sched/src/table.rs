@@ -24,7 +24,7 @@ use crate::sync::{CHUNK_SLOTS, Plain32, Plain64};
 #[repr(align(64))]
 pub struct Slot<B> {
     status: StatusWord,
-    /// Of whose memory zeros may be read: no `GoIndex`, which is never 0.
+    /// A [`GoIndex`] as a word; 0 while the memory is away.
     index: Plain32,
     goid: Plain64,
     /// The following goroutine of the list that this one is in. Belongs to who owns the list.
@@ -37,7 +37,7 @@ impl<B> Slot<B> {
     pub fn dead(index: GoIndex, body: B) -> Self {
         Self {
             status: StatusWord::new(),
-            index: Plain32::new(index.get()),
+            index: Plain32::new(index.word()),
             goid: Plain64::new(0),
             next: Link::new(),
             body,
@@ -47,7 +47,13 @@ impl<B> Slot<B> {
     /// Where the slot is in its table.
     #[inline]
     pub fn index(&self) -> GoIndex {
-        GoIndex::of_slot(self.index.get())
+        GoIndex::in_word(self.index.get()).unwrap_or(GoIndex::LAST)
+    }
+
+    /// The index as a number; `u32::MAX` while the memory is away.
+    #[inline]
+    pub fn number(&self) -> u32 {
+        !self.index.get()
     }
 
     /// A handle to the goroutine that is in the slot now.
@@ -58,7 +64,7 @@ impl<B> Slot<B> {
 
     /// Makes a dead slot of the zeros of a bare chunk: its next goroutine has this generation, above those that it has had before.
     pub fn revive(&self, index: GoIndex, generation: u32) {
-        self.index.set(index.get());
+        self.index.set(index.word());
         self.status.revive(generation);
         self.next.set(None);
     }

@@ -35,40 +35,36 @@ pub(crate) struct Treap {
 }
 
 /// Where the search for an address ended.
-enum Found {
+enum Found<'s> {
     /// At its node.
-    Node(SudogIndex),
+    Node(SudogIndex, &'s Sudog),
     /// At the node that a new one is to be put below, if there is any.
     Below(Option<SudogIndex>),
 }
 
 impl Treap {
     /// Adds a waiter whose address and random ticket are set; neither is 0.
-    pub(crate) fn insert(&mut self, sudogs: &Sudogs, s: SudogIndex, order: Order) {
-        let new = sudogs.get(s);
+    pub(crate) fn insert(&mut self, sudogs: &Sudogs, (s, new): (SudogIndex, &Sudog), order: Order) {
         debug_assert!(new.address() != 0 && new.ticket() != 0, "a waiter has an address and a ticket");
         match (self.find(sudogs, new.address()), order) {
-            (Found::Node(head), Order::Fifo) => {
-                let first = sudogs.get(head);
+            (Found::Node(head, first), Order::Fifo) => {
                 let tail = first.waittail.get().unwrap_or(head);
                 sudogs.get(tail).waitlink.set(Some(s));
                 first.waittail.set(Some(s));
             }
-            (Found::Node(head), Order::Lifo) => {
-                let old = sudogs.get(head);
+            (Found::Node(head, old), Order::Lifo) => {
                 self.substitute(sudogs, head, s);
                 new.waitlink.set(Some(head));
                 new.waittail.set(Some(old.waittail.get().unwrap_or(head)));
                 old.waittail.set(None);
             }
-            (Found::Below(parent), Order::Fifo | Order::Lifo) => self.add_leaf(sudogs, s, parent),
+            (Found::Below(parent), Order::Fifo | Order::Lifo) => self.add_leaf(sudogs, (s, new), parent),
         }
     }
 
     /// Takes out the first waiter for `address`; the next one takes its place.
-    pub(crate) fn remove(&mut self, sudogs: &Sudogs, address: u64) -> Option<SudogIndex> {
-        let Found::Node(head) = self.find(sudogs, address) else { return None };
-        let old = sudogs.get(head);
+    pub(crate) fn remove<'s>(&mut self, sudogs: &'s Sudogs, address: u64) -> Option<(SudogIndex, &'s Sudog)> {
+        let Found::Node(head, old) = self.find(sudogs, address) else { return None };
         if let Some(second) = old.waitlink.get() {
             self.substitute(sudogs, head, second);
             let new = sudogs.get(second);
@@ -77,21 +73,21 @@ impl Treap {
             old.waitlink.set(None);
             old.waittail.set(None);
         } else {
-            self.remove_node(sudogs, head);
+            self.remove_node(sudogs, (head, old));
         }
         old.set_address(0);
         old.set_ticket(0);
-        Some(head)
+        Some((head, old))
     }
 
     /// Looks for the node of `address`.
-    fn find(&self, sudogs: &Sudogs, address: u64) -> Found {
+    fn find<'s>(&self, sudogs: &'s Sudogs, address: u64) -> Found<'s> {
         let mut below = None;
         let mut at = self.root;
         while let Some(s) = at {
             let node = sudogs.get(s);
             if node.address() == address {
-                return Found::Node(s);
+                return Found::Node(s, node);
             }
             below = at;
             at = side(node, address).get();
@@ -100,8 +96,7 @@ impl Treap {
     }
 
     /// Hangs a new node under `parent`, and lifts it until its ticket is not below its parent's.
-    fn add_leaf(&mut self, sudogs: &Sudogs, s: SudogIndex, parent: Option<SudogIndex>) {
-        let new = sudogs.get(s);
+    fn add_leaf(&mut self, sudogs: &Sudogs, (s, new): (SudogIndex, &Sudog), parent: Option<SudogIndex>) {
         new.parent.set(parent);
         match parent.map(|parent| sudogs.get(parent)) {
             None => self.root = Some(s),
@@ -115,8 +110,7 @@ impl Treap {
     }
 
     /// Lets a node sink, by lifting the child with the smaller ticket, until it is a leaf, and cuts it off.
-    fn remove_node(&mut self, sudogs: &Sudogs, s: SudogIndex) {
-        let old = sudogs.get(s);
+    fn remove_node(&mut self, sudogs: &Sudogs, (s, old): (SudogIndex, &Sudog)) {
         loop {
             let child = match (old.prev.get(), old.next.get()) {
                 (None, None) => break,

@@ -214,7 +214,9 @@ impl Machine {
             let alone = waiting.kind == Kind::OneChannel;
             let ticket = (!alone).then_some(waiting.ticket);
             let wait = Wait { g: g(me), element: element as u64, ticket, channel: channel as u64 + 1 };
-            self.locked(channel).enqueue(side, s(element), &wait);
+            let waiter = (s(element), self.world.sudogs.get(s(element)));
+            let channel = &mut self.channels[channel];
+            Locked::new(&mut channel.queue, &channel.glance, &self.world).enqueue(side, waiter, &wait);
         }
         self.waiting[me] = Some(waiting);
     }

@@ -211,7 +211,7 @@ impl Bench {
                 let range = self.table.grow(|_| ()).expect("fewer live than the table's limit");
                 Chain::link(&self.table, range.filter_map(GoIndex::new)).expect("a chunk is not empty")
             });
-            if let Some(back) = me.refill(&self.table, batch) {
+            if let Some(back) = me.refill(batch) {
                 self.shared_free.put(&self.table, back);
             }
         }

@@ -200,7 +200,7 @@ impl Machine {
             } else {
                 free.take(&self.table)
             };
-            if let Some(back) = batch.and_then(|batch| me.refill(&self.table, batch)) {
+            if let Some(back) = batch.and_then(|batch| me.refill(batch)) {
                 free.put(&self.table, back);
             }
         };

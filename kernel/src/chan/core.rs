@@ -48,7 +48,7 @@ use sched::{GoIndex, GoRef, SudogIndex};
 
 use crate::m;
 use crate::panic::throw;
-use crate::park::{Wait, WaitReason, gopark_on, ready_pinned};
+use crate::park::{Wait, WaitReason, gopark_pinned, ready_pinned};
 use crate::runtime::Runtime;
 use crate::sudog::{acquire_sudog, release_sudog, take_sudog};
 use crate::timers::{add_timeout, remove_timeout};
@@ -119,7 +119,7 @@ impl Drop for Spare {
     fn drop(&mut self) {
         if let Some(s) = self.0.take() {
             let rt = m::runtime();
-            release_sudog(rt, (s, rt.sudogs.get(s)));
+            release_sudog(rt, &Pinned::new(), (s, rt.sudogs.get(s)));
         }
     }
 }
@@ -333,7 +333,7 @@ impl Core {
         };
         let Some(s) = spare.0.take().or_else(|| take_sudog(rt, guard.pinned())) else {
             drop(guard);
-            spare.0 = Some(acquire_sudog(rt));
+            spare.0 = Some(acquire_sudog(rt, &Pinned::new()));
             return None;
         };
         let reason = match side {
@@ -342,12 +342,14 @@ impl Core {
         };
         let sudog = rt.sudogs.get(s);
         let mut timeout = None;
-        gopark_on(Wait { reason, on: self.address(), since }, |g| {
+        // Taken before the lock's goes, and the only one then.
+        let pinned = Pinned::new();
+        gopark_pinned(&pinned, Wait { reason, on: self.address(), since }, |g| {
             let element = element.expose_provenance() as u64;
             let ticket = until.map(|_| rt.slot(g.index).body().claim.begin());
             let wait = chan::Wait { g, element, ticket, channel: self.address() };
             // SAFETY: the guard, which goes next.
-            unsafe { self.locked() }.enqueue(side, s, &wait);
+            unsafe { self.locked() }.enqueue(side, (s, sudog), &wait);
             drop(guard);
             timeout = until.zip(ticket).and_then(|(when, ticket)| add_timeout(when, g, ticket));
             true
@@ -367,7 +369,7 @@ impl Core {
             // Too late to take it back: it claims in vain.
             remove_timeout(key);
         }
-        release_sudog(rt, (s, sudog));
+        release_sudog(rt, &pinned, (s, sudog));
         Some(outcome)
     }
 

@@ -148,7 +148,7 @@ impl<'a> Case<'a> {
         } else {
             core.leave(self.side, s);
         }
-        release_sudog(rt, (s, rt.sudogs.get(s)));
+        release_sudog(rt, &Pinned::new(), (s, rt.sudogs.get(s)));
         outcome.is_some()
     }
 }
@@ -231,7 +231,7 @@ fn wait(rt: &'static Runtime, cases: &mut [Case<'_>], together: Together<'_, '_>
             let element = case.element.expose_provenance() as u64;
             let wait = chan::Wait { g, element, ticket: Some(ticket), channel: core.address() };
             // SAFETY: all locks are held.
-            unsafe { core.locked() }.enqueue(case.side, s, &wait);
+            unsafe { core.locked() }.enqueue(case.side, (s, rt.sudogs.get(s)), &wait);
         }
         drop(together);
         if let Limit::Until(when) = limit {
@@ -281,13 +281,13 @@ fn take_sudogs(rt: &'static Runtime, cases: &mut [Case<'_>], pinned: &Pinned) ->
 #[cold]
 fn get_sudogs(rt: &'static Runtime, cases: &mut [Case<'_>]) {
     for case in cases.iter_mut().filter(|case| case.core.is_some() && case.sudog.is_none()) {
-        case.sudog = Some(acquire_sudog(rt));
+        case.sudog = Some(acquire_sudog(rt, &Pinned::new()));
     }
 }
 
 /// Those that were taken for a wait which has not come.
 fn give_sudogs_back(rt: &'static Runtime, cases: &mut [Case<'_>]) {
     for s in cases.iter_mut().filter_map(|case| case.sudog.take()) {
-        release_sudog(rt, (s, rt.sudogs.get(s)));
+        release_sudog(rt, &Pinned::new(), (s, rt.sudogs.get(s)));
     }
 }

@@ -20,7 +20,7 @@ use sched::list::Chain;
 use sched::sudog::Sudogs;
 
 use crate::m;
-use crate::park::{Wait, WaitReason, current, gopark_on, goready, readied_by_something_else};
+use crate::park::{Wait, WaitReason, gopark_pinned, goready, readied_by_something_else};
 use crate::sudog::{acquire_sudog, release_sudog};
 
 /// Parks the goroutine that calls, on its own stack, until it is taken out of the queue and readied. `enter` queues its
@@ -35,12 +35,13 @@ pub(crate) fn park_in<Q>(
     on: u64,
     enter: impl FnOnce(&mut Q, &Sudogs, SudogIndex) -> bool,
 ) {
-    let rt = m::runtime();
     let since = clock::rdtsc_unordered();
-    let s = acquire_sudog(rt);
+    let pinned = Pinned::new();
+    let rt = m::runtime_of(m::current(&pinned));
+    let s = acquire_sudog(rt, &pinned);
     let sudog = rt.sudogs.get(s);
-    sudog.prepare(current(), since.0);
-    gopark_on(Wait { reason, on, since }, |_| {
+    gopark_pinned(&pinned, Wait { reason, on, since }, |g| {
+        sudog.prepare(g, since.0);
         let mut queue = queue.lock();
         let waits = enter(&mut queue, &rt.sudogs, s);
         if waits {
@@ -52,7 +53,7 @@ pub(crate) fn park_in<Q>(
     if sudog.address() != 0 {
         readied_by_something_else(reason);
     }
-    release_sudog(rt, (s, sudog));
+    release_sudog(rt, &pinned, (s, sudog));
 }
 
 /// Goroutines that are readied before others have their turn.

@@ -155,7 +155,7 @@ impl Semaphore {
         };
         let mut call: Option<Box<dyn FnOnce() + Send>> = Some(Box::new(ended));
         let mut watch = None;
-        let s = acquire_sudog(rt);
+        let s = acquire_sudog(rt, &Pinned::new());
         let since = clock::rdtsc_unordered();
         rt.sudogs.get(s).prepare(g, since.0);
         let on = core::ptr::from_ref(self).addr() as u64;
@@ -185,7 +185,7 @@ impl Semaphore {
             context.unwatch(number);
         }
         let result = if gives_up { Err(self.leave(context, s)) } else { Ok(()) };
-        release_sudog(rt, (s, rt.sudogs.get(s)));
+        release_sudog(rt, &Pinned::new(), (s, rt.sudogs.get(s)));
         result
     }
 

@@ -57,7 +57,7 @@ impl Channel {
     /// Goroutine `n` waits with its sudog.
     fn wait(&mut self, world: &World, side: Side, n: u32, ticket: Option<Ticket>) -> SudogIndex {
         let s = world.all[n as usize];
-        self.with(world).enqueue(side, s, &wait(n, ticket));
+        self.with(world).enqueue(side, (s, world.sudogs.get(s)), &wait(n, ticket));
         s
     }
 }

@@ -117,9 +117,10 @@ fn dead_goroutines_spill_and_come_back() {
     while let Some(g) = me.take_free(&table) {
         seen.push(g.get());
     }
-    assert_eq!(seen.first(), Some(&(LOCAL_FREE_MAX - FREE_BATCH)), "the one that died last before the spill");
+    assert_eq!(seen.first(), Some(&LOCAL_FREE_MAX), "the one that died last");
+    assert_eq!(seen.last(), Some(&FREE_BATCH), "the others have spilled");
     let batch = shared.take(&table).expect("the spill");
-    assert_eq!(me.refill(&table, batch), None);
+    assert_eq!(me.refill(batch), None);
     assert!(shared.is_empty() && len.is_empty());
     while let Some(g) = me.take_free(&table) {
         seen.push(g.get());
@@ -133,7 +134,8 @@ fn a_refill_stops_at_the_limit() {
     let table = table();
     let p = Processor::new(ProcId::new(0).expect("below the limit"), 1);
     let me = p.owner();
-    assert_eq!(me.refill(&table, chain(&table, 0..40)), None);
-    let back = me.refill(&table, chain(&table, 40..80)).expect("80 do not fit");
-    assert_eq!((p.free_len(), back.len()), (LOCAL_FREE_MAX, 80 - LOCAL_FREE_MAX));
+    assert_eq!(me.refill(chain(&table, 0..32)), None);
+    assert_eq!(me.refill(chain(&table, 32..64)), None);
+    let back = me.refill(chain(&table, 64..80)).expect("80 do not fit");
+    assert_eq!((p.free_len(), back.len()), (LOCAL_FREE_MAX, 16));
 }

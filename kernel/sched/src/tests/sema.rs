@@ -9,8 +9,8 @@ use super::{
     Added, Handoff, Order, RootLock, SemaRoot, SemaTable, Semaphore, Wait, Wake, Woken, try_acquire,
 };
 use crate::id::{GoIndex, GoRef, SudogIndex};
-use crate::sudog::Sudogs;
 use crate::sudog::tests::store;
+use crate::sudog::{Sudog, Sudogs};
 use crate::sync::{AtomicU32, Ordering, SEMA_ROOTS};
 use crate::treap::tests::check;
 
@@ -46,6 +46,11 @@ impl Kernel {
     fn semaphore<'t>(&'t self, word: &'t AtomicU32) -> Semaphore<'t, Locked> {
         self.table.semaphore(&self.sudogs, word)
     }
+
+    /// The sudog of goroutine `n`.
+    fn waiter(&self, n: u32) -> (SudogIndex, &Sudog) {
+        (s(n), self.sudogs.get(s(n)))
+    }
 }
 
 fn s(n: u32) -> SudogIndex {
@@ -72,7 +77,7 @@ fn units_are_counted() {
     assert!(try_acquire(&word) && try_acquire(&word));
     assert!(!try_acquire(&word));
     assert_eq!(kernel.semaphore(&word).add(), Added::Done);
-    assert_eq!(kernel.semaphore(&word).enqueue(s(0), Order::Fifo, 1), Wait::Acquired);
+    assert_eq!(kernel.semaphore(&word).enqueue(kernel.waiter(0), Order::Fifo, 1), Wait::Acquired);
     assert_eq!((units(&word), kernel.semaphore(&word).nwait()), (0, 0));
 }
 
@@ -81,14 +86,14 @@ fn without_hand_off_a_passer_by_may_be_faster() {
     let kernel = Kernel::new();
     let word = AtomicU32::new(0);
     let semaphore = kernel.semaphore(&word);
-    assert_eq!(semaphore.enqueue(s(3), Order::Fifo, 1), Wait::Queued);
+    assert_eq!(semaphore.enqueue(kernel.waiter(3), Order::Fifo, 1), Wait::Queued);
     assert_eq!(semaphore.nwait(), 1);
     assert_eq!(release(&semaphore, Handoff::No), Some(Wake { g: g(3), handed_off: false }));
     assert!(try_acquire(&word));
-    assert_eq!(semaphore.finish(s(3)), Woken::Again);
-    assert_eq!(semaphore.enqueue(s(3), Order::Fifo, 1), Wait::Queued);
+    assert_eq!(semaphore.finish(kernel.sudogs.get(s(3))), Woken::Again);
+    assert_eq!(semaphore.enqueue(kernel.waiter(3), Order::Fifo, 1), Wait::Queued);
     assert_eq!(release(&semaphore, Handoff::No), Some(Wake { g: g(3), handed_off: false }));
-    assert_eq!(semaphore.finish(s(3)), Woken::Acquired);
+    assert_eq!(semaphore.finish(kernel.sudogs.get(s(3))), Woken::Acquired);
     assert_eq!((units(&word), semaphore.nwait()), (0, 0));
 }
 
@@ -97,10 +102,10 @@ fn a_hand_off_leaves_nothing_to_passers_by() {
     let kernel = Kernel::new();
     let word = AtomicU32::new(0);
     let semaphore = kernel.semaphore(&word);
-    assert_eq!(semaphore.enqueue(s(3), Order::Fifo, 1), Wait::Queued);
+    assert_eq!(semaphore.enqueue(kernel.waiter(3), Order::Fifo, 1), Wait::Queued);
     assert_eq!(release(&semaphore, Handoff::Yes), Some(Wake { g: g(3), handed_off: true }));
     assert!(!try_acquire(&word));
-    assert_eq!(semaphore.finish(s(3)), Woken::Acquired);
+    assert_eq!(semaphore.finish(kernel.sudogs.get(s(3))), Woken::Acquired);
     assert_eq!(units(&word), 0);
     let sudog = kernel.sudogs.get(s(3));
     assert_eq!((sudog.acquire_time(), sudog.release_time()), (1, 100));
@@ -112,11 +117,11 @@ fn a_hand_off_that_comes_too_late_is_a_plain_wake() {
     let kernel = Kernel::new();
     let word = AtomicU32::new(0);
     let semaphore = kernel.semaphore(&word);
-    assert_eq!(semaphore.enqueue(s(3), Order::Fifo, 1), Wait::Queued);
+    assert_eq!(semaphore.enqueue(kernel.waiter(3), Order::Fifo, 1), Wait::Queued);
     assert_eq!(semaphore.add(), Added::LookForWaiter);
     assert!(try_acquire(&word), "somebody comes by between the two steps");
     assert_eq!(semaphore.dequeue(Handoff::Yes, || 9), Some((Wake { g: g(3), handed_off: false }, ())));
-    assert_eq!(semaphore.finish(s(3)), Woken::Again);
+    assert_eq!(semaphore.finish(kernel.sudogs.get(s(3))), Woken::Again);
 }
 
 #[test]
@@ -124,7 +129,7 @@ fn a_waiter_for_another_word_is_left_alone() {
     let kernel = Kernel::new();
     let words: Vec<AtomicU32> = (0..=STRIDE).map(|_| AtomicU32::new(0)).collect();
     let (one, other) = (kernel.semaphore(&words[0]), kernel.semaphore(&words[STRIDE]));
-    assert_eq!(one.enqueue(s(0), Order::Fifo, 1), Wait::Queued);
+    assert_eq!(one.enqueue(kernel.waiter(0), Order::Fifo, 1), Wait::Queued);
     assert_eq!(other.nwait(), 1, "they share a root");
     assert_eq!(release(&other, Handoff::Yes), None);
     assert_eq!((units(&words[STRIDE]), other.nwait()), (1, 1));
@@ -140,7 +145,7 @@ fn a_waiter_for_another_word_is_left_alone() {
 fn words_are_spread_over_the_roots() {
     let kernel = Kernel::new();
     let words: Vec<AtomicU32> = (0..STRIDE).map(|_| AtomicU32::new(0)).collect();
-    assert_eq!(kernel.semaphore(&words[0]).enqueue(s(0), Order::Fifo, 1), Wait::Queued);
+    assert_eq!(kernel.semaphore(&words[0]).enqueue(kernel.waiter(0), Order::Fifo, 1), Wait::Queued);
     let sharing = words.iter().filter(|word| kernel.semaphore(word).nwait() > 0).count();
     assert!(sharing <= 2, "{sharing} of {STRIDE} neighbours share a root");
 }
@@ -188,7 +193,8 @@ impl Random {
     fn acquire(&mut self, at: usize, n: u32) {
         let order = if self.below(4) == 0 { Order::Lifo } else { Order::Fifo };
         let random = self.below(u32::MAX);
-        let wait = self.kernel.semaphore(&self.words[at * STRIDE]).enqueue(s(n), order, random);
+        let wait =
+            self.kernel.semaphore(&self.words[at * STRIDE]).enqueue(self.kernel.waiter(n), order, random);
         let model = &mut self.models[at];
         if model.units > 0 {
             model.units -= 1;
@@ -216,7 +222,7 @@ impl Random {
     /// A readied goroutine runs.
     fn run(&mut self, at: usize) {
         let Some((n, handed_off)) = self.models[at].woken.pop_front() else { return };
-        let woken = self.kernel.semaphore(&self.words[at * STRIDE]).finish(s(n));
+        let woken = self.kernel.semaphore(&self.words[at * STRIDE]).finish(self.kernel.sudogs.get(s(n)));
         let model = &mut self.models[at];
         if handed_off || model.units > 0 {
             model.units -= u32::from(!handed_off);

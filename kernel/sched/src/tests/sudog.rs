@@ -86,7 +86,7 @@ fn a_p_keeps_some_spills_and_refills() {
         }
         let batch = shared.take(&sudogs).expect("some are left");
         assert_eq!(batch.len(), FREE_BATCH);
-        assert_eq!(me.refill_sudogs(&sudogs, batch), None);
+        assert_eq!(me.refill_sudogs(batch), None);
     }
     assert!(len.is_empty() && me.take_sudog(&sudogs).is_none());
     for s in &taken {

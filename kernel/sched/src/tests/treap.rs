@@ -4,8 +4,8 @@ use alloc::collections::{BTreeMap, VecDeque};
 
 use super::{Order, Treap};
 use crate::id::SudogIndex;
-use crate::sudog::Sudogs;
 use crate::sudog::tests::store;
+use crate::sudog::{Sudog, Sudogs};
 
 /// What a treap holds: waiters by address, in the order of their turns.
 pub(crate) type Queues = BTreeMap<u64, VecDeque<SudogIndex>>;
@@ -74,10 +74,16 @@ impl Rng {
 }
 
 /// A sudog that is ready to be inserted.
-fn waiter(sudogs: &Sudogs, s: SudogIndex, address: u64, ticket: u32) -> SudogIndex {
-    sudogs.get(s).set_address(address);
-    sudogs.get(s).set_ticket(ticket | 1);
-    s
+fn waiter(sudogs: &Sudogs, s: SudogIndex, address: u64, ticket: u32) -> (SudogIndex, &Sudog) {
+    let sudog = sudogs.get(s);
+    sudog.set_address(address);
+    sudog.set_ticket(ticket | 1);
+    (s, sudog)
+}
+
+/// The waiter that is taken out.
+fn remove(treap: &mut Treap, sudogs: &Sudogs, address: u64) -> Option<SudogIndex> {
+    treap.remove(sudogs, address).map(|(s, _)| s)
 }
 
 #[test]
@@ -91,11 +97,11 @@ fn waiters_of_an_address_take_turns() {
     treap.insert(&sudogs, waiter(&sudogs, all[4], 8, 5), Order::Lifo);
     for n in [4, 3, 0, 1, 2] {
         assert_eq!(check(&treap, &sudogs).len(), 1);
-        assert_eq!(treap.remove(&sudogs, 8), Some(all[n]));
+        assert_eq!(remove(&mut treap, &sudogs, 8), Some(all[n]));
         assert_eq!((sudogs.get(all[n]).ticket(), sudogs.get(all[n]).address()), (0, 0));
         sudogs.get(all[n]).retire(all[n]);
     }
-    assert_eq!(treap.remove(&sudogs, 8), None);
+    assert_eq!(remove(&mut treap, &sudogs, 8), None);
     assert_eq!(treap.root, None);
 }
 
@@ -111,7 +117,7 @@ fn addresses_in_rising_order_make_no_list() {
     let depth = depth(&sudogs, treap.root);
     assert!(depth < 60, "depth {depth} of 2000");
     for (address, s) in (1..2001).zip(&all) {
-        assert_eq!(treap.remove(&sudogs, address), Some(*s));
+        assert_eq!(remove(&mut treap, &sudogs, address), Some(*s));
     }
     assert_eq!(treap.root, None);
 }
@@ -123,7 +129,7 @@ fn an_address_that_nobody_waits_for_has_no_waiter() {
     treap.insert(&sudogs, waiter(&sudogs, all[0], 10, 3), Order::Fifo);
     treap.insert(&sudogs, waiter(&sudogs, all[1], 30, 1), Order::Fifo);
     for address in [1, 9, 11, 20, 31] {
-        assert_eq!(treap.remove(&sudogs, address), None);
+        assert_eq!(remove(&mut treap, &sudogs, address), None);
     }
     assert_eq!(check(&treap, &sudogs).len(), 2);
 }
@@ -156,7 +162,7 @@ fn random_operations(seed: u64) {
         } else {
             let expected = model.get_mut(&address).and_then(VecDeque::pop_front);
             model.retain(|_, queue| !queue.is_empty());
-            assert_eq!(treap.remove(&sudogs, address), expected, "seed {seed}, step {step}");
+            assert_eq!(remove(&mut treap, &sudogs, address), expected, "seed {seed}, step {step}");
             if let Some(s) = expected {
                 sudogs.get(s).retire(s);
                 free.push(s);

@@ -8,7 +8,7 @@ use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
 
 use sched::sema::{Handoff, Order, RootLock, SemaRoot, SemaTable, Semaphore, Wait, Woken, try_acquire};
-use sched::sudog::Sudogs;
+use sched::sudog::{Sudog, Sudogs};
 use sched::{GoRef, SudogIndex};
 
 use crate::{g, model};
@@ -61,12 +61,17 @@ impl Machine {
         self.table.semaphore(&self.sudogs, &self.words[word])
     }
 
+    /// The sudog of goroutine `n`.
+    fn waiter(&self, n: u32) -> (SudogIndex, &Sudog) {
+        (s(n), self.sudogs.get(s(n)))
+    }
+
     /// All of an acquire of goroutine `n`.
     fn acquire(&self, word: usize, n: u32) {
         if try_acquire(&self.words[word]) {
             return;
         }
-        while self.semaphore(word).enqueue(s(n), Order::Fifo, n) == Wait::Queued {
+        while self.semaphore(word).enqueue(self.waiter(n), Order::Fifo, n) == Wait::Queued {
             if self.sleep(word, n) == Woken::Acquired {
                 return;
             }
@@ -82,7 +87,7 @@ impl Machine {
         }
         *readied = false;
         drop(readied);
-        self.semaphore(word).finish(s(n))
+        self.semaphore(word).finish(self.sudogs.get(s(n)))
     }
 
     /// All of a release; says whether it handed its unit off.
@@ -178,7 +183,7 @@ fn a_semaphore_excludes() {
 fn nobody_comes_between_a_hand_off_and_its_waiter() {
     model(4, || {
         let machine = Machine::new(0);
-        assert_eq!(machine.semaphore(0).enqueue(s(0), Order::Fifo, 0), Wait::Queued);
+        assert_eq!(machine.semaphore(0).enqueue(machine.waiter(0), Order::Fifo, 0), Wait::Queued);
         let waiter = spawn(&machine, |machine| machine.sleep(0, 0));
         let passer_by = spawn(&machine, |machine| try_acquire(&machine.words[0]));
         let handed_off = machine.release(0, Handoff::Yes);
@@ -196,7 +201,7 @@ fn nobody_comes_between_a_hand_off_and_its_waiter() {
 fn a_hand_off_meets_its_acquire_beside_another_waiter() {
     model(4, || {
         let machine = Machine::new(0);
-        assert_eq!(machine.semaphore(1).enqueue(s(1), Order::Fifo, 1), Wait::Queued);
+        assert_eq!(machine.semaphore(1).enqueue(machine.waiter(1), Order::Fifo, 1), Wait::Queued);
         let acquirer = spawn(&machine, |machine| machine.acquire(0, 0));
         machine.release(0, Handoff::Yes);
         acquirer.join().expect("it ends");
