@@ -7,15 +7,16 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use machine::clock::{self, Nanos};
 use machine::lock::{Kind, Lock, Rank};
 use machine::percpu::{PerCpu, Pinned};
+use sched::chunks::NoRoom;
 use sched::deadlock::Awake;
-use sched::free::FreeList;
+use sched::free::{FREE_BATCH, FreeList};
 use sched::global::GlobalQueue;
 use sched::idle::Idle;
 use sched::list::SharedLen;
 use sched::pick::{Global, Sources};
 use sched::sema::{RootLock, SemaRoot, SemaTable};
 use sched::sudog::Sudogs;
-use sched::sync::Padded;
+use sched::sync::{CHUNK_SLOTS, Padded};
 use sched::table::{GrowError, Slot, Table};
 use sched::world::World;
 use sched::{GoIndex, Goid, GoidGenerator, MAX_PROCS, ProcId, Processor, SudogIndex};
@@ -102,6 +103,9 @@ pub(crate) struct Limits {
     pub(crate) reclaim: fn() -> u64,
 }
 
+/// Batches of sudogs in what their store grows by.
+const BATCHES: usize = (CHUNK_SLOTS / FREE_BATCH) as usize;
+
 /// Makes the runtime: an M for each CPU, with a P for the first 256.
 ///
 /// # Errors
@@ -117,6 +121,8 @@ pub(crate) fn init(cpus: &[&'static PerCpu], limits: &Limits) -> Result<&'static
     ms.iter().take(active).filter(|m| m.proc.is_some()).for_each(|m| m.activate(limits.preemption));
     let table = Table::new(limits.max_goroutines)?;
     let sudogs = Sudogs::new(limits.max_goroutines.saturating_mul(SUDOGS_PER_GOROUTINE))?;
+    let sudog_free = Shards::new(cpus.len(), Kind::SudogFree, FreeList::new);
+    first_sudogs(cpus.len(), &sudogs, &sudog_free)?;
     Ok(RUNTIME.call_once(|| Runtime {
         table,
         all_procs: procs,
@@ -130,14 +136,26 @@ pub(crate) fn init(cpus: &[&'static PerCpu], limits: &Limits) -> Result<&'static
         idle: Idle::new(limits.gomaxprocs.min(count)),
         ms,
         goids: GoidGenerator::new(),
-        global: GlobalRunQueue::new(cpus.len()),
+        global: GlobalRunQueue::new(cpus.len(), limits.gomaxprocs),
         free: Shards::new(cpus.len(), Kind::Rank(Rank::Free), FreeList::new),
         grow: Padded(Lock::new(Rank::Table, ())),
         sudogs,
-        sudog_free: Shards::new(cpus.len(), Kind::SudogFree, FreeList::new),
+        sudog_free,
         sudog_grow: Padded(Lock::of_kind(Kind::SudogTable, ())),
         sema: SemaTable::new(|root| SemaLock(Lock::new(Rank::Sema, root))),
     }))
+}
+
+/// A batch of sudogs for each CPU: a wait cannot be refused, also when memory is used up before anybody has waited.
+fn first_sudogs(cpus: usize, sudogs: &Sudogs, free: &Shards<FreeList<SudogIndex>>) -> Result<(), GrowError> {
+    for cpu in 0..=cpus / BATCHES {
+        match sudogs.grow() {
+            Ok(batch) => free.open(cpu).put(sudogs, batch),
+            Err(NoRoom::Full { .. }) => break,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
 }
 
 impl Runtime {
@@ -155,6 +173,7 @@ impl Runtime {
     /// Changes GOMAXPROCS, while the world is stopped.
     pub(crate) fn set_gomaxprocs(&self, procs: u32) {
         self.gomaxprocs.store(procs, Ordering::Relaxed);
+        self.global.set_homes(procs);
     }
 
     /// The Ps in use: those that belong to a CPU.
@@ -197,20 +216,34 @@ struct Queue {
 
 /// The global run queue: a queue for each CPU, or for some together if there are many.
 #[derive(Debug)]
-pub(crate) struct GlobalRunQueue(Box<[Queue]>);
+pub(crate) struct GlobalRunQueue {
+    queues: Box<[Queue]>,
+    /// Queues that are a home: those of the CPUs whose Ps are active, so that somebody looks there often. Changed while the world is
+    /// stopped.
+    homes: AtomicU32,
+}
 
 impl GlobalRunQueue {
-    fn new(cpus: usize) -> Self {
+    fn new(cpus: usize, gomaxprocs: u32) -> Self {
         let queue = |_| {
             let (queue, len) = GlobalQueue::new();
             Queue { queue: Padded(Lock::new(Rank::Global, queue)), len }
         };
-        Self((0..cpus.clamp(1, MOST_QUEUES)).map(queue).collect())
+        let queues = (0..cpus.clamp(1, MOST_QUEUES)).map(queue).collect();
+        let new = Self { queues, homes: AtomicU32::new(1) };
+        new.set_homes(gomaxprocs);
+        new
     }
 }
 
 impl GlobalRunQueue {
     /// Goroutines in the queue, at about this moment.
+    fn set_homes(&self, gomaxprocs: u32) {
+        let most = u32::try_from(self.queues.len()).unwrap_or(1);
+        // Relaxed: the stop orders it for all CPUs.
+        self.homes.store(gomaxprocs.clamp(1, most), Ordering::Relaxed);
+    }
+
     pub(crate) fn len(&self) -> u32 {
         Global::len(self)
     }
@@ -223,23 +256,23 @@ impl GlobalRunQueue {
 
 impl Global for GlobalRunQueue {
     fn queues(&self) -> usize {
-        self.0.len()
+        self.queues.len()
     }
 
     fn home(&self) -> usize {
-        m::of_this_cpu().map_or(0, |m| m.index % self.0.len())
+        m::of_this_cpu().map_or(0, |m| m.index % self.homes.load(Ordering::Relaxed) as usize)
     }
 
     fn with<R>(&self, at: usize, f: impl FnOnce(&mut GlobalQueue) -> R) -> R {
-        f(&mut self.0[at].queue.lock())
+        f(&mut self.queues[at].queue.lock())
     }
 
     fn try_with<R>(&self, at: usize, f: impl FnOnce(&mut GlobalQueue) -> R) -> Option<R> {
-        Some(f(&mut *self.0[at].queue.try_lock()?))
+        Some(f(&mut *self.queues[at].queue.try_lock()?))
     }
 
     fn length(&self, at: usize) -> &SharedLen {
-        &self.0[at].len
+        &self.queues[at].len
     }
 
     fn hesitate(&self) {

@@ -42,7 +42,7 @@ pub const NEXT_STREAK: u32 = 61;
 /// Rounds that a spinning P makes over all others.
 pub const STEAL_ROUNDS: u32 = 4;
 
-/// How the kernel lends the global queue, which it guards with a lock of its own.
+/// How the kernel lends the global queue: one queue or several, each behind a lock of its own.
 pub trait Global {
     /// How many queues it has, so that no lock belongs to all CPUs: at least one.
     fn queues(&self) -> usize {
@@ -216,11 +216,11 @@ fn spill<B: 'static, G: Global>(sources: &Sources<'_, B, G>, overflow: Overflow)
 #[must_use]
 pub fn next_local<B: 'static, G: Global>(me: &Owner<'_>, sources: &Sources<'_, B, G>) -> Option<Picked> {
     if me.count_pick().is_multiple_of(GLOBAL_TICK)
-        && let Some(picked) = from_global(me, sources, 1)
+        && let Some(picked) = from_global(me, sources, (1, Busy::Pass))
     {
         return Some(picked);
     }
-    from_queue(me).or_else(|| from_global(me, sources, QUEUE_CAPACITY / 2))
+    from_queue(me).or_else(|| from_global(me, sources, (QUEUE_CAPACITY / 2, Busy::Pass)))
 }
 
 /// Source 2 alone: the goroutine that goes on with the running time slice. Counts no pick.
@@ -264,22 +264,23 @@ pub fn next_after_slice<B: 'static, G: Global>(
         Turn::Alternate | Turn::Others => None,
     };
     first
-        .or_else(|| if on_tick { from_global(me, sources, 1) } else { None })
+        .or_else(|| if on_tick { from_global(me, sources, (1, Busy::Pass)) } else { None })
         .or_else(|| me.queue().pop_ring().map(|g| Picked::fresh(g, Source::Local)))
-        .or_else(|| from_global(me, sources, QUEUE_CAPACITY / 2))
+        .or_else(|| from_global(me, sources, (QUEUE_CAPACITY / 2, Busy::Pass)))
         .or_else(heir)
 }
 
 /// Sources 4 and 5, for a P whose own queue is empty and that is counted as spinning. Counts its steals.
 #[must_use]
 pub fn find_work<B: 'static, G: Global>(me: &Owner<'_>, sources: &Sources<'_, B, G>) -> Option<Picked> {
-    if let Some(picked) = from_global(me, sources, QUEUE_CAPACITY / 2) {
-        return Some(picked);
-    }
-    (1..=STEAL_ROUNDS).find_map(|round| {
-        let next = if round == STEAL_ROUNDS { StealNext::Yes } else { StealNext::No };
-        steal_round(me, sources, next)
-    })
+    let global = |busy| from_global(me, sources, (QUEUE_CAPACITY / 2, busy));
+    let steal = || {
+        (1..=STEAL_ROUNDS).find_map(|round| {
+            let next = if round == STEAL_ROUNDS { StealNext::Yes } else { StealNext::No };
+            steal_round(me, sources, next)
+        })
+    };
+    global(Busy::Pass).or_else(steal).or_else(|| global(Busy::Wait))
 }
 
 /// Empties the queue of a P that goes away into the global queue, while the world is stopped: no owner or thief is
@@ -314,28 +315,41 @@ fn from_queue(me: &Owner<'_>) -> Option<Picked> {
     Some(Picked { g: popped.g, inherit_time: popped.inherit_time, source })
 }
 
+/// What to do about a queue that is not the P's home and where another CPU is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Busy {
+    /// It is passed over: what that one leaves is found by the next look.
+    Pass,
+    /// Its lock is waited for: the P has found nothing else, and would go idle and come back for it again and again.
+    Wait,
+}
+
 /// Sources 1 and 4: one goroutine to run, and the others of the share to the local ring.
 ///
-/// The P looks at its home first, and then at the other queues, but not at one where another CPU is: what that leaves is found by
-/// the next look, and who goes idle looks again ([`recheck`]). On a tick it begins at another queue each time, so that all have
-/// their turn.
+/// Every second look begins at the P's home, the others at one queue after the other: so what lies in a queue that is nobody's home
+/// any more is found, and those in a long queue do not wait while those in a short one have turn after turn.
 fn from_global<B: 'static, G: Global>(
     me: &Owner<'_>,
     sources: &Sources<'_, B, G>,
-    max: u32,
+    (max, busy): (u32, Busy),
 ) -> Option<Picked> {
     let (global, queues) = (sources.global, sources.global.queues());
     let queue = me.queue();
     let max = max.min(queue.room() + 1);
     let procs = u32::try_from(sources.processors.len().div_ceil(queues)).unwrap_or(u32::MAX);
     let home = global.home();
-    let begin = if max == 1 { home + (me.tick() / GLOBAL_TICK) as usize } else { home };
+    let look = me.count_look() as usize;
+    let begin = if look.is_multiple_of(2) { home } else { home + look / 2 };
     let share = (begin..begin + queues).map(|at| at % queues).find_map(|at| {
         if global.length(at).is_empty() {
             return None;
         }
         let grab = |queue: &mut GlobalQueue| queue.grab(sources.table, procs, max);
-        if at == home { global.with(at, grab) } else { global.try_with(at, grab).flatten() }
+        if at == home || busy == Busy::Wait {
+            global.with(at, grab)
+        } else {
+            global.try_with(at, grab).flatten()
+        }
     })?;
     let (g, rest) = share.split_first(sources.table);
     if let Some(rest) = rest {
@@ -415,6 +429,9 @@ fn gcd(mut a: usize, mut b: usize) -> usize {
     a
 }
 
+#[cfg(test)]
+#[path = "tests/queues.rs"]
+mod queues;
 #[cfg(test)]
 #[path = "tests/pick.rs"]
 mod tests;

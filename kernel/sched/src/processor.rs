@@ -32,6 +32,8 @@ struct Own {
     tick: Plain32,
     /// Picks from the run-next slot in a row.
     streak: Plain32,
+    /// Looks at the global queue.
+    looks: Plain32,
     /// 1 if the last time slice that ended gave its turn to who would have inherited it.
     heir: Plain32,
     /// The next id of the batch, and the end of the batch.
@@ -58,6 +60,7 @@ impl Processor {
         let own = Own {
             tick: Plain32::new(0),
             streak: Plain32::new(0),
+            looks: Plain32::new(0),
             heir: Plain32::new(0),
             goid: Plain64::new(0),
             goid_end: Plain64::new(0),
@@ -148,6 +151,13 @@ impl<'p> Owner<'p> {
     /// Sets the number of picks made.
     pub(crate) fn set_tick(&self, tick: u32) {
         self.processor.own.tick.set(tick);
+    }
+
+    /// Counts a look at the global queue and returns how many there were before.
+    pub(crate) fn count_look(&self) -> u32 {
+        let looks = self.processor.own.looks.get();
+        self.processor.own.looks.set(looks.wrapping_add(1));
+        looks
     }
 
     /// Picks from the run-next slot in a row.
