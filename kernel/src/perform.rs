@@ -214,11 +214,16 @@ pub(crate) fn preempt(pinned: &Pinned) {
     let Some(end) = tick::slice(m).end() else { return };
     // If nobody else is there, it goes on in a new one.
     m.begin_slice(clock::rdtsc_unordered());
-    let Some(mut next) = next_after_slice(rt, m, end.turn) else { return };
-    if end.turn == Turn::Due {
+    let next = next_after_slice(rt, m, end.turn);
+    // Who was due may have been stolen: then whoever comes has come by its turn.
+    let is_lent = end.turn == Turn::Due && next.is_some_and(|next| next.source == Source::Next);
+    if is_lent {
         tick::lend_slice(m, clock::rdtsc_unordered());
-        next.inherit_time = true;
     }
+    // It is set to a second look after the slice that is over.
+    tick::rearm(m);
+    let Some(mut next) = next else { return };
+    next.inherit_time = is_lent;
     m.proc().owner().counters().preempted.add(1);
     check_may_leave(m);
     let after = if end.place == Place::Global { After::Preempted } else { After::Yielded };

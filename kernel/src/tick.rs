@@ -24,6 +24,8 @@ use crate::m::{M, Preemption, ask};
 use crate::runtime::Runtime;
 use crate::schedtrace;
 
+/// The timer is not set to the end of a slice that is closer than this: handlers alone would run.
+const LEAST: Nanos = Nanos(20_000);
 /// The length of a time slice; Go's `forcePreemptNS`.
 pub(crate) const SLICE: Nanos = Nanos(10_000_000);
 /// The same, as tests may change it.
@@ -132,7 +134,7 @@ fn set_from(m: &M, now: Nanos, from: Nanos) {
     if m.slice_armed.load(Ordering::Relaxed) {
         // Over already: it is asked for, or will be by who looks at this.
         let left = Some(left_of_slice(m)).filter(|left| left.0 > 0).unwrap_or_else(retry);
-        next = next.min(now.0 + left.0);
+        next = next.min(now.0 + left.0.max(LEAST.0));
     }
     if m.block.requests() & (ask::VACATE | ask::INPUT) != 0 {
         // The same, and nothing else need come for it.

@@ -16,8 +16,9 @@
 //!
 //! The timer's handler runs at its time. If a slice of somebody's own runs then, what is left of its part is all that is waited
 //! for, and nothing if it has had that. If a lent slice runs, the rest of that (a part at most) is waited for, and one
-//! part of who comes after it. With parts of 0.5 ms that is 1 ms. Those who become due at the same instant lie in the ring, in the
-//! order of their times, before the one that was cut: they run one after the other.
+//! part of who comes after it. With parts of 0.5 ms that is 1 ms. That holds for one who is due, while who runs readies nobody: whom it readies takes the run-next
+//! slot, and who is due goes to the back of the ring. So do all but the last of those who become due at the same instant. They wait
+//! for those who are before them there, a part for each.
 //!
 //! # Why nobody starves
 //!
@@ -25,8 +26,8 @@
 //!   needs a slice of somebody's own that has lasted for a part, and whose that is, rule 3 takes from the front of the
 //!   ring. So between two cuts the front of the ring has a part, and who was cut moves up by one place. Timers
 //!   that never cease take half of a CPU at most; the ring has the other half, turn by turn.
-//! * *Who is in the global queue* comes first in every [`GLOBAL_TICK`](crate::pick::GLOBAL_TICK)th pick, as ever: cuts are
-//!   picks.
+//! * *Who is in the global queue* comes first in every [`GLOBAL_TICK`](crate::pick::GLOBAL_TICK)th pick, unless that is a cut, and
+//!   no two picks in a row are cuts; and comes when the ring is empty.
 //! * *Who is due* does not starve in the run-next slot: rule 2 ends each slice of others after a part, and rule 3 each lent
 //!   one.
 //!
@@ -103,9 +104,10 @@ impl Slice {
     }
 }
 
-/// For how long slices are to be short when somebody becomes due in a ring of `queued`: others may be due there, too.
+/// For how long slices are to be short when somebody becomes due in a queue of `queued`: others may be due there, too, and a lent slice may
+/// come before.
 pub const fn hurry(length: u64, queued: u32) -> u64 {
-    (length / PARTS).saturating_mul(queued as u64)
+    if queued == 0 { 0 } else { (length / PARTS).saturating_mul(queued as u64 + 2) }
 }
 
 #[cfg(test)]

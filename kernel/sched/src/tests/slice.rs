@@ -45,7 +45,7 @@ fn a_lent_slice_is_not_cut_and_others_come_after_it() {
 
 #[test]
 fn a_hurry_lasts_until_each_that_is_queued_could_have_its_part() {
-    assert_eq!((hurry(LENGTH, 0), hurry(LENGTH, 3)), (0, 3 * PART));
+    assert_eq!((hurry(LENGTH, 0), hurry(LENGTH, 3)), (0, 5 * PART));
 }
 
 const STEP: u64 = PART / 10;
