@@ -140,6 +140,7 @@ const IS_CLOSED: u64 = 1;
 const RECEIVERS: u64 = 2;
 const SENDERS: u64 = 4;
 const LENGTH_SHIFT: u32 = 3;
+const LENGTH_ONE: u64 = 1 << LENGTH_SHIFT;
 
 impl Default for Glance {
     fn default() -> Self {
@@ -157,6 +158,13 @@ impl Glance {
         // Acquire: pairs with the Release in `Locked::publish`. What came before a close is visible to who learns of it
         // here.
         self.0.load(Ordering::Acquire)
+    }
+
+    /// Changes the word by a difference, with the channel's lock held.
+    #[inline]
+    fn add(&self, difference: u64) {
+        // Relaxed load: nobody else writes. Release pairs with the Acquire in `get`.
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(difference), Ordering::Release);
     }
 
     /// Values in the ring.
@@ -232,6 +240,10 @@ impl Fifo {
     /// Takes out the first whose wait is not over yet, and ends it.
     #[inline]
     fn pop(&mut self, waiters: &impl Waiters, outcome: u32) -> Option<Waiter> {
+        self.first.and_then(|_| self.pop_one(waiters, outcome))
+    }
+
+    fn pop_one(&mut self, waiters: &impl Waiters, outcome: u32) -> Option<Waiter> {
         while let Some(s) = self.first {
             let sudog = waiters.sudogs().get(s);
             self.remove(waiters.sudogs(), sudog);
@@ -276,6 +288,31 @@ impl Queue {
         let (receivers, senders) = (Fifo::default(), Fifo::default());
         Self { capacity, head: 0, count: 0, closed: false, receivers, senders }
     }
+
+    /// A send's step when nobody waits to receive, and there is room: the place that the value goes to. With the lock held.
+    #[inline]
+    pub fn store(&mut self, glance: &Glance) -> Option<usize> {
+        if self.closed || self.receivers.first.is_some() || self.count >= self.capacity {
+            return None;
+        }
+        let end = self.head + self.count;
+        self.count += 1;
+        glance.add(LENGTH_ONE);
+        Some(if end < self.capacity { end } else { end - self.capacity })
+    }
+
+    /// A receive's step when nobody waits to send, and there is a value: the place that it lies at. With the lock held.
+    #[inline]
+    pub fn take(&mut self, glance: &Glance) -> Option<usize> {
+        if self.count == 0 || self.senders.first.is_some() {
+            return None;
+        }
+        let place = self.head;
+        self.head = if place + 1 < self.capacity { place + 1 } else { 0 };
+        self.count -= 1;
+        glance.add(LENGTH_ONE.wrapping_neg());
+        Some(place)
+    }
 }
 
 /// A wait of the goroutine that calls, as it is put into a channel's queue.
@@ -312,17 +349,13 @@ impl<'c, W: Waiters> Locked<'c, W> {
         if queue.closed {
             return SendStep::Closed;
         }
-        let step = if let Some(waiter) = queue.receivers.pop(self.waiters, PASSED) {
-            SendStep::Hand(waiter)
-        } else if queue.count < queue.capacity {
-            let end = queue.head + queue.count;
-            queue.count += 1;
-            SendStep::Store(if end < queue.capacity { end } else { end - queue.capacity })
-        } else {
-            SendStep::Wait
-        };
+        if let Some(waiter) = queue.receivers.pop(self.waiters, PASSED) {
+            self.publish();
+            return SendStep::Hand(waiter);
+        }
+        // Also when all who waited had been claimed.
         self.publish();
-        step
+        self.queue.store(self.glance).map_or(SendStep::Wait, SendStep::Store)
     }
 
     /// Receives.

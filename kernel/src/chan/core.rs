@@ -196,10 +196,32 @@ impl Core {
     #[inline]
     #[track_caller]
     pub(super) unsafe fn send(&self, value: *mut u8, size: usize, patience: Patience) -> Outcome {
+        let guard = self.lock.lock();
+        // SAFETY: the guard above; the reference goes before it.
+        let Some(place) = unsafe { &mut *self.queue.get() }.store(&self.glance) else {
+            // SAFETY: the contract.
+            return unsafe { self.send_otherwise(guard, (value, size), patience) };
+        };
+        // SAFETY: the contract; the place is free, and the lock keeps it so.
+        unsafe { ptr::copy_nonoverlapping(value, self.place(place, size), size) };
+        Outcome::Passed
+    }
+
+    /// [`send`](Self::send), where it is not the ring's next place that the value goes to.
+    ///
+    /// # Safety
+    /// As there.
+    #[inline(never)]
+    #[track_caller]
+    unsafe fn send_otherwise<'c>(
+        &'c self,
+        mut guard: Guard<'c, ()>,
+        (value, size): (*mut u8, usize),
+        patience: Patience,
+    ) -> Outcome {
         let mut spare = Spare(None);
         loop {
-            let guard = self.lock.lock();
-            // SAFETY: the guard above.
+            // SAFETY: the guard.
             let step = unsafe { self.locked() }.send();
             match step {
                 SendStep::Closed => return Outcome::Closed,
@@ -210,9 +232,10 @@ impl Core {
                     if let Some(outcome) = self.wait(Side::Send, value, guard, (patience, &mut spare)) {
                         return outcome;
                     }
+                    guard = self.lock.lock();
                 }
                 SendStep::Hand(_) | SendStep::Store(_) => {
-                    // SAFETY: 1. The contract. 2. The guard above.
+                    // SAFETY: 1. The contract. 2. The guard.
                     let wake = unsafe { self.move_in(step, value, size) };
                     ready(wake, guard.unlock());
                     return Outcome::Passed;
@@ -230,10 +253,32 @@ impl Core {
     #[inline]
     #[track_caller]
     pub(super) unsafe fn recv(&self, slot: *mut u8, size: usize, patience: Patience) -> Outcome {
+        let guard = self.lock.lock();
+        // SAFETY: the guard above; the reference goes before it.
+        let Some(place) = unsafe { &mut *self.queue.get() }.take(&self.glance) else {
+            // SAFETY: the contract.
+            return unsafe { self.recv_otherwise(guard, (slot, size), patience) };
+        };
+        // SAFETY: the contract; the place holds a value, and the lock keeps it so.
+        unsafe { ptr::copy_nonoverlapping(self.place(place, size), slot, size) };
+        Outcome::Passed
+    }
+
+    /// [`recv`](Self::recv), where it is not the ring's first value that comes alone.
+    ///
+    /// # Safety
+    /// As there.
+    #[inline(never)]
+    #[track_caller]
+    unsafe fn recv_otherwise<'c>(
+        &'c self,
+        mut guard: Guard<'c, ()>,
+        (slot, size): (*mut u8, usize),
+        patience: Patience,
+    ) -> Outcome {
         let mut spare = Spare(None);
         loop {
-            let guard = self.lock.lock();
-            // SAFETY: the guard above.
+            // SAFETY: the guard.
             let step = unsafe { self.locked() }.recv();
             match step {
                 RecvStep::Closed => return Outcome::Closed,
@@ -244,9 +289,10 @@ impl Core {
                     if let Some(outcome) = self.wait(Side::Recv, slot, guard, (patience, &mut spare)) {
                         return outcome;
                     }
+                    guard = self.lock.lock();
                 }
                 RecvStep::Hand(_) | RecvStep::Take(_) | RecvStep::Rotate(_, _) => {
-                    // SAFETY: 1. The contract. 2. The guard above.
+                    // SAFETY: 1. The contract. 2. The guard.
                     let wake = unsafe { self.move_out(step, slot, size) };
                     ready(wake, guard.unlock());
                     return Outcome::Passed;
