@@ -402,6 +402,7 @@ fn grow_ahead(rt: &'static Runtime, m: &'static M) {
 /// If another CPU is at it, nothing is done: who has no goroutine looks again, for what that one adds, or for what is given back
 /// meanwhile.
 fn grow(rt: &'static Runtime, m: &'static M) -> Result<(), GoError> {
+    rt.grow.check_order();
     let Some(growing) = rt.grow.try_lock() else {
         core::hint::spin_loop();
         return Ok(());

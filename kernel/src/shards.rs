@@ -41,11 +41,13 @@ impl<T> Shards<T> {
 
     /// A shard for what the CPU with this number has.
     pub(crate) fn open(&self, cpu: usize) -> Guard<'_, T> {
+        self.at(cpu).list.check_order();
         self.from(cpu).find_map(|shard| shard.list.try_lock()).unwrap_or_else(|| self.at(cpu).list.lock())
     }
 
     /// What `take` finds in one of the shards, for the CPU with this number.
     pub(crate) fn take<R>(&self, cpu: usize, take: impl Fn(&mut T) -> Option<R>) -> Option<R> {
+        self.at(cpu).list.check_order();
         let filled = || self.from(cpu).filter(|shard| !shard.len.is_empty());
         let free = filled().find_map(|shard| take(&mut *shard.list.try_lock()?));
         free.or_else(|| filled().find_map(|shard| take(&mut shard.list.lock())))

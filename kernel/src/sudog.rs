@@ -95,6 +95,8 @@ fn grow(rt: &'static Runtime, m: &M) {
 ///
 /// Then who has none looks again, for what that one adds, or for what is given back meanwhile.
 fn try_grow(rt: &'static Runtime, m: &M) -> Result<(), NoRoom> {
+    // Who finds it taken comes back until there is something.
+    rt.sudog_grow.check_order();
     let Some(growing) = rt.sudog_grow.try_lock() else {
         core::hint::spin_loop();
         return Ok(());

@@ -47,15 +47,13 @@ pub enum Rank {
     HeapClass,
     /// The heap's pages.
     Heap,
-    /// Page tables.
-    Paging,
     /// Physical frames.
     Frames,
 }
 
 impl Rank {
     /// All of them, in their order.
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 13] = [
         Self::Stops,
         Self::Table,
         Self::Free,
@@ -68,7 +66,6 @@ impl Rank {
         Self::Leaf,
         Self::HeapClass,
         Self::Heap,
-        Self::Paging,
         Self::Frames,
     ];
 
@@ -196,6 +193,14 @@ impl<T> Lock<T> {
         Guard { inner: self.wait(&pinned), rank: self.rank, pinned }
     }
 
+    /// Checks the order as [`lock`](Self::lock) does, for who takes it by trying and then waits all the same.
+    ///
+    /// # Panics
+    /// As [`lock`](Self::lock).
+    pub fn check_order(&self) {
+        check_order(&Pinned::new(), self.rank);
+    }
+
     /// Takes the lock if it is free. Checks no order: a caller that does not wait cannot be part of a ring.
     pub fn try_lock(&self) -> Option<Guard<'_, T>> {
         let pinned = Pinned::new();
@@ -223,14 +228,18 @@ impl<T> Lock<T> {
     }
 
     fn note_taken(&self, pinned: &Pinned) {
-        if cfg!(debug_assertions) {
-            // Relaxed: only this CPU reads or writes its own mask.
-            let held = percpu::current(pinned).held_ranks.load(Ordering::Relaxed);
-            if let Some(latest) = Rank::latest(held).filter(|latest| *latest >= self.rank) {
-                panic!("lock order: taking {:?} while holding {latest:?}", self.rank);
-            }
-        }
+        check_order(pinned, self.rank);
         set_held(pinned, self.rank);
+    }
+}
+
+fn check_order(pinned: &Pinned, rank: Rank) {
+    if cfg!(debug_assertions) {
+        // Relaxed: only this CPU reads or writes its own mask.
+        let held = percpu::current(pinned).held_ranks.load(Ordering::Relaxed);
+        if let Some(latest) = Rank::latest(held).filter(|latest| *latest >= rank) {
+            panic!("lock order: taking {rank:?} while holding {latest:?}");
+        }
     }
 }
 

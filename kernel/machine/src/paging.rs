@@ -202,8 +202,11 @@ fn make(address: u64, level: u32) -> Result<&'static AtomicU64, MapError> {
         if Entry::from_bits_retain(value).contains(Entry::HUGE) {
             return Err(MapError::AlreadyMapped(address));
         }
-        table =
-            if value & Entry::PRESENT.bits() == 0 { make_table(slot, value)? } else { value & ADDRESS_MASK };
+        table = if value & Entry::PRESENT.bits() == 0 {
+            make_table(slot, value, address)?
+        } else {
+            value & ADDRESS_MASK
+        };
     }
     Ok(entry(table, index(address, level)))
 }
@@ -219,7 +222,7 @@ pub(crate) fn make_directory_entry(address: u64) -> Result<&'static AtomicU64, M
 }
 
 /// Puts a new table behind an entry that has none. Another CPU may be faster: then it is that one's table that counts.
-fn make_table(slot: &AtomicU64, empty: u64) -> Result<u64, MapError> {
+fn make_table(slot: &AtomicU64, empty: u64, address: u64) -> Result<u64, MapError> {
     let frame = frames::alloc_zeroed().ok_or(MapError::NoMemory)?;
     let new = frame.address() | (Entry::PRESENT | Entry::WRITABLE).bits();
     // Release: pairs with the Acquire in `leaf`; also on x86 the page walker sees stores in order. Acquire: with the other CPU's
@@ -233,6 +236,9 @@ fn make_table(slot: &AtomicU64, empty: u64) -> Result<u64, MapError> {
         Err(others) => {
             // SAFETY: taken here, and in no table.
             unsafe { frames::free(frame) };
+            if Entry::from_bits_retain(others).contains(Entry::HUGE) {
+                return Err(MapError::AlreadyMapped(address));
+            }
             Ok(others & ADDRESS_MASK)
         }
     }

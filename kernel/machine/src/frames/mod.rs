@@ -133,8 +133,13 @@ pub fn alloc() -> Option<Frame> {
 
 /// Whether so few frames are left that whoever can be refused should be. Stacks in use may still come to need more.
 pub fn is_short() -> bool {
+    !can_spare(0)
+}
+
+/// Whether it would be so when this many more are taken.
+pub(crate) fn can_spare(count: u64) -> bool {
     // Relaxed: a hint, which is wrong by what CPUs keep.
-    FREE.load(Ordering::Relaxed) < SPARED
+    FREE.load(Ordering::Relaxed) >= SPARED + count
 }
 
 /// Gets a batch from the pool, keeps all but one of it, and returns that. From an empty pool: what another CPU keeps.

@@ -327,6 +327,10 @@ impl Arena {
     }
 }
 
+fn can_spare(pages: usize) -> bool {
+    frames::can_spare(pages as u64)
+}
+
 impl Chunk {
     /// Takes pages for oneself.
     fn new(number: Number, start: u64, pages: usize) -> Self {
@@ -353,14 +357,23 @@ impl Chunk {
     }
 
     /// Maps the next pages. Returns how many were to be mapped, and how many are.
+    ///
+    /// Others map meanwhile, who have found the same room: what is left to stacks is looked after at each step.
     fn map_step(&self) -> (usize, usize) {
         let (start, left) = (self.start + self.mapped as u64 * FRAME_SIZE, self.pages - self.mapped);
-        if start.is_multiple_of(HUGE_SIZE) && left >= HUGE_PAGES && huge::map(start).is_ok() {
+        if start.is_multiple_of(HUGE_SIZE)
+            && left >= HUGE_PAGES
+            && can_spare(HUGE_PAGES)
+            && huge::map(start).is_ok()
+        {
             return (HUGE_PAGES, HUGE_PAGES);
         }
         // Up to where a huge page can begin.
         let boundary = size(HUGE_SIZE - start % HUGE_SIZE) / frame_size();
         let step = left.min(boundary).min(STEP);
+        if !can_spare(step) {
+            return (step, 0);
+        }
         match paging::map_fresh(start, step as u64 * FRAME_SIZE) {
             Ok(()) => (step, step),
             Err((_, gained)) => (step, size(gained) / frame_size()),
