@@ -91,10 +91,10 @@ impl Builder {
         Self { name: "", stack_size: None }
     }
 
-    /// Bytes of stack that each goroutine has unless it is given less or more: 60 KiB of addresses, of which one page is mapped at first,
+    /// Bytes of stack that each goroutine has unless it is given less or more: 124 KiB of addresses, of which one page is mapped at first,
     /// and the others when they are touched. The main goroutine has the most.
     ///
-    /// Such stacks share page tables, 32 of them one: a goroutine that uses one page takes 128 bytes more for that.
+    /// Such stacks share page tables, 16 of them one: a goroutine that uses one page takes 256 bytes more for that.
     ///
     /// # Examples
     /// ```

@@ -32,7 +32,7 @@ fn stack_of(g: GoIndex) -> StackId {
 /// It runs soon, on this CPU or another; the caller goes on. Its value can be had from the handle by
 /// [`join`](JoinHandle::join). A handle that is dropped detaches the goroutine, as in Go: it runs on, and its value is dropped.
 ///
-/// Its stack has 60 KiB, mapped as they are touched; [`go_with`] can give it less or more, and a name. Does not block, unless no page
+/// Its stack has 124 KiB, mapped as they are touched; [`go_with`] can give it less or more, and a name. Does not block, unless no page
 /// is left for the stack (see [`go_with`]), and may be called on any stack but in a handler of an interrupt. Usually it
 /// allocates nothing and takes no lock: closure and value lie on the goroutine's own stack, if they have no more than 2 KiB each.
 ///

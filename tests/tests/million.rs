@@ -121,6 +121,6 @@ fn ten_million_goroutines_in_turn_take_no_memory() -> Verdict {
     let after = stats::memory();
     println!("{IN_TURN} goroutines in turn: {} bytes before, {} after", before.free, after.free);
     equal("sum", &SUM.load(Ordering::Relaxed), &(IN_TURN * (IN_TURN - 1) / 2))?;
-    // A CPU may start its first goroutine meanwhile, and take stacks for the next ones.
-    equal("bytes more", &(before.free.saturating_sub(after.free) <= 1 << 20), &true)
+    // Each slot that there is may come to be used for the first time, on one CPU or the other.
+    equal("bytes more", &(before.free.saturating_sub(after.free) <= 4 << 20), &true)
 }

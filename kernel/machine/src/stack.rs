@@ -34,7 +34,7 @@ use crate::percpu::{self, PerCpu};
 /// How much address space a demand-mapped stack has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Size {
-    /// 64 KiB.
+    /// 128 KiB.
     Usual,
     /// 1 MiB.
     Large,
@@ -51,7 +51,7 @@ impl Size {
     /// Bytes from one stack to the next, guard page included.
     const fn stride(self) -> u64 {
         match self {
-            Self::Usual => 64 * 1024,
+            Self::Usual => 128 * 1024,
             Self::Large => 1024 * 1024,
         }
     }
