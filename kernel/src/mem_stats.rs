@@ -6,7 +6,7 @@ use machine::frames::FRAME_SIZE;
 use machine::heap::class::{CLASSES, Class};
 use machine::{heap, paging, stack};
 
-use crate::goroutine::is_unused;
+use crate::goroutine::{self, is_unused};
 use crate::heap::ClassStats;
 use crate::m;
 use crate::runtime::Runtime;
@@ -167,7 +167,7 @@ pub(crate) fn fill(rt: &Runtime, stats: &mut MemStats) {
     stats.other_sys = other_bytes();
     stats.sys = stats.heap_sys + stats.stack_sys + stats.mspan_sys + stats.other_sys;
     stats.num_goroutine = num_goroutine();
-    let slots = stats.num_goroutine * slots::SLOT;
+    let slots = stats.num_goroutine * goroutine::SLOT;
     stats.goroutine_bytes = (stats.stack_inuse + slots + stack::table_bytes()) / stats.num_goroutine.max(1);
     let stops = rt.stops.lock();
     stats.num_stops = stops.count();

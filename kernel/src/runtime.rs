@@ -21,10 +21,9 @@ use sched::table::{GrowError, Slot, Table};
 use sched::world::World;
 use sched::{GoIndex, Goid, GoidGenerator, MAX_PROCS, ProcId, Processor, SudogIndex};
 
-use crate::goroutine::Body;
+use crate::goroutine::{self, Body};
 use crate::m::{self, M, Preemption};
 use crate::shards::Shards;
-use crate::slots;
 use crate::stops::Stops;
 
 /// The scheduler's shared state; the counterpart of Go's `sched` and `allp`.
@@ -161,7 +160,7 @@ fn first_sudogs(cpus: usize, sudogs: &Sudogs, free: &Shards<FreeList<SudogIndex>
 impl Runtime {
     #[inline]
     pub(crate) fn slot(&self, g: GoIndex) -> &'static Slot<Body> {
-        slots::slot(self, g)
+        goroutine::slot(&self.table, g)
     }
 
     /// GOMAXPROCS: how many Ps there are. Those beyond the CPUs are counted and nothing else.

@@ -19,12 +19,9 @@ use sched::list::Chain;
 use sched::sync::CHUNK_SLOTS;
 use sched::table::{GrowError, Slot};
 
-use crate::goroutine::{Body, is_unused};
+use crate::goroutine::{Body, SLOT, is_unused};
 use crate::runtime::Runtime;
 use crate::tlb::{self, Who};
-
-/// Bytes of a slot.
-pub(crate) const SLOT: u64 = size_of::<Slot<Body>>() as u64;
 
 /// Bytes of a chunk's pages.
 const CHUNK: u64 = (CHUNK_SLOTS as u64 * SLOT).next_multiple_of(FRAME_SIZE);
@@ -48,25 +45,6 @@ fn start(chunk: u32) -> u64 {
 }
 
 const _: () = assert!(CHUNK == CHUNK_SLOTS as u64 * SLOT, "slots of all chunks lie behind each other");
-
-/// The slot at an index, by its address alone: what the table finds by its directory in three times as many steps.
-///
-/// # Panics
-/// The table has no such slot.
-#[inline]
-pub(crate) fn slot(rt: &Runtime, g: GoIndex) -> &'static Slot<Body> {
-    if g.get() >= rt.table.len() {
-        no_slot(g);
-    }
-    // SAFETY: the table has as many slots, in chunks that were lent one behind the other (`grow`); they lie there for ever.
-    unsafe { &*at(SLOTS + u64::from(g.get()) * SLOT) }
-}
-
-#[cold]
-#[inline(never)]
-fn no_slot(g: GoIndex) -> ! {
-    panic!("the goroutine table has no slot {}", g.get())
-}
 
 /// Writes the slots of a new chunk, all of them dead.
 ///
