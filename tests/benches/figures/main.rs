@@ -36,6 +36,7 @@ fn main() {
         channels::measure(&bench);
         locks::measure(&bench);
         memory::measure(&bench);
+        bench.tell_contended();
     }
     println!("figures end");
 }

@@ -6,8 +6,10 @@
 //!
 //! is one repetition: so much for so many operations. The runner divides, and takes the median.
 
+use alloc::format;
+
 use gzero::testing::{now, rdtsc, seed};
-use gzero::{boot_args, gomaxprocs, num_cpu, println};
+use gzero::{boot_args, gomaxprocs, num_cpu, println, stats};
 use tests::wait_until_alone;
 
 /// What is counted.
@@ -70,6 +72,25 @@ impl Bench {
             Mode::Smp => "ns/op",
         };
         tell(name, procs, unit, amount, count);
+    }
+
+    /// Prints how many in a million acquisitions of each kind of lock have waited for another CPU, of all that were since boot.
+    pub fn tell_contended(&self) {
+        if self.mode == Mode::Icount {
+            return;
+        }
+        for locks in stats::locks().filter(|locks| locks.taken > 0) {
+            let name = format!("contended.{}", locks.kind);
+            if is_wanted(&name) {
+                tell(
+                    &name,
+                    num_cpu(),
+                    "waits/million",
+                    locks.contended.saturating_mul(1_000_000),
+                    locks.taken,
+                );
+            }
+        }
     }
 
     /// Now, in what the mode counts.

@@ -45,11 +45,12 @@ fn spawn_join(times: u64) -> u64 {
     times
 }
 
-/// Leaves of the tree, a power of ten.
+/// Leaves of the tree. Of a part of them the next power of ten below is taken.
 const LEAVES: u64 = 1_000_000;
 
 /// A tree of goroutines, ten below each. A leaf sends its number to its parent, the others send the sums.
 fn skynet(leaves: u64) -> u64 {
+    let leaves = 10_u64.pow(leaves.ilog10());
     let (sum, result) = chan(0);
     go(move || tree(&sum, 0, leaves));
     let numbers = leaves * (leaves - 1) / 2;

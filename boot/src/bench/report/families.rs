@@ -12,13 +12,14 @@ pub struct Family {
 }
 
 /// All families.
-pub const FAMILIES: [Family; 7] = [
+pub const FAMILIES: [Family; 8] = [
     Family { name: "goroutines", members: &["yield", "spawn_", "skynet"] },
     Family { name: "channels", members: &["chan_", "select_"] },
     Family { name: "locks", members: &["mutex_", "sema_", "cond_"] },
     Family { name: "stops", members: &["stw_", "raw_broadcast"] },
     Family { name: "latencies", members: &["sleep_", "preempt_"] },
     Family { name: "memory", members: &["parked_", "heap_", "raw_linked_list"] },
+    Family { name: "contention", members: &["contended."] },
     Family { name: "machine", members: &["ref_", "raw_switch", "raw_ipi"] },
 ];
 
