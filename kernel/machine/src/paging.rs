@@ -96,6 +96,8 @@ static WINDOW: spin::Once<PhysWindow> = spin::Once::new();
 static ROOT: AtomicU64 = AtomicU64::new(0);
 /// Tables that were made and not given back, and the page of zeros.
 static MADE: AtomicU64 = AtomicU64::new(0);
+/// Those of them that are for stacks which are mapped on first touch.
+static MADE_FOR_STACKS: AtomicU64 = AtomicU64::new(0);
 static NEXT_DEVICE: AtomicU64 = AtomicU64::new(DEVICES);
 
 /// Takes over the boot loader's tables. Call once, on the boot CPU.
@@ -144,6 +146,14 @@ pub fn window() -> PhysWindow {
 pub fn tables() -> u64 {
     MADE.load(Ordering::Relaxed)
 }
+
+/// Page tables of stacks that are mapped on first touch.
+pub fn stack_tables() -> u64 {
+    MADE_FOR_STACKS.load(Ordering::Relaxed)
+}
+
+/// Addresses of stacks that are mapped on first touch.
+const STACKS: Range<u64> = LARGE_STACKS..KERNEL_STACKS;
 
 /// Counts a table that was made from a frame of somebody else's.
 pub(crate) fn count_table() {
@@ -229,8 +239,9 @@ fn make_table(slot: &AtomicU64, empty: u64, address: u64) -> Result<u64, MapErro
     // Release.
     match slot.compare_exchange(empty, new, Ordering::AcqRel, Ordering::Acquire) {
         Ok(_) => {
-            // Relaxed: a count.
+            // Relaxed: counts.
             MADE.fetch_add(1, Ordering::Relaxed);
+            MADE_FOR_STACKS.fetch_add(u64::from(STACKS.contains(&address)), Ordering::Relaxed);
             Ok(frame.address())
         }
         Err(others) => {
@@ -339,28 +350,17 @@ pub fn replace(address: u64, frame: Frame) -> Option<Frame> {
 pub unsafe fn unlink_empty_tables(unmapped: &mut Unmapped) -> u64 {
     /// What an entry of the highest table covers.
     const SPAN: usize = 1 << 39;
-    let before = unmapped.count();
-    for base in
-        [LARGE_STACKS..KERNEL_STACKS, HEAP..HEAP_MAP].into_iter().flat_map(|range| range.step_by(SPAN))
-    {
-        if let Some(table) = child(entry(root(), index(base, 4))) {
+    let mut unlink = |range: Range<u64>| {
+        let before = unmapped.count();
+        let tables = range.step_by(SPAN).filter_map(|base| child(entry(root(), index(base, 4))));
+        for table in tables {
             unlink_below(table, 3, unmapped);
         }
-    }
-    unmapped.count() - before
-}
-
-/// Tables of a range, but for the highest.
-pub fn tables_in(range: Range<u64>) -> u64 {
-    let _pinned = Pinned::new();
-    let tops = range.step_by(1 << 39).filter_map(|base| child(entry(root(), index(base, 4))));
-    tops.map(|top| {
-        let middle = (0..ENTRIES).filter_map(|i| child(entry(top, i)));
-        1 + middle
-            .map(|table| 1 + (0..ENTRIES).filter_map(|i| child(entry(table, i))).count() as u64)
-            .sum::<u64>()
-    })
-    .sum()
+        unmapped.count() - before
+    };
+    let of_stacks = unlink(STACKS);
+    MADE_FOR_STACKS.fetch_sub(of_stacks, Ordering::Relaxed);
+    of_stacks + unlink(HEAP..HEAP_MAP)
 }
 
 /// The table that an entry of a higher level points to.

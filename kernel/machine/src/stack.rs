@@ -209,7 +209,7 @@ pub fn measure(id: StackId) -> Option<u64> {
 
 /// Bytes of the page tables of demand-mapped stacks.
 pub fn table_bytes() -> u64 {
-    paging::tables_in(LARGE_STACKS..KERNEL_STACKS) * FRAME_SIZE
+    paging::stack_tables() * FRAME_SIZE
 }
 
 /// The lowest address that may be used of a stack: [`StackId::bottom`], or what its limit says.

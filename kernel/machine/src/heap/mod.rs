@@ -37,7 +37,7 @@ mod tables;
 
 use core::alloc::Layout;
 use core::ptr;
-use core::sync::atomic::{AtomicPtr, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 use alloc::boxed::Box;
 
@@ -59,6 +59,8 @@ static LISTS: [ListLock; CLASSES] =
     [const { ListLock(Lock::new(Rank::HeapClass, ClassList::new())) }; CLASSES];
 /// Each CPU's cache but the boot CPU's, which is there from the beginning. For reports; a CPU finds its own by its block.
 static CACHES: [AtomicPtr<Cache>; MAX_CPUS] = [const { AtomicPtr::new(ptr::null_mut()) }; MAX_CPUS];
+/// One more than the highest number of a CPU that has its cache there.
+static END: AtomicUsize = AtomicUsize::new(0);
 static BOOT_CACHE: Cache = Cache::new();
 
 /// A class's list. CPUs that use different classes write to different lines.
@@ -76,16 +78,20 @@ pub(crate) const fn boot_cache() -> *mut Cache {
 
 /// Gives a CPU its cache, before it runs.
 pub(crate) fn add_cpu(block: &PerCpu) {
-    let Some(place) = CACHES.get(block.id().0 as usize) else { return };
+    let number = block.id().0 as usize;
+    let Some(place) = CACHES.get(number) else { return };
     let cache: &Cache = Box::leak(Cache::boxed());
     block.set_cache(cache);
     // Release pairs with the Acquire in `caches`.
     place.store(ptr::from_ref(cache).cast_mut(), Ordering::Release);
+    // Release pairs with the Acquire in `caches`, too.
+    END.fetch_max(number + 1, Ordering::Release);
 }
 
 /// The caches of all CPUs.
 fn caches() -> impl Iterator<Item = &'static Cache> {
-    let others = CACHES.iter().filter_map(|cache| {
+    let end = END.load(Ordering::Acquire);
+    let others = CACHES[..end].iter().filter_map(|cache| {
         // SAFETY: it is null, or was leaked by `add_cpu`.
         unsafe { cache.load(Ordering::Acquire).as_ref() }
     });
