@@ -21,7 +21,7 @@ use sched::table::{GrowError, Slot, Table};
 use sched::world::World;
 use sched::{GoIndex, Goid, GoidGenerator, MAX_PROCS, ProcId, Processor, SudogIndex};
 
-use crate::goroutine::{self, Body};
+use crate::goroutine::{Body, Goroutines};
 use crate::m::{self, M, Preemption};
 use crate::shards::Shards;
 use crate::stops::Stops;
@@ -29,7 +29,7 @@ use crate::stops::Stops;
 /// The scheduler's shared state; the counterpart of Go's `sched` and `allp`.
 #[derive(Debug)]
 pub(crate) struct Runtime {
-    pub(crate) table: Table<Body>,
+    pub(crate) table: Goroutines,
     /// One for each CPU that is online, 256 at most; GOMAXPROCS says how many of them are in use.
     all_procs: &'static [Processor],
     /// GOMAXPROCS. Written while the world is stopped.
@@ -118,7 +118,7 @@ pub(crate) fn init(cpus: &[&'static PerCpu], limits: &Limits) -> Result<&'static
     let ms: Box<[M]> = cpus.iter().enumerate().map(|(i, block)| M::new(i, block, procs.get(i))).collect();
     let active = limits.gomaxprocs as usize;
     ms.iter().take(active).filter(|m| m.proc.is_some()).for_each(|m| m.activate(limits.preemption));
-    let table = Table::new(limits.max_goroutines)?;
+    let table = Goroutines::new(Table::new(limits.max_goroutines)?);
     let sudogs = Sudogs::new(limits.max_goroutines.saturating_mul(SUDOGS_PER_GOROUTINE))?;
     let sudog_free = Shards::new(cpus.len(), Kind::SudogFree, FreeList::new);
     first_sudogs(cpus.len(), &sudogs, &sudog_free)?;
@@ -160,7 +160,7 @@ fn first_sudogs(cpus: usize, sudogs: &Sudogs, free: &Shards<FreeList<SudogIndex>
 impl Runtime {
     #[inline]
     pub(crate) fn slot(&self, g: GoIndex) -> &'static Slot<Body> {
-        goroutine::slot(&self.table, g)
+        self.table.slot(g)
     }
 
     /// GOMAXPROCS: how many Ps there are. Those beyond the CPUs are counted and nothing else.
@@ -193,7 +193,7 @@ impl Runtime {
     }
 
     /// Everything that work can be in, but for the queues of goroutines that are locked to a CPU.
-    pub(crate) fn sources(&self) -> Sources<'_, Body, GlobalRunQueue> {
+    pub(crate) fn sources(&self) -> Sources<'_, Goroutines, GlobalRunQueue> {
         Sources { table: &self.table, processors: self.procs(), global: &self.global }
     }
 

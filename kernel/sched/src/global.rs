@@ -5,8 +5,8 @@
 //! a busy CPU does not leave it waiting for ever.
 
 use crate::id::GoIndex;
+use crate::link::Linked;
 use crate::list::{Chain, List, SharedLen};
-use crate::table::Table;
 
 /// A first-in, first-out queue of runnable goroutines.
 #[derive(Debug)]
@@ -30,17 +30,17 @@ impl GlobalQueue {
     }
 
     /// Appends one goroutine.
-    pub fn push<B: 'static>(&mut self, table: &Table<B>, g: GoIndex) {
+    pub fn push<L: Linked<Index = GoIndex>>(&mut self, table: &L, g: GoIndex) {
         self.0.push(table, Chain::one(table, g));
     }
 
     /// Appends a chain, in a constant number of steps.
-    pub fn push_batch<B: 'static>(&mut self, table: &Table<B>, batch: Chain) {
+    pub fn push_batch<L: Linked<Index = GoIndex>>(&mut self, table: &L, batch: Chain) {
         self.0.push(table, batch);
     }
 
     /// Removes the fair share of one of `procs` Ps, `max` at most: the first `len / procs + 1`.
-    pub fn grab<B: 'static>(&mut self, table: &Table<B>, procs: u32, max: u32) -> Option<Chain> {
+    pub fn grab<L: Linked<Index = GoIndex>>(&mut self, table: &L, procs: u32, max: u32) -> Option<Chain> {
         let share = self.len() / procs.max(1) + 1;
         self.0.take(table, share.min(max))
     }

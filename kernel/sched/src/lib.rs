@@ -38,12 +38,12 @@
 //! # The loop of a CPU
 //!
 //! ```
-//! # use sched::{idle::{Idle, Left, Spin, Spinner}, note::Note, pick, processor::Owner};
+//! # use sched::{GoIndex, idle::{Idle, Left, Spin, Spinner}, link::Linked, note::Note, pick, processor::Owner};
 //! # use sched::pick::{Global, Picked, Sources};
 //! /// The next goroutine for this CPU; `None` when all of them sleep for ever.
-//! fn schedule<B: 'static, G: Global>(
+//! fn schedule<L: Linked<Index = GoIndex>, G: Global>(
 //!     me: &Owner<'_>,
-//!     sources: &Sources<'_, B, G>,
+//!     sources: &Sources<'_, L, G>,
 //!     idle: &Idle,
 //!     notes: &[Note],
 //!     halt: impl Fn(&Note),
@@ -85,7 +85,7 @@
 //!         spin = Spin::Yes;
 //!     }
 //! }
-//! # use sched::{GoIndex, GoidGenerator, ProcId, processor::Processor, table::Table, global::GlobalQueue};
+//! # use sched::{GoidGenerator, ProcId, processor::Processor, table::Table, global::GlobalQueue};
 //! # use sched::list::SharedLen;
 //! # struct Locked(std::sync::Mutex<GlobalQueue>, SharedLen);
 //! # impl Global for Locked {

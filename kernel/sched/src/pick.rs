@@ -26,11 +26,11 @@
 
 use crate::global::GlobalQueue;
 use crate::id::{GoIndex, ProcId};
+use crate::link::Linked;
 use crate::list::{Chain, SharedLen};
 use crate::processor::{Owner, Processor};
 use crate::runq::{Overflow, Pushed, StealNext};
 use crate::sync::QUEUE_CAPACITY;
-use crate::table::Table;
 
 /// In every so manieth pick the global queue comes first. A prime, as in Go, so that it does not keep step
 /// with a program's own pattern.
@@ -82,22 +82,22 @@ pub trait Global {
 
 /// Everything that work can be in.
 #[derive(Debug)]
-pub struct Sources<'a, B: 'static, G> {
+pub struct Sources<'a, L, G> {
     /// All goroutines.
-    pub table: &'a Table<B>,
+    pub table: &'a L,
     /// All Ps, each at the index of its id.
     pub processors: &'a [Processor],
     /// The global queue.
     pub global: &'a G,
 }
 
-impl<B: 'static, G> Clone for Sources<'_, B, G> {
+impl<L, G> Clone for Sources<'_, L, G> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<B: 'static, G> Copy for Sources<'_, B, G> {}
+impl<L, G> Copy for Sources<'_, L, G> {}
 
 /// Where a picked goroutine was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,7 +162,12 @@ pub enum Turn {
 
 /// Puts a runnable goroutine into the caller's queue. What does not fit goes to the global queue; only then
 /// is its lock taken. The caller then calls [`Idle::wake_one`](crate::idle::Idle::wake_one).
-pub fn enqueue<B: 'static, G: Global>(me: &Owner<'_>, sources: &Sources<'_, B, G>, g: GoIndex, place: Place) {
+pub fn enqueue<L: Linked<Index = GoIndex>, G: Global>(
+    me: &Owner<'_>,
+    sources: &Sources<'_, L, G>,
+    g: GoIndex,
+    place: Place,
+) {
     match place {
         Place::Next => enqueue_next(me, || *sources, g),
         Place::Back => enqueue_back(me, || *sources, g),
@@ -172,9 +177,9 @@ pub fn enqueue<B: 'static, G: Global>(me: &Owner<'_>, sources: &Sources<'_, B, G
 
 /// [`enqueue`] at [`Place::Next`], for who has the rest of the sources made only when they are needed.
 #[inline]
-pub fn enqueue_next<'a, B: 'static, G: Global + 'a>(
+pub fn enqueue_next<'a, L: Linked<Index = GoIndex> + 'a, G: Global + 'a>(
     me: &Owner<'_>,
-    sources: impl FnOnce() -> Sources<'a, B, G>,
+    sources: impl FnOnce() -> Sources<'a, L, G>,
     g: GoIndex,
 ) {
     if let Some(kicked) = me.queue().swap_next(g) {
@@ -184,9 +189,9 @@ pub fn enqueue_next<'a, B: 'static, G: Global + 'a>(
 
 /// [`enqueue`] at [`Place::Back`], likewise.
 #[inline]
-pub fn enqueue_back<'a, B: 'static, G: Global + 'a>(
+pub fn enqueue_back<'a, L: Linked<Index = GoIndex> + 'a, G: Global + 'a>(
     me: &Owner<'_>,
-    sources: impl FnOnce() -> Sources<'a, B, G>,
+    sources: impl FnOnce() -> Sources<'a, L, G>,
     g: GoIndex,
 ) {
     match me.queue().try_push_back(g) {
@@ -198,7 +203,11 @@ pub fn enqueue_back<'a, B: 'static, G: Global + 'a>(
 /// Makes room in a full ring.
 #[cold]
 #[inline(never)]
-fn push_or_spill<B: 'static, G: Global>(me: &Owner<'_>, sources: &Sources<'_, B, G>, g: GoIndex) {
+fn push_or_spill<L: Linked<Index = GoIndex>, G: Global>(
+    me: &Owner<'_>,
+    sources: &Sources<'_, L, G>,
+    g: GoIndex,
+) {
     if let Some(overflow) = me.queue().push_back(g) {
         spill(sources, overflow);
     }
@@ -206,7 +215,7 @@ fn push_or_spill<B: 'static, G: Global>(me: &Owner<'_>, sources: &Sources<'_, B,
 
 /// Puts half of a full ring on the global queue.
 #[cold]
-fn spill<B: 'static, G: Global>(sources: &Sources<'_, B, G>, overflow: Overflow) {
+fn spill<L: Linked<Index = GoIndex>, G: Global>(sources: &Sources<'_, L, G>, overflow: Overflow) {
     let chain = overflow.into_chain(sources.table);
     sources.global.with(sources.global.home(), |queue| queue.push_batch(sources.table, chain));
 }
@@ -214,7 +223,10 @@ fn spill<B: 'static, G: Global>(sources: &Sources<'_, B, G>, overflow: Overflow)
 /// Sources 1 to 4. Allocates nothing; takes the global queue's lock only if there is something in it. Counts
 /// a pick, whether it finds anything or not.
 #[must_use]
-pub fn next_local<B: 'static, G: Global>(me: &Owner<'_>, sources: &Sources<'_, B, G>) -> Option<Picked> {
+pub fn next_local<L: Linked<Index = GoIndex>, G: Global>(
+    me: &Owner<'_>,
+    sources: &Sources<'_, L, G>,
+) -> Option<Picked> {
     if me.count_pick().is_multiple_of(GLOBAL_TICK)
         && let Some(picked) = from_global(me, sources, (1, Busy::Pass))
     {
@@ -250,9 +262,9 @@ pub fn next_quickly(me: &Owner<'_>) -> Option<Picked> {
 /// The pick at the end of a time slice: sources 1, 3 and 4, and 2 before them or after them. Whoever it is begins a slice.
 /// Counted as [`next_local`].
 #[must_use]
-pub fn next_after_slice<B: 'static, G: Global>(
+pub fn next_after_slice<L: Linked<Index = GoIndex>, G: Global>(
     me: &Owner<'_>,
-    sources: &Sources<'_, B, G>,
+    sources: &Sources<'_, L, G>,
     turn: Turn,
 ) -> Option<Picked> {
     let on_tick = me.count_pick().is_multiple_of(GLOBAL_TICK);
@@ -272,7 +284,10 @@ pub fn next_after_slice<B: 'static, G: Global>(
 
 /// Sources 4 and 5, for a P whose own queue is empty and that is counted as spinning. Counts its steals.
 #[must_use]
-pub fn find_work<B: 'static, G: Global>(me: &Owner<'_>, sources: &Sources<'_, B, G>) -> Option<Picked> {
+pub fn find_work<L: Linked<Index = GoIndex>, G: Global>(
+    me: &Owner<'_>,
+    sources: &Sources<'_, L, G>,
+) -> Option<Picked> {
     let global = |busy| from_global(me, sources, (QUEUE_CAPACITY / 2, busy));
     let steal = || {
         (1..=STEAL_ROUNDS).find_map(|round| {
@@ -285,7 +300,7 @@ pub fn find_work<B: 'static, G: Global>(me: &Owner<'_>, sources: &Sources<'_, B,
 
 /// Empties the queue of a P that goes away into the global queue, while the world is stopped: no owner or thief is
 /// at work on it.
-pub fn drain<B: 'static, G: Global>(me: &Owner<'_>, sources: &Sources<'_, B, G>) {
+pub fn drain<L: Linked<Index = GoIndex>, G: Global>(me: &Owner<'_>, sources: &Sources<'_, L, G>) {
     let queue = me.queue();
     if let Some(chain) =
         Chain::link(sources.table, core::iter::from_fn(|| queue.pop()).map(|popped| popped.g))
@@ -296,7 +311,7 @@ pub fn drain<B: 'static, G: Global>(me: &Owner<'_>, sources: &Sources<'_, B, G>)
 
 /// Whether there is work anywhere: the third step of an idler. It takes nothing.
 #[must_use]
-pub fn recheck<B: 'static, G: Global>(sources: &Sources<'_, B, G>) -> bool {
+pub fn recheck<L: Linked<Index = GoIndex>, G: Global>(sources: &Sources<'_, L, G>) -> bool {
     !sources.global.is_empty() || sources.processors.iter().any(|p| !p.queue().is_empty())
 }
 
@@ -328,9 +343,9 @@ enum Busy {
 ///
 /// Every second look begins at the P's home, the others at one queue after the other: so what lies in a queue that is nobody's home
 /// any more is found, and those in a long queue do not wait while those in a short one have turn after turn.
-fn from_global<B: 'static, G: Global>(
+fn from_global<L: Linked<Index = GoIndex>, G: Global>(
     me: &Owner<'_>,
-    sources: &Sources<'_, B, G>,
+    sources: &Sources<'_, L, G>,
     (max, busy): (u32, Busy),
 ) -> Option<Picked> {
     let (global, queues) = (sources.global, sources.global.queues());
@@ -359,9 +374,9 @@ fn from_global<B: 'static, G: Global>(
 }
 
 /// One round over all other Ps.
-fn steal_round<B: 'static, G: Global>(
+fn steal_round<L: Linked<Index = GoIndex>, G: Global>(
     me: &Owner<'_>,
-    sources: &Sources<'_, B, G>,
+    sources: &Sources<'_, L, G>,
     next: StealNext,
 ) -> Option<Picked> {
     let thief = me.queue();

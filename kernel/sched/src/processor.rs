@@ -10,11 +10,11 @@ use core::marker::PhantomData;
 use crate::counters::{Counters, Snapshot};
 use crate::free::LocalFree;
 use crate::id::{GOID_BATCH, GOID_BATCH_MAX, GoIndex, Goid, GoidGenerator, ProcId, SudogIndex};
+use crate::link::Linked;
 use crate::list::Chain;
 use crate::runq::{Local, RunQueue};
 use crate::sudog::Sudogs;
 use crate::sync::{Padded, Plain32, Plain64};
-use crate::table::Table;
 
 /// One P.
 #[derive(Debug)]
@@ -215,14 +215,14 @@ impl<'p> Owner<'p> {
 
     /// Takes a dead goroutine for a new life; `None` when the P has none and needs a
     /// [`refill`](Self::refill).
-    pub fn take_free<B: 'static>(&self, table: &Table<B>) -> Option<GoIndex> {
+    pub fn take_free<L: Linked<Index = GoIndex>>(&self, table: &L) -> Option<GoIndex> {
         self.processor.own.free.take(table)
     }
 
     /// Keeps a dead goroutine. A chain that comes back is for the shared
     /// [`FreeList`](crate::free::FreeList).
     #[must_use = "a spill belongs on the shared free list"]
-    pub fn put_free<B: 'static>(&self, table: &Table<B>, g: GoIndex) -> Option<Chain> {
+    pub fn put_free<L: Linked<Index = GoIndex>>(&self, table: &L, g: GoIndex) -> Option<Chain> {
         self.processor.own.free.put(table, g)
     }
 

@@ -30,9 +30,9 @@ use core::fmt;
 use core::marker::PhantomData;
 
 use crate::id::GoIndex;
+use crate::link::Linked;
 use crate::list::Chain;
 use crate::sync::{AtomicU32, Ordering, Padded, QUEUE_CAPACITY};
-use crate::table::Table;
 
 /// Goroutines of the ring that go to the global queue when it is full.
 const OVERFLOW_RING: u32 = QUEUE_CAPACITY / 2;
@@ -120,7 +120,7 @@ impl Overflow {
     /// # Panics
     ///
     /// The goroutines are not of this table.
-    pub fn into_chain<B: 'static>(self, table: &Table<B>) -> Chain {
+    pub fn into_chain<L: Linked<Index = GoIndex>>(self, table: &L) -> Chain {
         let goroutines = self.goroutines.iter().map(|&raw| named(raw));
         Chain::link(table, goroutines).expect("an overflow is never empty")
     }
@@ -384,7 +384,7 @@ impl Local<'_> {
     /// # Panics
     ///
     /// It does not fit.
-    pub fn push_chain<B: 'static>(&self, table: &Table<B>, chain: Chain) {
+    pub fn push_chain<L: Linked<Index = GoIndex>>(&self, table: &L, chain: Chain) {
         assert!(chain.len() <= self.room(), "run queue: a chain of {} does not fit", chain.len());
         let mut rest = Some(chain);
         while let Some(chain) = rest {

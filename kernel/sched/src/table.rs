@@ -90,12 +90,12 @@ impl<B> Slot<B> {
     }
 
     /// The goroutine behind this one in its list.
-    pub(crate) fn next(&self) -> Option<GoIndex> {
+    pub fn next(&self) -> Option<GoIndex> {
         self.next.get()
     }
 
     /// Links the goroutine; only for the owner of the list that it is in, or of the goroutine if in none.
-    pub(crate) fn set_next(&self, next: Option<GoIndex>) {
+    pub fn set_next(&self, next: Option<GoIndex>) {
         self.next.set(next);
     }
 }

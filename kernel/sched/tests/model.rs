@@ -196,7 +196,7 @@ impl Bench {
         }
     }
 
-    fn sources(&self) -> Sources<'_, (), Locked> {
+    fn sources(&self) -> Sources<'_, Table<()>, Locked> {
         Sources { table: &self.table, processors: &self.processors, global: &self.global }
     }
 

@@ -165,7 +165,7 @@ impl Machine {
         }
     }
 
-    fn sources(&self) -> Sources<'_, Body, Locked> {
+    fn sources(&self) -> Sources<'_, Table<Body>, Locked> {
         Sources { table: &self.table, processors: &self.processors, global: &self.global }
     }
 

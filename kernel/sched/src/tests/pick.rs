@@ -56,7 +56,7 @@ impl Bench {
         Self { table, processors, global }
     }
 
-    fn sources(&self) -> Sources<'_, (), Locked> {
+    fn sources(&self) -> Sources<'_, Table<()>, Locked> {
         Sources { table: &self.table, processors: &self.processors, global: &self.global }
     }
 

@@ -55,7 +55,7 @@ impl Bench {
         Self { table, processors: [Processor::new(first, 3)], global }
     }
 
-    fn sources(&self) -> Sources<'_, (), Several> {
+    fn sources(&self) -> Sources<'_, Table<()>, Several> {
         Sources { table: &self.table, processors: &self.processors, global: &self.global }
     }
 
