@@ -228,7 +228,8 @@ impl Machine {
             let number = case.number(me);
             let channel = case.channel() as u64 + 1;
             let wait = Wait { g: Self::goroutine(me), element: number, ticket, channel };
-            with(case.channel(), &mut |channel| channel.enqueue(case.side(), s(number), &wait));
+            let waiter = (s(number), self.shared.sudogs().get(s(number)));
+            with(case.channel(), &mut |channel| channel.enqueue(case.side(), waiter, &wait));
         }
         drop(queues);
         if timeout {
