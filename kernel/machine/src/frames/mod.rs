@@ -103,7 +103,16 @@ struct Held(Guard<'static, Pool>);
 impl Held {
     fn take() -> Self {
         probe_stack();
-        let pool = POOL.lock();
+        Self::note(POOL.lock())
+    }
+
+    /// The same if nobody has it.
+    fn try_take() -> Option<Self> {
+        probe_stack();
+        POOL.try_lock().map(Self::note)
+    }
+
+    fn note(pool: Guard<'static, Pool>) -> Self {
         // Relaxed: read back only by the same CPU, in a fault handler.
         HOLDER.store(percpu::of_this_cpu().id().0 + 1, Ordering::Relaxed);
         Self(pool)
@@ -137,27 +146,41 @@ pub fn is_short() -> bool {
 }
 
 /// Whether it would be so when this many more are taken.
-pub(crate) fn can_spare(count: u64) -> bool {
-    // Relaxed: a hint, which is wrong by what CPUs keep.
-    FREE.load(Ordering::Relaxed) >= SPARED + count
+pub fn can_spare(count: u64) -> bool {
+    // Relaxed: a hint. What CPUs keep is added up only when it matters.
+    FREE.load(Ordering::Relaxed) >= SPARED + count || stats().free >= SPARED + count
 }
 
-/// Gets a batch from the pool, keeps all but one of it, and returns that. From an empty pool: what another CPU keeps.
+/// Gets a batch from the pool, keeps all but one of it, and returns that. From a pool where another CPU is, or that is empty: what
+/// some CPU keeps.
 #[cold]
 fn refill(cache: &Cache) -> Option<u64> {
+    if let Some(pool) = Held::try_take() {
+        return refill_from(pool, cache);
+    }
+    // The host may have stopped the one that holds the lock.
+    steal().or_else(|| refill_from(Held::take(), cache))
+}
+
+/// Holds the lock until the batch can be found by others: so no frame is in nobody's sight.
+fn refill_from(mut pool: Held, cache: &Cache) -> Option<u64> {
     let mut batch = [0; BATCH];
-    let taken = Held::take().0.take(&mut batch);
-    let Some((&mut first, rest)) = batch[..taken].split_first_mut() else {
-        return KEPT.iter().find_map(Cache::steal);
-    };
+    let taken = pool.0.take(&mut batch);
+    let Some((&mut first, rest)) = batch[..taken].split_first_mut() else { return steal() };
     // The last is taken next: addresses rise.
     for &mut frame in rest.iter_mut().rev() {
         if !cache.put(frame) {
             // SAFETY: taken from there above.
-            unsafe { Held::take().0.give(frame) };
+            unsafe { pool.0.give(frame) };
         }
     }
     Some(first)
+}
+
+/// Takes what some CPU keeps, the neighbours of this one first.
+fn steal() -> Option<u64> {
+    let (below, from) = KEPT.split_at(percpu::of_this_cpu().id().0 as usize % CACHES);
+    from.iter().chain(below).find_map(Cache::steal)
 }
 
 /// Takes the frames of a huge page, and returns the first. Each of them can be given back by itself.
@@ -184,11 +207,11 @@ pub unsafe fn free(frame: Frame) {
     if cache.put(frame.0) {
         return;
     }
-    let mut batch = Unmapped::new();
-    batch.add(frame);
-    (1..BATCH).map_while(|_| cache.take()).for_each(|frame| batch.add(Frame(frame)));
-    // SAFETY: the caller's contract, and what the CPU keeps is free.
-    unsafe { batch.free() };
+    let mut pool = Held::take();
+    for frame in (1..BATCH).map_while(|_| cache.take()).chain([frame.0]) {
+        // SAFETY: the caller's contract, and what the CPU keeps is free.
+        unsafe { pool.0.give(frame) };
+    }
 }
 
 /// Frames that are mapped nowhere any more, but that TLBs may still know. Linked through themselves.
