@@ -119,12 +119,13 @@ fn map(chunk: u32) -> Result<(), GrowError> {
 
 /// Gives some bare chunks their memory back. `None`: there are none, there is no memory, or CPUs cannot be told.
 fn revive(rt: &Runtime) -> Option<Chain> {
-    if !irq::enabled() || frames::is_short() {
+    if !irq::enabled() {
         return None;
     }
     let mut revived = [(0, Note::default()); REVIVED];
     let mut count = 0;
     while let (Some(place), Some((chunk, note))) = (revived.get_mut(count), rt.table.first_bare())
+        && frames::can_spare(CHUNK / FRAME_SIZE)
         && paging::end_zeros(start(chunk), CHUNK)
     {
         rt.table.clothe_first();

@@ -302,10 +302,10 @@ impl fmt::Display for HeldBy<'_> {
         };
         let rt = m::runtime();
         let (status, generation) = rt.slot(g.index).status().get();
-        if generation == g.generation {
+        if rt.table.get(g).is_some() {
             write!(f, "held by {}", Named(g.index.get()))
         } else if status == Status::Dead && generation == g.generation.wrapping_add(1) {
-            // Its number stays in the slot until the next one is born there.
+            // Its number stays in the slot until the next one is born there, or the slot's memory goes.
             write!(f, "held by {}, which has ended", Named(g.index.get()))
         } else {
             f.write_str("held by a goroutine that has ended")

@@ -6,6 +6,7 @@
 use core::sync::atomic::Ordering;
 
 use crate::paging::{ADDRESS_MASK, ENTRIES, Entry, entry, root};
+use crate::percpu::Pinned;
 
 /// What [`audit`] found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -20,6 +21,7 @@ pub struct Audit {
 
 /// Walks every mapping. The rights of a page are those that all levels above it allow.
 pub fn audit() -> Audit {
+    let _pinned = Pinned::new();
     let mut found = Audit::default();
     walk(root(), 4, 0, Entry::WRITABLE, &mut found);
     found

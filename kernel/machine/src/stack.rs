@@ -402,8 +402,10 @@ pub(crate) enum Fault {
 /// interrupted code must not hold the frame pool's lock.
 pub fn map_below(address: u64, rsp: u64) -> bool {
     let first = address & !(FRAME_SIZE - 1);
-    (first..rsp).step_by(size(FRAME_SIZE)).all(|page| {
-        let touched = page.max(address);
+    let pages = rsp.saturating_sub(first).div_ceil(FRAME_SIZE);
+    // Downwards: when memory ends on the way, there is no hole in the stack.
+    (0..pages).rev().all(|page| {
+        let touched = (first + page * FRAME_SIZE).max(address);
         paging::translate(touched).is_some() || handle_fault(touched, rsp) == Fault::Mapped
     })
 }

@@ -139,7 +139,8 @@ pub fn hop(waits: &impl Waits, from: Waiter) -> Option<Waiter> {
     let word = waits.holder(lock)?;
     let g = unpack(word)?;
     let number = waits.blocked(g)?.number()?;
-    let same = waits.holder(lock)? == word && blocked.is_at(from.number);
+    // Numbers begin anew in a slot whose memory was away; then the handle is of an earlier life.
+    let same = waits.holder(lock)? == word && blocked.is_at(from.number) && waits.blocked(from.g).is_some();
     same.then_some(Waiter { g, number })
 }
 

@@ -119,7 +119,13 @@ impl Tables for Mapped {
 
 /// Whether there are frames for so many pages, and for the tables that they need.
 fn room_for(pages: u64) -> bool {
-    pages.saturating_mul(257) / 256 + RESERVE <= frames::stats().free
+    pages.saturating_mul(257) / 256 <= unclaimed()
+}
+
+/// Frames that the arena may still claim: others that have claimed some have not mapped them yet.
+fn unclaimed() -> u64 {
+    let claimed = CLAIMED.load(Ordering::Relaxed) / FRAME_SIZE;
+    frames::stats().free.saturating_sub(claimed + RESERVE)
 }
 
 impl Arena {
@@ -225,7 +231,7 @@ impl Arena {
             return self.begin().map(|()| Claim::Again);
         }
         let pages = wanted.with_room()?;
-        let free = usize::try_from(frames::stats().free.saturating_sub(RESERVE)).unwrap_or(usize::MAX);
+        let free = usize::try_from(unclaimed()).unwrap_or(usize::MAX);
         let window = self.released.find(&Mapped, pages, free);
         match window.and_then(|mut window| window.next(&Mapped)) {
             Some(front) => self.claim_front(front).map(Claim::Map),

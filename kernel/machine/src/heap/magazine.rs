@@ -157,7 +157,8 @@ impl Magazine {
             return false;
         }
         self.place(len).store(block, Ordering::Relaxed);
-        self.len.store(len + 1, Ordering::Relaxed);
+        // Release pairs with the Acquire in `holds`: another CPU does not find what was in the place before.
+        self.len.store(len + 1, Ordering::Release);
         true
     }
 
@@ -224,7 +225,8 @@ impl Magazine {
 
     /// Whether a block is in here.
     pub(super) fn holds(&self, block: u64) -> bool {
-        (0..self.len()).any(|at| self.place(at).load(Ordering::Relaxed) == block)
+        // Acquire pairs with the Release in `put`.
+        (0..self.len.load(Ordering::Acquire)).any(|at| self.place(at).load(Ordering::Relaxed) == block)
     }
 
     /// Blocks that this CPU has handed out, and that it has taken back.
