@@ -220,10 +220,10 @@ pub(crate) fn preempt(pinned: &Pinned) {
     if is_lent {
         tick::lend_slice(m, clock::rdtsc_unordered());
     }
-    // It is set to a second look after the slice that is over.
-    tick::rearm(m);
+    tick::set_for_new_slice(m);
     let Some(mut next) = next else { return };
-    next.inherit_time = is_lent;
+    // The slice that began above.
+    next.inherit_time = true;
     m.proc().owner().counters().preempted.add(1);
     check_may_leave(m);
     let after = if end.place == Place::Global { After::Preempted } else { After::Yielded };

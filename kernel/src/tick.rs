@@ -112,6 +112,16 @@ pub(crate) fn rearm(m: &M) {
     set(m, clock::now());
 }
 
+/// The same for a slice that has just begun: the timer was set to a second look after the one before. What is due already is looked at a
+/// little later, as [`look_again`] does. The caller is pinned.
+pub(crate) fn set_for_new_slice(m: &M) {
+    if m.earliest.get() <= clock::now().0 {
+        look_again(m);
+    } else {
+        rearm(m);
+    }
+}
+
 /// The same, but what is due already is looked at a little later. The caller is pinned.
 pub(crate) fn look_again(m: &M) {
     let _off = IrqGuard::new();
