@@ -205,6 +205,7 @@ fn limit_stack(body: &Body, g: GoIndex, pages: Option<u64>) {
     {
         let mut unmapped = Unmapped::new();
         stack::unmap_beyond(body.stack(g), pages, &mut unmapped);
+        body.stack_has_shrunk(u32::try_from(pages).unwrap_or(u32::MAX));
         tlb::shootdown(Who::Running);
         // SAFETY: all CPUs have flushed, or will before they touch anything that can be unmapped.
         unsafe { unmapped.free() };

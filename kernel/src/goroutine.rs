@@ -25,7 +25,7 @@ pub(crate) struct Body {
     /// Written by the CPU that leaves the goroutine's stack, read by the one that goes on with it; the status
     /// word hands it over.
     context: UnsafeCell<Context>,
-    /// Which of its stacks have their first page, and which of them it uses. Changed only while the slot is dead, by its owner.
+    /// Which of its stacks have their first page, which of them it uses, and how far they have grown. Changed while the slot is dead, by its owner; how far also by the page-fault handler.
     stacks: AtomicU32,
     /// `park`'s token: see `park.rs`.
     pub(crate) token: AtomicU32,
@@ -65,9 +65,17 @@ const LARGE_BORN: u32 = 1 << 1;
 const BORN: u32 = USUAL_BORN | LARGE_BORN;
 /// … the large one is used, …
 const LARGE: u32 = 1 << 2;
-/// … and from here on the most pages that one of them has come to have, if it was more than that.
-const PAGES_SHIFT: u32 = 8;
-const PAGES: u32 = u32::MAX << PAGES_SHIFT;
+/// … and a byte for each: the most pages that the usual one has come to have, if it was more than one, …
+const USUAL_SHIFT: u32 = 8;
+/// … and the large one.
+const LARGE_SHIFT: u32 = 16;
+const PAGES: u32 = 0xff << USUAL_SHIFT | 0xff << LARGE_SHIFT;
+
+/// Where the pages of the stack that is used are in `Body::stacks`.
+#[inline]
+const fn pages_shift(stacks: u32) -> u32 {
+    if stacks & LARGE == 0 { USUAL_SHIFT } else { LARGE_SHIFT }
+}
 
 /// A value that belongs to one goroutine, and the one that was made before it. The value follows in memory.
 #[derive(Debug, Clone, Copy)]
@@ -247,16 +255,29 @@ impl Body {
 
     /// Notes how many pages the stack has, more than the one with which it began. In the page-fault handler, for the goroutine that runs.
     pub(crate) fn stack_has_grown(&self, pages: u32) {
-        let stacks = self.stacks.load(Ordering::Relaxed);
-        if stacks >> PAGES_SHIFT < pages {
-            self.stacks.store(stacks & !PAGES | pages << PAGES_SHIFT, Ordering::Relaxed);
+        if self.grown_pages() < pages {
+            self.set_grown_pages(pages);
         }
     }
 
-    /// How many pages one of its stacks has, for this goroutine or for one before it; 0 when they are as they began.
+    /// Notes that the stack has no more pages than so many any more. While the slot is dead, by its owner.
+    pub(crate) fn stack_has_shrunk(&self, pages: u32) {
+        if self.grown_pages() > pages {
+            self.set_grown_pages(pages);
+        }
+    }
+
+    fn set_grown_pages(&self, pages: u32) {
+        let stacks = self.stacks.load(Ordering::Relaxed);
+        let shift = pages_shift(stacks);
+        self.stacks.store(stacks & !(0xff << shift) | pages.min(0xff) << shift, Ordering::Relaxed);
+    }
+
+    /// How many pages its stack has, for this goroutine or for one before it; 0 when it is as it began.
     #[inline]
     pub(crate) fn grown_pages(&self) -> u32 {
-        self.stacks.load(Ordering::Relaxed) >> PAGES_SHIFT
+        let stacks = self.stacks.load(Ordering::Relaxed);
+        stacks >> pages_shift(stacks) & 0xff
     }
 
     /// Notes that no stack of a dead slot has a page any more.
@@ -275,9 +296,9 @@ impl Body {
 
     /// Bytes of the pages of all its stacks.
     pub(crate) fn stack_bytes(&self, g: GoIndex) -> u64 {
-        if self.grown_pages() == 0 {
-            let born = self.stacks.load(Ordering::Relaxed) & BORN;
-            return u64::from(born.count_ones()) * FRAME_SIZE;
+        let stacks = self.stacks.load(Ordering::Relaxed);
+        if stacks & PAGES == 0 {
+            return u64::from((stacks & BORN).count_ones()) * FRAME_SIZE;
         }
         self.mapped_stacks(g).map(|stack| stack::mapped_pages(stack) * FRAME_SIZE).sum()
     }

@@ -93,7 +93,8 @@ pub(crate) fn note_end(body: &Body, g: GoIndex) {
     if let Some(mark) = mark_to_raise(body)
         && let Some(bytes) = stack::measure(body.stack(g))
     {
-        mark.raise(bytes);
+        // A mark within the last page would hide what goes beyond it there.
+        mark.raise(bytes.next_multiple_of(FRAME_SIZE));
     }
 }
 
@@ -102,7 +103,7 @@ pub(crate) fn note_end(body: &Body, g: GoIndex) {
 pub struct StackUse {
     /// The name; `None` for goroutines that have none.
     pub name: Option<&'static str>,
-    /// The most bytes that one of them has used: whole pages for one that lives.
+    /// The most bytes that one of them has used, in whole pages.
     pub bytes: u64,
 }
 
