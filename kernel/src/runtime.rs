@@ -145,13 +145,13 @@ pub(crate) fn init(cpus: &[&'static PerCpu], limits: &Limits) -> Result<&'static
     }))
 }
 
-/// A batch of sudogs for each CPU: a wait cannot be refused, also when memory is used up before anybody has waited.
+/// A batch of sudogs for each CPU: the first waits shall not fail when memory is used up before anybody has waited.
 fn first_sudogs(cpus: usize, sudogs: &Sudogs, free: &Shards<FreeList<SudogIndex>>) -> Result<(), GrowError> {
-    for cpu in 0..=cpus / BATCHES {
+    for chunk in 0..=cpus / BATCHES {
         match sudogs.grow() {
-            Ok(batch) => free.open(cpu).put(sudogs, batch),
-            Err(NoRoom::Full { .. }) => break,
-            Err(error) => return Err(error.into()),
+            Ok(batch) => free.open(chunk * BATCHES).put(sudogs, batch),
+            Err(error @ NoRoom::NoMemory { .. }) if chunk == 0 => return Err(error.into()),
+            Err(_) => break,
         }
     }
     Ok(())
@@ -236,13 +236,13 @@ impl GlobalRunQueue {
 }
 
 impl GlobalRunQueue {
-    /// Goroutines in the queue, at about this moment.
     fn set_homes(&self, gomaxprocs: u32) {
         let most = u32::try_from(self.queues.len()).unwrap_or(1);
         // Relaxed: the stop orders it for all CPUs.
         self.homes.store(gomaxprocs.clamp(1, most), Ordering::Relaxed);
     }
 
+    /// Goroutines in the queue, at about this moment.
     pub(crate) fn len(&self) -> u32 {
         Global::len(self)
     }

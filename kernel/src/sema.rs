@@ -134,11 +134,11 @@ fn wait(word: &AtomicU32, order: Order, what: Wait) {
     let semaphore = semaphore(rt, word);
     let s = acquire_sudog(rt, &pinned);
     let sudog = rt.sudogs.get(s);
+    sudog.prepare(m::current_slot(m::current(&pinned)).handle(), what.since.0);
     loop {
         let mut wait = sema::Wait::Queued;
         let random = m::current(&pinned).proc().owner().random();
-        gopark_pinned(&pinned, what, |g| {
-            sudog.prepare(g, what.since.0);
+        gopark_pinned(&pinned, what, |_| {
             wait = semaphore.enqueue((s, sudog), order, random);
             match wait {
                 sema::Wait::Queued => true,

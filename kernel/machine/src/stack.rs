@@ -12,7 +12,7 @@
 //! ```
 //!
 //! Each number has a range of either size, in regions of their own: so a stack's size and number follow from an address, and no
-//! table says who has which. Stacks of the usual size lie so close that 32 of them share a page table, which is what a stack
+//! table says who has which. Stacks of the usual size lie so close that 16 of them share a page table, which is what a stack
 //! costs besides its pages; a large one takes half a table.
 //!
 //! The handler maps a page only if the faulting address and the interrupted stack pointer lie in the same stack:

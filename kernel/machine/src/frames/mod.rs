@@ -145,10 +145,15 @@ pub fn is_short() -> bool {
     !can_spare(0)
 }
 
-/// Whether it would be so when this many more are taken.
+/// Whether it would not be so either when this many more are taken.
 pub fn can_spare(count: u64) -> bool {
     // Relaxed: a hint. What CPUs keep is added up only when it matters.
     FREE.load(Ordering::Relaxed) >= SPARED + count || stats().free >= SPARED + count
+}
+
+/// How many of so many frames can be taken before it would be so.
+pub(crate) fn spare(wanted: u64) -> u64 {
+    if can_spare(wanted) { wanted } else { stats().free.saturating_sub(SPARED).min(wanted) }
 }
 
 /// Gets a batch from the pool, keeps all but one of it, and returns that. From a pool where another CPU is, or that is empty: what

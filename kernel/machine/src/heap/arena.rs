@@ -377,11 +377,9 @@ impl Chunk {
         // Up to where a huge page can begin.
         let boundary = size(HUGE_SIZE - start % HUGE_SIZE) / frame_size();
         let step = left.min(boundary).min(STEP);
-        if !can_spare(step) {
-            return (step, 0);
-        }
-        match paging::map_fresh(start, step as u64 * FRAME_SIZE) {
-            Ok(()) => (step, step),
+        let most = size(frames::spare(step as u64));
+        match paging::map_fresh(start, most as u64 * FRAME_SIZE) {
+            Ok(()) => (step, most),
             Err((_, gained)) => (step, size(gained) / frame_size()),
         }
     }
