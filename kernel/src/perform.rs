@@ -212,13 +212,15 @@ pub(crate) fn preempt(pinned: &Pinned) {
     let (rt, m) = (m::runtime(), m::current(pinned));
     let Some(me) = m.running() else { return };
     let Some(end) = tick::slice(m).end() else { return };
-    // If nobody else is there, it goes on in a new one.
-    m.begin_slice(clock::rdtsc_unordered());
     let next = next_after_slice(rt, m, end.turn);
     // Who was due may have been stolen: then whoever comes has come by its turn.
     let is_lent = end.turn == Turn::Due && next.is_some_and(|next| next.source == Source::Next);
+    let now = clock::rdtsc_unordered();
     if is_lent {
-        tick::lend_slice(m, clock::rdtsc_unordered());
+        tick::lend_slice(m, now);
+    } else {
+        // If nobody else is there, it goes on in a new one.
+        m.begin_slice(now);
     }
     tick::set_for_new_slice(m);
     let Some(mut next) = next else { return };

@@ -307,11 +307,17 @@ impl Queue {
         if self.count == 0 || self.senders.first.is_some() {
             return None;
         }
-        let place = self.head;
-        self.head = if place + 1 < self.capacity { place + 1 } else { 0 };
         self.count -= 1;
         glance.add(LENGTH_ONE.wrapping_neg());
-        Some(place)
+        Some(self.leave_first())
+    }
+
+    /// The place of the ring's first value, which the ring begins behind from now on.
+    #[inline]
+    fn leave_first(&mut self) -> usize {
+        let place = self.head;
+        self.head = if place + 1 < self.capacity { place + 1 } else { 0 };
+        place
     }
 }
 
@@ -366,8 +372,7 @@ impl<'c, W: Waiters> Locked<'c, W> {
             return RecvStep::Closed;
         }
         let step = if queue.count > 0 {
-            let place = queue.head;
-            queue.head = if place + 1 < queue.capacity { place + 1 } else { 0 };
+            let place = queue.leave_first();
             // Those whom a close has found waiting, and has not woken yet, keep their values.
             let sender = if queue.closed { None } else { queue.senders.pop(self.waiters, PASSED) };
             if let Some(waiter) = sender {

@@ -15,29 +15,23 @@ pub trait Index: Copy + PartialEq {
     fn word(self) -> u32;
 }
 
-impl Index for GoIndex {
-    #[inline]
-    fn in_word(word: u32) -> Option<Self> {
-        Self::in_word(word)
-    }
+macro_rules! index {
+    ($($name:ident)*) => {$(
+        impl Index for $name {
+            #[inline]
+            fn in_word(word: u32) -> Option<Self> {
+                Self::in_word(word)
+            }
 
-    #[inline]
-    fn word(self) -> u32 {
-        self.word()
-    }
+            #[inline]
+            fn word(self) -> u32 {
+                self.word()
+            }
+        }
+    )*};
 }
 
-impl Index for SudogIndex {
-    #[inline]
-    fn in_word(word: u32) -> Option<Self> {
-        Self::in_word(word)
-    }
-
-    #[inline]
-    fn word(self) -> u32 {
-        self.word()
-    }
-}
+index! { GoIndex SudogIndex }
 
 /// A store whose elements can be linked, each into one list at a time.
 pub trait Linked {

@@ -333,10 +333,6 @@ impl Arena {
     }
 }
 
-fn can_spare(pages: usize) -> bool {
-    frames::can_spare(pages as u64)
-}
-
 impl Chunk {
     /// Takes pages for oneself.
     fn new(number: Number, start: u64, pages: usize) -> Self {
@@ -369,7 +365,7 @@ impl Chunk {
         let (start, left) = (self.start + self.mapped as u64 * FRAME_SIZE, self.pages - self.mapped);
         if start.is_multiple_of(HUGE_SIZE)
             && left >= HUGE_PAGES
-            && can_spare(HUGE_PAGES)
+            && frames::can_spare(HUGE_PAGES as u64)
             && huge::map(start).is_ok()
         {
             return (HUGE_PAGES, HUGE_PAGES);
