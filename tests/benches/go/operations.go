@@ -101,11 +101,12 @@ func spawnJoin(times, _ int) []figure {
 }
 
 // skynet is a tree of goroutines, ten below each. A leaf sends its number to its parent, the others send the sums. The
-// leaves are a power of ten.
-func skynet(leaves, _ int) []figure {
-	goroutines := 0
-	for level := 1; level <= leaves; level *= 10 {
-		goroutines += level
+// leaves are a power of ten: of a part of them, the next one below.
+func skynet(most, _ int) []figure {
+	leaves, goroutines := 1, 1
+	for leaves*10 <= most {
+		leaves *= 10
+		goroutines += leaves
 	}
 	result := make(chan int)
 	began := time.Now()
