@@ -147,6 +147,12 @@ impl Builder {
         self.name
     }
 
+    /// Whether nothing is said of the stack.
+    #[inline]
+    pub(crate) const fn has_usual_stack(&self) -> bool {
+        self.stack_size.is_none()
+    }
+
     /// The stack that it gets.
     ///
     /// # Errors

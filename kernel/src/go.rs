@@ -44,10 +44,10 @@ use crate::high_water;
 use crate::local;
 use crate::m::{self, M};
 use crate::panic::{check, throw};
-use crate::park::goready;
+use crate::park::{Here, goready, ready_pinned};
 use crate::perform::{self, After};
 use crate::runtime::Runtime;
-use crate::shelf;
+use crate::shelf::{self, Shelf};
 use crate::slots;
 use crate::stacks::{check_g_stack, is_free, own_slot};
 use crate::tlb::{self, Who};
@@ -119,9 +119,13 @@ where
     F: FnOnce() -> S + Send,
     S: Send,
 {
-    let (pinned, g) = take(builder)?;
-    // SAFETY: the caller's contract; it was just taken.
-    Ok(unsafe { start(&pinned, g, builder, scope, f) })
+    let (pinned, taken) = take(builder)?;
+    let started = {
+        // SAFETY: the caller's contract; it was just taken.
+        unsafe { start(taken, builder, scope, f) }
+    };
+    drop(pinned);
+    Ok(started)
 }
 
 /// Starts a goroutine that calls a function with a value. Without memory for it the value comes back: it is never dropped
@@ -135,15 +139,52 @@ pub(crate) unsafe fn spawn_with<A: Send + 'static>(
     f: fn(A),
 ) -> Result<GoRef, A> {
     const { assert!(size_of::<A>() <= 512, "value and function fit on the shelf") };
-    let Ok((pinned, g)) = take(builder) else { return Err(value) };
-    // SAFETY: nothing is borrowed, and there is no scope; it was just taken; the rest is the caller's contract.
-    Ok(unsafe { start(&pinned, g, builder, None, move || f(value)) })
+    let Ok((pinned, taken)) = take(builder) else { return Err(value) };
+    let started = {
+        // SAFETY: nothing is borrowed, and there is no scope; it was just taken; the rest is the caller's contract.
+        unsafe { start(taken, builder, None, move || f(value)) }
+    };
+    drop(pinned);
+    Ok(started)
 }
 
-/// Takes a dead goroutine whose stack has its first page and its limit. The caller, pinned, must start it.
-fn take(builder: &Builder) -> Result<(Pinned, GoIndex), GoError> {
+/// A dead goroutine that was taken for a new life, on this CPU: its stack has its first page and its limit.
+struct Taken {
+    m: &'static M,
+    slot: &'static Slot<Body>,
+    stack: StackId,
+}
+
+/// Takes a dead goroutine. The caller, pinned, must start it.
+#[inline]
+fn take(builder: &Builder) -> Result<(Pinned, Taken), GoError> {
+    let pinned = Pinned::new();
+    let m = m::current(&pinned);
+    match if builder.has_usual_stack() { take_usual(m) } else { None } {
+        Some(taken) => Ok((pinned, taken)),
+        None => take_otherwise(pinned, builder),
+    }
+}
+
+/// What is taken almost always: one that this P keeps, with a usual stack that has its first page.
+#[inline]
+fn take_usual(m: &'static M) -> Option<Taken> {
+    let rt = m::runtime_of(m);
+    let owner = m.proc().owner();
+    let slot = rt.slot(owner.take_free(&rt.table)?);
+    let body = slot.body();
+    if !body.choose_stack(Size::Usual) {
+        perform::free_slot(m, &owner, slot.index());
+        return None;
+    }
+    body.set_stack_limit(0);
+    Some(Taken { m, slot, stack: StackId::new(slot.index().get(), Size::Usual) })
+}
+
+/// The rest of [`take`].
+#[inline(never)]
+fn take_otherwise(mut pinned: Pinned, builder: &Builder) -> Result<(Pinned, Taken), GoError> {
     let wish = builder.stack()?;
-    let mut pinned = Pinned::new();
     let rt = m::runtime();
     let mut dead = take_dead(rt, m::current(&pinned), wish.size);
     let is_short = matches!(dead, Err(GoError::NoStackMemory | GoError::Table(GrowError::NoMemory { .. })));
@@ -154,46 +195,48 @@ fn take(builder: &Builder) -> Result<(Pinned, GoIndex), GoError> {
         dead = take_dead(rt, m::current(&pinned), wish.size);
     }
     let g = dead?;
-    limit_stack(rt.slot(g).body(), g, wish.pages);
-    Ok((pinned, g))
+    let (m, slot) = (m::current(&pinned), rt.slot(g));
+    limit_stack(slot.body(), g, wish.pages);
+    Ok((pinned, Taken { m, slot, stack: slot.body().stack(g) }))
 }
 
-/// Starts a goroutine that was taken.
+/// Starts a goroutine that was taken. The caller is pinned since before.
 ///
 /// # Safety
 /// As [`launch`]; and it was taken by [`take`], and not started since.
-unsafe fn start<F, S>(pinned: &Pinned, g: GoIndex, builder: &Builder, scope: Option<&Latch>, f: F) -> GoRef
+#[inline]
+unsafe fn start<F, S>(
+    Taken { m, slot, stack }: Taken,
+    builder: &Builder,
+    scope: Option<&Latch>,
+    f: F,
+) -> GoRef
 where
     F: FnOnce() -> S + Send,
     S: Send,
 {
-    let rt = m::runtime();
-    let m = m::current(pinned);
-    let owner = m.proc().owner();
-    let slot = rt.slot(g);
-    let body = slot.body();
-    let stack = body.stack(g);
+    let (owner, body, shelf) = (m.proc().owner(), slot.body(), Shelf::of(stack));
     body.set_name(builder.get_name());
     if body.grown_pages() != 0 && high_water::wants_clear_stack(body) {
         // SAFETY: the slot is ours, and the stack is used by nobody before the goroutine runs.
         unsafe { stack::clear(stack) };
     }
     // SAFETY: the goroutine is dead and taken from its list, so its stack is ours; its first page is mapped.
-    unsafe { shelf::place::<F>(stack).write(f) };
-    let base = shelf::below::<F, S>(stack);
+    unsafe { shelf.place::<F>().write(f) };
+    let base = shelf.below::<F, S>();
     // SAFETY: as above; `base` is a multiple of 16, and the words below it are on the same page.
-    let context = unsafe { context::prepare(base, first::<F, S>, stack.to_bits().into()) };
+    let context = unsafe { context::prepare(base, first::<F, S>, shelf.word()) };
     // SAFETY: as above, and nobody else reads the context of a dead goroutine.
     unsafe { body.context().write(context) };
     // Relaxed, here and in the next ones: `spawn` below releases all of it.
     body.token.store(0, Ordering::Relaxed);
     body.set_scope(scope);
     body.join.begin();
-    slot.set_goid(owner.next_goid(&rt.goids));
+    slot.set_goid(owner.next_goid(&m::runtime_of(m).goids));
     owner.counters().spawned.add(1);
     let generation = check(slot.status().spawn());
     perform::enqueue(m, slot, Place::Next);
-    GoRef { index: g, generation }
+    GoRef { index: slot.index(), generation }
 }
 
 /// Sets the limit of a dead goroutine's stack; what is mapped beyond it goes.
@@ -213,37 +256,35 @@ fn limit_stack(body: &Body, g: GoIndex, pages: Option<u64>) {
 }
 
 /// The first function of a goroutine.
-extern "C" fn first<F: FnOnce() -> S, S>(word: u64, stack: u64) -> ! {
+extern "C" fn first<F: FnOnce() -> S, S>(word: u64, shelf: u64) -> ! {
     let pinned = Pinned::adopt();
     perform::arrive(word, &pinned);
+    let Here { slot, .. } = Here::new(&pinned);
     drop(pinned);
-    let Ok(stack) = u32::try_from(stack).map(StackId::from_bits) else {
-        throw(format_args!("a goroutine was started on stack {stack:#x}"));
-    };
+    let shelf = Shelf::from_word(shelf);
     // SAFETY: `launch` wrote it there, and it is read once.
-    let f = unsafe { shelf::place::<F>(stack).read() };
+    let f = unsafe { shelf.place::<F>().read() };
     let value = f();
     // SAFETY: the closure has moved out, and nobody reads the place before the end is published.
-    unsafe { shelf::place::<S>(stack).write(value) };
-    end(Left::Value(if core::mem::needs_drop::<S>() { Some((shelf::discard::<S>, stack)) } else { None }))
+    unsafe { shelf.place::<S>().write(value) };
+    end(
+        slot,
+        Left::Value(if core::mem::needs_drop::<S>() { Some((Shelf::discard::<S>, shelf)) } else { None }),
+    )
 }
 
 /// What a goroutine leaves on its shelf.
 #[derive(Debug, Clone, Copy)]
 enum Left {
     /// A value, and what drops it there.
-    Value(Option<(unsafe fn(StackId), StackId)>),
+    Value(Option<(unsafe fn(Shelf), Shelf)>),
     /// Nothing.
     Nothing,
 }
 
-/// Ends the goroutine that calls, on its own stack: see the head of this file.
-fn end(left: Left) -> ! {
-    let rt = m::runtime();
-    let pinned = Pinned::new();
-    let g = m::current_g(m::current(&pinned));
-    drop(pinned);
-    let body = rt.slot(g).body();
+/// Ends the goroutine in this slot, which calls, on its own stack: see the head of this file.
+fn end(slot: &'static Slot<Body>, left: Left) -> ! {
+    let body = slot.body();
     local::drop_all(body);
     let outcome = match left {
         Left::Value(_) => Outcome::Value,
@@ -253,12 +294,12 @@ fn end(left: Left) -> ! {
     match body.join.end(outcome) {
         Ended::Kept => {}
         // Pinned, so that this CPU goes on with the joiner.
-        Ended::Wake(joiner) => goready(joiner),
+        Ended::Wake(joiner) => ready_pinned(&pinned, joiner),
         Ended::Detached => {
-            if let Left::Value(Some((discard, stack))) = left {
+            if let Left::Value(Some((discard, shelf))) = left {
                 drop(pinned);
                 // SAFETY: the value is on the shelf, and there is no handle.
-                unsafe { discard(stack) };
+                unsafe { discard(shelf) };
                 local::drop_all(body);
                 pinned = Pinned::new();
             }
@@ -266,10 +307,9 @@ fn end(left: Left) -> ! {
     }
     leave_scope(body);
     if body.grown_pages() != 0 {
-        high_water::note_end(body, g);
+        high_water::note_end(body, slot.index());
     }
-    let m = m::current(&pinned);
-    perform::leave_for_any(&pinned, m, rt.slot(g), After::Exited);
+    perform::leave_for_any(&pinned, m::current(&pinned), slot, After::Exited);
     throw(format_args!("a goroutine that has ended was continued"))
 }
 
@@ -311,8 +351,7 @@ fn leave_scope(body: &Body) {
 /// ```
 #[track_caller]
 pub unsafe fn goexit() -> ! {
-    check_g_stack("goexit");
-    end(Left::Nothing)
+    end(check_g_stack("goexit"), Left::Nothing)
 }
 
 /// Lets others run: the goroutine goes to the end of this P's queue. Go's `Gosched`.
@@ -348,7 +387,7 @@ pub(crate) fn goyield() {
 #[inline]
 fn give_way(pinned: &Pinned, m: &'static M, me: &'static Slot<Body>) {
     match perform::usual_successor(pinned, m) {
-        Some((proc, next)) => perform::leave_for(pinned, m, me, After::Yielded, (proc, &next)),
+        Some(next) => perform::leave_for(pinned, m, me, After::Yielded, next),
         None => give_way_unusually(pinned, m, me),
     }
 }

@@ -2,7 +2,7 @@
 
 use core::cell::UnsafeCell;
 use core::ops::Deref;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 use crate::park::{Wait, WaitReason};
 use machine::address::{at, size};
@@ -16,8 +16,12 @@ use sched::claim::Claim;
 use sched::join::JoinWord;
 use sched::latch::Latch;
 use sched::link::Linked;
+use sched::sudog::Sudog;
 use sched::table::{Slot, Table};
 use sched::{GoIndex, Status, SudogIndex};
+
+/// A sudog, and how lists name it.
+pub(crate) type Named = (SudogIndex, &'static Sudog);
 
 /// The kernel's part of a slot. Goroutine number i of the table runs on one of the two stacks of number i.
 #[derive(Debug)]
@@ -31,9 +35,10 @@ pub(crate) struct Body {
     pub(crate) token: AtomicU32,
     /// Who ends a wait that several may end. It goes on counting from one goroutine in the slot to the next.
     pub(crate) claim: Claim,
-    /// A sudog that the goroutine does not use at the moment, plus one; 0 if it has none. For the goroutine itself, and kept for the
-    /// next one in the slot.
-    sudog: AtomicU32,
+    /// The sudog by which the goroutine waits, if it waits for one thing; null before the first wait. For the goroutine itself, and kept
+    /// for the next one in the slot. Its index is in `sudog_index`.
+    sudog: AtomicPtr<Sudog>,
+    sudog_index: AtomicU32,
     wait_reason: AtomicU32,
     /// Address of what it waits for; 0 if that is no one thing.
     waits_on: AtomicU64,
@@ -99,7 +104,8 @@ impl Body {
             stacks: AtomicU32::new(0),
             token: AtomicU32::new(0),
             claim: Claim::new(),
-            sudog: AtomicU32::new(0),
+            sudog: AtomicPtr::new(core::ptr::null_mut()),
+            sudog_index: AtomicU32::new(0),
             wait_reason: AtomicU32::new(0),
             waits_on: AtomicU64::new(0),
             wait_since: AtomicU64::new(0),
@@ -115,23 +121,22 @@ impl Body {
         }
     }
 
-    /// Takes the sudog that the goroutine keeps. For the goroutine itself.
+    /// The goroutine's own sudog. For the goroutine itself, or who has a slot that nobody uses.
     #[inline]
-    pub(crate) fn take_sudog(&self) -> Option<SudogIndex> {
+    pub(crate) fn sudog(&self) -> Option<Named> {
         // Relaxed, here and below: the status word hands it from one goroutine in the slot to the next.
-        let s = SudogIndex::new(self.sudog.load(Ordering::Relaxed).wrapping_sub(1))?;
-        self.sudog.store(0, Ordering::Relaxed);
-        Some(s)
+        let sudog = self.sudog.load(Ordering::Relaxed);
+        // SAFETY: null, or from a reference that lives for ever (`set_sudog`).
+        let sudog: &'static Sudog = unsafe { sudog.as_ref() }?;
+        let s = SudogIndex::new(self.sudog_index.load(Ordering::Relaxed))?;
+        Some((s, sudog))
     }
 
-    /// Keeps a sudog for the next wait. `false`: it has one. For the goroutine itself.
-    #[inline]
-    pub(crate) fn keep_sudog(&self, s: SudogIndex) -> bool {
-        let has_room = self.sudog.load(Ordering::Relaxed) == 0;
-        if has_room {
-            self.sudog.store(s.get() + 1, Ordering::Relaxed);
-        }
-        has_room
+    /// Sets it, or takes it away. For the goroutine itself, or who has a slot that nobody uses.
+    pub(crate) fn set_sudog(&self, sudog: Option<Named>) {
+        self.sudog_index.store(sudog.map_or(0, |(s, _)| s.get()), Ordering::Relaxed);
+        let sudog = sudog.map_or(core::ptr::null(), |(_, sudog)| core::ptr::from_ref(sudog));
+        self.sudog.store(sudog.cast_mut(), Ordering::Relaxed);
     }
 
     /// Makes the body of a dead slot of zeros, which are what most of it is. For who owns the slot.
@@ -237,13 +242,13 @@ impl Body {
 
     /// Chooses the stack for the next life, for who prepares a dead slot. Says whether it has its first page.
     pub(crate) fn choose_stack(&self, size: Size) -> bool {
-        let born = self.stacks.load(Ordering::Relaxed) & BORN;
-        let (large, has_page) = match size {
-            Size::Usual => (0, born & USUAL_BORN),
-            Size::Large => (LARGE, born & LARGE_BORN),
+        let stacks = self.stacks.load(Ordering::Relaxed);
+        let (large, born) = match size {
+            Size::Usual => (0, USUAL_BORN),
+            Size::Large => (LARGE, LARGE_BORN),
         };
-        self.stacks.store(self.stacks.load(Ordering::Relaxed) & (BORN | PAGES) | large, Ordering::Relaxed);
-        has_page != 0
+        self.stacks.store(stacks & (BORN | PAGES) | large, Ordering::Relaxed);
+        stacks & born != 0
     }
 
     /// Notes that the chosen stack has its first page.
@@ -277,7 +282,8 @@ impl Body {
     #[inline]
     pub(crate) fn grown_pages(&self) -> u32 {
         let stacks = self.stacks.load(Ordering::Relaxed);
-        stacks >> pages_shift(stacks) & 0xff
+        // Almost always neither has grown.
+        if stacks & PAGES == 0 { 0 } else { stacks >> pages_shift(stacks) & 0xff }
     }
 
     /// Notes that no stack of a dead slot has a page any more.
@@ -380,11 +386,12 @@ impl Goroutines {
     /// There is no such slot.
     #[inline]
     pub(crate) fn slot(&self, g: GoIndex) -> &'static Slot<Body> {
-        if g.get() >= self.0.len() {
+        // By the word, which is the number plus one: a step less than by the number.
+        if g.word() > self.0.len() {
             no_slot(g);
         }
-        // SAFETY: the table has as many slots, from there on; they lie there for ever.
-        unsafe { &*at(SLOTS + u64::from(g.get()) * SLOT) }
+        // SAFETY: the table has as many slots, behind `SLOTS`; they lie there for ever.
+        unsafe { &*at(SLOTS - SLOT + u64::from(g.word()) * SLOT) }
     }
 }
 
@@ -407,6 +414,14 @@ impl Linked for Goroutines {
     #[inline]
     fn set_next(&self, g: GoIndex, next: Option<GoIndex>) {
         self.slot(g).set_next(next);
+    }
+
+    #[inline]
+    fn take_next(&self, g: GoIndex) -> Option<GoIndex> {
+        let slot = self.slot(g);
+        let next = slot.next();
+        slot.set_next(None);
+        next
     }
 }
 

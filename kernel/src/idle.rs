@@ -26,6 +26,7 @@ use crate::perform;
 use crate::preempt;
 use crate::runtime::Runtime;
 use crate::timers;
+use crate::wake;
 
 /// A timer of another CPU that is late by this much is run by one that has nothing else to do. The CPU itself usually
 /// comes earlier.
@@ -77,7 +78,7 @@ fn find(rt: &'static Runtime, m: &'static M) -> Option<Picked> {
             stop_spinning(rt, m, spin);
             if !m.proc().queue().is_empty() {
                 // It has got more than it runs now: others may look for that meanwhile.
-                perform::wake_more(rt, &m.proc().owner());
+                wake::wake_more(rt, &m.proc().owner());
             }
             return Some(picked);
         }
@@ -91,7 +92,7 @@ fn find(rt: &'static Runtime, m: &'static M) -> Option<Picked> {
 /// Work was found. The last spinner wakes the next one: there may be more work than it took.
 fn stop_spinning(rt: &'static Runtime, m: &'static M, spin: Spin) {
     if spin == Spin::Yes && rt.idle.stop_spinning() == Spinner::Last {
-        perform::wake_one(rt, &m.proc().owner());
+        wake::wake_one(rt, &m.proc().owner());
     }
 }
 

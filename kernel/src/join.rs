@@ -9,7 +9,6 @@ use core::mem::ManuallyDrop;
 
 use machine::clock;
 use machine::percpu::Pinned;
-use machine::stack::StackId;
 use sched::join::{Detach, JoinWord, Outcome, Slot};
 use sched::{GoIndex, GoRef, Goid};
 
@@ -19,12 +18,12 @@ use crate::m;
 use crate::panic::throw;
 use crate::park::{Wait, WaitReason, gopark_on};
 use crate::perform;
-use crate::shelf;
+use crate::shelf::Shelf;
 use crate::stacks::check_g_stack;
 
-/// The stack that the goroutine in a slot has used: its value lies there until it is claimed.
-fn stack_of(g: GoIndex) -> StackId {
-    m::runtime().slot(g).body().stack(g)
+/// The shelf of the stack that the goroutine in a slot has used: its value lies there until it is claimed.
+fn shelf_of(g: GoIndex) -> Shelf {
+    Shelf::of(m::runtime().slot(g).body().stack(g))
 }
 
 /// Starts a goroutine. Go's `go` statement.
@@ -243,7 +242,7 @@ impl<T> Inner<T> {
         let this = ManuallyDrop::new(self);
         let result = match outcome {
             // SAFETY: the goroutine has ended and left a value of this type; the handle is taken, so this is the first to take it.
-            Outcome::Value => Ok(unsafe { shelf::take::<T>(stack_of(this.g.index)) }),
+            Outcome::Value => Ok(unsafe { shelf_of(this.g.index).take::<T>() }),
             Outcome::Nothing => Err(EndedByGoexit(this.goid())),
         };
         this.give_back();
@@ -256,7 +255,8 @@ impl<T> Inner<T> {
         match self.word().claim() {
             Slot::Kept => {}
             Slot::Free => {
-                perform::settle(m::runtime(), m::current(&pinned), self.g.index, Slot::Free);
+                let m = m::current(&pinned);
+                perform::free_slot(m, &m.proc().owner(), self.g.index);
             }
         }
     }
@@ -269,7 +269,7 @@ impl<T> Drop for Inner<T> {
             Detach::Ended(outcome) => {
                 if outcome == Outcome::Value {
                     // SAFETY: the goroutine has ended and left a value of this type, which nobody has taken.
-                    unsafe { shelf::discard::<T>(stack_of(self.g.index)) };
+                    unsafe { shelf_of(self.g.index).discard::<T>() };
                 }
                 self.give_back();
             }

@@ -71,6 +71,8 @@ mod tick;
 #[expect(unsafe_code, reason = "makes the slots of the goroutine table in pages of their own")]
 mod slots;
 
+mod wake;
+
 #[expect(unsafe_code, reason = "switches contexts")]
 mod perform;
 

@@ -234,7 +234,8 @@ impl M {
 
     /// The goroutine that runs here.
     pub(crate) fn current(&self) -> Option<GoIndex> {
-        self.running().map(Slot::index)
+        // By the word: of another CPU's goroutine, which may have ended long ago, the slot's memory may be away.
+        GoIndex::in_word(self.running()?.word())
     }
 
     /// The slot of the goroutine that runs here.
@@ -321,6 +322,17 @@ pub(crate) fn current(pinned: &Pinned) -> &'static M {
     from_word(percpu::word(pinned)).expect("called from a goroutine or the scheduler")
 }
 
+/// [`current`], for who comes out of a switch.
+///
+/// # Safety
+/// A goroutine, or the scheduler loop, has just left this CPU for the caller.
+#[inline]
+pub(crate) unsafe fn after_switch(pinned: &Pinned) -> &'static M {
+    let m: *const M = ptr::with_exposed_provenance(percpu::word(pinned));
+    // SAFETY: whoever switches runs on a CPU whose M is installed, which lives for ever.
+    unsafe { &*m }
+}
+
 /// The slot of the goroutine that runs on this CPU.
 ///
 /// # Throws
@@ -352,6 +364,12 @@ pub(crate) fn vacate_if_inactive(pinned: &Pinned) {
         let _off = IrqGuard::new();
         percpu::request(ask::VACATE);
     }
+}
+
+/// The M of the CPU where this was called, for who asks again if it was moved meanwhile. `None` before the runtime is up.
+#[inline]
+pub(crate) fn of_this_cpu_if_up() -> Option<&'static M> {
+    from_word(percpu::word_here())
 }
 
 /// The M of this CPU for handlers and reports, which nothing moves. `None` before the runtime is up.

@@ -31,7 +31,10 @@ pub(crate) fn free(rt: &'static Runtime) -> u64 {
     for (g, slot) in rt.table.iter().filter(|(_, slot)| is_unused(slot)) {
         slot.body().mapped_stacks(g).for_each(|stack| stack::unmap(stack, &mut unmapped));
         slot.body().no_stack_is_born();
-        slot.body().take_sudog().into_iter().for_each(|s| sudog::release_to_proc(rt, m, s));
+        if let Some((s, _)) = slot.body().sudog() {
+            slot.body().set_sudog(None);
+            sudog::release_sudog(rt, m, s);
+        }
     }
     slots::release(rt, &mut unmapped);
     // SAFETY: the world is stopped, and all CPUs flush below, before the frames are free.

@@ -12,11 +12,14 @@ use machine::clock::{self, Ticks};
 use machine::percpu::Pinned;
 use sched::pick::Place;
 use sched::status::Cancelled;
+use sched::table::Slot;
 use sched::{GoRef, Goid, Ready};
 
-use crate::m;
+use crate::goroutine::Body;
+use crate::m::{self, M};
 use crate::panic::{check, throw};
 use crate::perform::{self, After};
+use crate::runtime::Runtime;
 use crate::stacks::{check_g_stack, own_slot};
 
 /// The reasons, their numbers in a goroutine's slot, and their names in reports.
@@ -138,18 +141,58 @@ pub(crate) struct Wait {
     pub(crate) since: Ticks,
 }
 
+/// The goroutine that calls and its CPU, for as long as it is pinned there.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Here {
+    pub(crate) m: &'static M,
+    pub(crate) slot: &'static Slot<Body>,
+}
+
+impl Here {
+    /// Looked up once for all steps of an operation.
+    ///
+    /// # Throws
+    /// When no goroutine calls.
+    #[inline]
+    pub(crate) fn new(pinned: &Pinned) -> Self {
+        Self::on(m::current(pinned))
+    }
+
+    /// The same for who knows its CPU's M, pinned.
+    ///
+    /// # Throws
+    /// As [`new`](Self::new).
+    #[inline]
+    pub(crate) fn on(m: &'static M) -> Self {
+        Self { m, slot: m::current_slot(m) }
+    }
+
+    #[inline]
+    pub(crate) fn runtime(self) -> &'static Runtime {
+        m::runtime_of(self.m)
+    }
+}
+
 /// [`gopark`] with more for reports. The caller has checked on which stack it stands.
 #[inline]
 pub(crate) fn gopark_on(wait: Wait, publish: impl FnOnce(GoRef) -> bool) {
-    gopark_pinned(&Pinned::new(), wait, publish);
+    let pinned = Pinned::new();
+    gopark_here(&pinned, Here::new(&pinned), wait, publish);
 }
 
 /// [`gopark_on`], for who holds a pin, which is the only one when `publish` has returned. It is that of the CPU on which the goroutine goes on,
-/// afterwards.
-#[inline]
-pub(crate) fn gopark_pinned(pinned: &Pinned, wait: Wait, publish: impl FnOnce(GoRef) -> bool) {
-    let m = m::current(pinned);
-    let slot = m::current_slot(m);
+/// afterwards: that one's M is returned.
+#[expect(
+    clippy::inline_always,
+    reason = "a call costs as much as a part of the whole, and each caller has one"
+)]
+#[inline(always)]
+pub(crate) fn gopark_here(
+    pinned: &Pinned,
+    Here { m, slot }: Here,
+    wait: Wait,
+    publish: impl FnOnce(GoRef) -> bool,
+) -> &'static M {
     slot.body().set_wait(wait);
     let generation = check(slot.status().begin_park());
     let stays = !publish(GoRef { index: slot.index(), generation });
@@ -158,11 +201,10 @@ pub(crate) fn gopark_pinned(pinned: &Pinned, wait: Wait, publish: impl FnOnce(Go
         perform::check_may_leave(m);
         // A wake that came meanwhile is what this park was for.
         match check(slot.status().cancel_park()) {
-            Cancelled::Unwoken | Cancelled::Woken => return,
+            Cancelled::Unwoken | Cancelled::Woken => return m,
         }
     }
-    m.proc().owner().counters().parks.add(1);
-    perform::leave_for_any(pinned, m, slot, After::Parked);
+    perform::leave_for_any(pinned, m, slot, After::Parked)
 }
 
 /// Leaves the goroutine's stack for the kernel stack and calls `function` there. Go's `mcall`.
@@ -201,9 +243,14 @@ pub(crate) fn goready(g: GoRef) {
 }
 
 /// [`goready`], for who is pinned already.
-#[inline]
 pub(crate) fn ready_pinned(pinned: &Pinned, g: GoRef) {
-    let m = m::current(pinned);
+    ready_on(m::current(pinned), g);
+}
+
+/// [`goready`], for who is pinned already and knows its CPU's M.
+#[expect(clippy::inline_always, reason = "a call costs as much as the whole")]
+#[inline(always)]
+pub(crate) fn ready_on(m: &'static M, g: GoRef) {
     let slot = m::runtime_of(m).slot(g.index);
     match check(slot.status().ready(g.generation)) {
         Ready::Enqueue => perform::enqueue(m, slot, Place::Next),
@@ -310,6 +357,14 @@ pub fn unpark(g: GoRef) -> bool {
     true
 }
 
+/// The slot of the goroutine that calls.
+///
+/// # Throws
+/// When no goroutine calls.
+pub(crate) fn current_slot() -> &'static Slot<Body> {
+    m::current_slot(m::current(&Pinned::new()))
+}
+
 /// The handle of the goroutine that calls.
 ///
 /// ```
@@ -319,8 +374,7 @@ pub fn unpark(g: GoRef) -> bool {
 /// # Throws
 /// When no goroutine calls.
 pub fn current() -> GoRef {
-    let pinned = Pinned::new();
-    m::current_slot(m::current(&pinned)).handle()
+    current_slot().handle()
 }
 
 /// The number of the goroutine that calls: the one in reports. Unique, never used again.

@@ -1,4 +1,4 @@
-//! Carries out what `sched` decided: the only caller of the context switch and the only sender of wake-ups.
+//! Carries out what `sched` decided: the only caller of the context switch.
 //!
 //! # A switch, step by step
 //!
@@ -12,27 +12,24 @@
 //! The pin passes from one side to the other, so the CPU's count is even again when the arriving side drops it.
 
 use machine::address::at;
-use machine::apic;
-use machine::apic::icr::{Ipi, Target};
 use machine::clock;
 use machine::context;
 use machine::irq;
 use machine::percpu::{self, Pinned};
-use machine::smp;
 use machine::vector::Vector;
-use sched::idle::FAN_OUT;
 use sched::join::Slot;
 use sched::list::Chain;
 use sched::note::WakeAction;
 use sched::pick::{Picked, Place, Source, Turn};
 use sched::table;
-use sched::{GoIndex, Owner, Parked, ProcId, Processor};
+use sched::{GoIndex, Owner, Parked, Processor};
 
 use crate::goroutine::Body;
 use crate::m::{self, M, Preemption, ask};
 use crate::panic::{check, throw};
 use crate::runtime::Runtime;
 use crate::tick;
+use crate::wake::{send, wake_one};
 
 /// Why a goroutine left its CPU, and so what is to be done for it once it has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,14 +63,14 @@ impl After {
     }
 }
 
-/// The slot in a word.
+/// The slot in a word with this reason, which is known to the compiler: so it costs nothing to take it off.
 ///
 /// # Safety
 /// The word was made by [`After::encode`].
 #[inline]
-unsafe fn slot_in(word: u64) -> &'static table::Slot<Body> {
+unsafe fn slot_in(word: u64, why: u64) -> &'static table::Slot<Body> {
     // SAFETY: the caller's contract; a slot never moves or goes.
-    unsafe { &*at::<table::Slot<Body>>(word & !WHY) }
+    unsafe { &*at::<table::Slot<Body>>(word - why) }
 }
 
 /// Throws when the goroutine that runs here may not leave the CPU. The caller holds one pin.
@@ -97,7 +94,8 @@ pub(crate) fn leave(
     next: Option<Picked>,
 ) {
     if let Some(picked) = next {
-        leave_for(pinned, m, me, after, (m.proc(), &picked));
+        begin_slice_for(m, &picked);
+        leave_for(pinned, m, me, after, (m.proc(), picked.g));
     } else {
         m.set_running(None);
         // SAFETY: the loop is suspended: it left for the goroutine that runs here now.
@@ -116,9 +114,13 @@ pub(crate) fn leave_for(
     m: &'static M,
     me: &'static table::Slot<Body>,
     after: After,
-    (proc, next): (&'static Processor, &Picked),
+    (proc, next): (&'static Processor, GoIndex),
 ) {
     let target = start_running(m, proc, next);
+    // Who yields lies in the queue behind the switch, and is looked after there.
+    if after != After::Yielded {
+        arm_if_off(m);
+    }
     // SAFETY:
     // 1. The target is the suspended scheduler loop or a goroutine that was just moved to `Running`, which only
     //    its one owner can do.
@@ -132,26 +134,37 @@ pub(crate) fn leave_for(
 pub(crate) fn run(pinned: &Pinned, m: &'static M, picked: &Picked) {
     // Nobody ran here: there is no slice to inherit.
     let fresh = Picked { inherit_time: false, ..*picked };
-    let target = start_running(m, m.proc(), &fresh);
+    begin_slice_for(m, &fresh);
+    let target = start_running(m, m.proc(), fresh.g);
+    arm_if_off(m);
     // SAFETY: as in `leave`; the loop's own context is saved in this CPU's M, where only this CPU looks.
     let word = unsafe { context::switch(m.g0(), target, SCHEDULER) };
     arrive(word, pinned);
 }
 
-/// Makes a picked goroutine the running one and returns its context.
-#[expect(clippy::inline_always, reason = "a call costs as much as the whole")]
-#[inline(always)]
-fn start_running(m: &'static M, proc: &'static Processor, picked: &Picked) -> context::Context {
-    let slot = m::runtime_of(m).slot(picked.g);
-    check(slot.status().run());
-    m.set_running(Some(slot));
-    proc.owner().counters().run.add(1);
+/// Begins a time slice, unless the picked goroutine goes on with the one that runs.
+fn begin_slice_for(m: &M, picked: &Picked) {
     if !picked.inherit_time {
         m.begin_slice(clock::rdtsc_unordered());
     }
+}
+
+/// Sees to it that the slice that runs ends, if anybody waits.
+#[inline]
+fn arm_if_off(m: &'static M) {
     if !tick::is_armed(m) {
         tick::arm_if_somebody_waits(m::runtime_of(m), m);
     }
+}
+
+/// Makes a picked goroutine, whose slice has begun, the running one and returns its context.
+#[expect(clippy::inline_always, reason = "a call costs as much as the whole")]
+#[inline(always)]
+fn start_running(m: &'static M, proc: &'static Processor, g: GoIndex) -> context::Context {
+    let slot = m::runtime_of(m).slot(g);
+    check(slot.status().run());
+    m.set_running(Some(slot));
+    proc.owner().counters().run.add(1);
     // SAFETY: the status says that it is ours, and acquired what the last CPU saved.
     unsafe { slot.body().context().read() }
 }
@@ -160,35 +173,51 @@ fn start_running(m: &'static M, proc: &'static Processor, picked: &Picked) -> co
 #[expect(clippy::inline_always, reason = "a call costs as much as the whole")]
 #[inline(always)]
 pub(crate) fn arrive(word: u64, pinned: &Pinned) {
-    if word == SCHEDULER {
-        return;
-    }
-    // SAFETY: every other word is made by `leave`.
-    let slot = unsafe { slot_in(word) };
     let why = word & WHY;
     if why == After::Parked as u64 {
+        // SAFETY: `leave` made the word.
+        let slot = unsafe { slot_in(word, After::Parked as u64) };
         match check(slot.status().finish_park()) {
             Parked::Waiting => {}
             Parked::MustEnqueue => enqueue(m::current(pinned), slot, Place::Next),
         }
     } else if why == After::Yielded as u64 {
+        // SAFETY: `leave` made the word.
+        let slot = unsafe { slot_in(word, After::Yielded as u64) };
         check(slot.status().yielded());
-        enqueue(m::current(pinned), slot, Place::Back);
-    } else {
-        arrive_for_others(why, slot, pinned);
+        // SAFETY: somebody yielded, and here the switch has led.
+        enqueue(unsafe { m::after_switch(pinned) }, slot, Place::Back);
+    } else if why == After::Exited as u64 {
+        // SAFETY: `leave` made the word.
+        let slot = unsafe { slot_in(word, After::Exited as u64) };
+        // SAFETY: somebody ended, and here the switch has led.
+        bury(unsafe { m::after_switch(pinned) }, slot);
+    } else if word != SCHEDULER {
+        arrive_for_others(word, pinned);
+    }
+}
+
+/// The end of a goroutine whose stack nobody stands on any more.
+#[inline(never)]
+fn bury(m: &'static M, slot: &'static table::Slot<Body>) {
+    let owner = m.proc().owner();
+    slot.body().unwire();
+    check(slot.status().exit());
+    owner.counters().exited.add(1);
+    match slot.body().join.leave() {
+        Slot::Free => free_slot(m, &owner, slot.index()),
+        Slot::Kept => {}
     }
 }
 
 /// The rest of [`arrive`].
-fn arrive_for_others(why: u64, slot: &'static table::Slot<Body>, pinned: &Pinned) {
+#[inline(never)]
+fn arrive_for_others(word: u64, pinned: &Pinned) {
     let m = m::current(pinned);
-    if why == After::Exited as u64 {
-        let owner = m.proc().owner();
-        slot.body().unwire();
-        check(slot.status().exit());
-        owner.counters().exited.add(1);
-        settle(m::runtime_of(m), m, slot.index(), slot.body().join.leave());
-    } else if why == After::Preempted as u64 {
+    let why = word & WHY;
+    // SAFETY: `leave` made the word; the reason is the one in it.
+    let slot = unsafe { slot_in(word, why) };
+    if why == After::Preempted as u64 {
         check(slot.status().yielded());
         enqueue(m, slot, Place::Global);
     } else if why == After::Mcall as u64 {
@@ -243,16 +272,23 @@ pub(crate) fn give_away(pinned: &Pinned) -> bool {
     free.is_some()
 }
 
-/// The goroutine that comes after the one that calls, which is about to leave: what [`check_may_leave`] and [`next_local`]
-/// give in almost all cases, with this CPU's P. The caller holds one pin.
+/// The goroutine that comes after the one that calls, which is about to leave, and this CPU's P.
+///
+/// It is what [`check_may_leave`] and [`next_local`] give in almost all cases. Its slice has begun. The caller holds one pin.
 #[expect(clippy::inline_always, reason = "a call costs as much as the whole")]
 #[inline(always)]
-pub(crate) fn usual_successor(pinned: &Pinned, m: &'static M) -> Option<(&'static Processor, Picked)> {
+pub(crate) fn usual_successor(pinned: &Pinned, m: &'static M) -> Option<(&'static Processor, GoIndex)> {
     let proc = m.usual()?;
     if !percpu::is_alone_and_unasked(pinned) || !irq::enabled() {
         return None;
     }
-    Some((proc, sched::pick::next_quickly(&proc.owner())?))
+    let owner = proc.owner();
+    if let Some(heir) = sched::pick::inherit(&owner) {
+        return Some((proc, heir.g));
+    }
+    let next = sched::pick::next_in_ring(&owner)?;
+    m.begin_slice(clock::rdtsc_unordered());
+    Some((proc, next))
 }
 
 /// The same when nothing was found that way.
@@ -263,19 +299,38 @@ pub(crate) fn unusual_successor(m: &'static M) -> Option<Picked> {
 }
 
 /// Leaves the goroutine `me`, which parks or has ended, for whatever comes next, or for the scheduler loop. The caller holds one
-/// pin.
+/// pin. Returns the M of the CPU on which it goes on.
 #[expect(clippy::inline_always, reason = "a call costs as much as the whole")]
 #[inline(always)]
-pub(crate) fn leave_for_any(pinned: &Pinned, m: &'static M, me: &'static table::Slot<Body>, after: After) {
+pub(crate) fn leave_for_any(
+    pinned: &Pinned,
+    m: &'static M,
+    me: &'static table::Slot<Body>,
+    after: After,
+) -> &'static M {
     match usual_successor(pinned, m) {
-        Some((proc, picked)) => leave_for(pinned, m, me, after, (proc, &picked)),
+        Some(next) => {
+            note_leave(next.0, after);
+            leave_for(pinned, m, me, after, next);
+        }
         None => leave_unusually(pinned, m, me, after),
+    }
+    // SAFETY: it has left its CPU, and somebody has left this one for it.
+    unsafe { m::after_switch(pinned) }
+}
+
+/// Counts a goroutine that parks.
+#[inline]
+fn note_leave(proc: &Processor, after: After) {
+    if after == After::Parked {
+        proc.owner().counters().parks.add(1);
     }
 }
 
 #[inline(never)]
 fn leave_unusually(pinned: &Pinned, m: &'static M, me: &'static table::Slot<Body>, after: After) {
     let next = unusual_successor(m);
+    note_leave(m.proc(), after);
     leave(pinned, m, me, after, next);
 }
 
@@ -406,25 +461,13 @@ fn enqueue_wired(rt: &'static Runtime, m: &M, home: &'static M, g: GoIndex) {
     }
 }
 
-/// Sends a CPU an interrupt.
-pub(crate) fn send(m: &M, vector: Vector) {
-    apic::send(Ipi::Fixed(vector), Target::One(m.block.apic_id()));
-}
-
-/// Sends an interrupt to those of the other CPUs that are wanted, `count` of them: at once if it is all there are, else one
-/// by one. The caller stays on its CPU.
-pub(crate) fn send_to_others(rt: &Runtime, me: &M, vector: Vector, count: u32, wanted: impl Fn(&M) -> bool) {
-    if count as usize + 1 == rt.ms.len() && smp::broadcast(Ipi::Fixed(vector)) {
-        return;
-    }
-    rt.ms.iter().filter(|m| m.index != me.index && wanted(m)).for_each(|m| send(m, vector));
-}
-
-/// Frees the slot of a dead goroutine, if that falls to the caller.
-pub(crate) fn settle(rt: &'static Runtime, m: &M, g: GoIndex, whose: Slot) {
-    match whose {
-        Slot::Free => keep_dead(rt, m, m.proc().owner().put_free(&rt.table, g)),
-        Slot::Kept => {}
+/// Frees the slot of a dead goroutine, which falls to the caller.
+#[inline]
+pub(crate) fn free_slot(m: &'static M, owner: &Owner<'_>, g: GoIndex) {
+    let rt = m::runtime_of(m);
+    let spill = owner.put_free(&rt.table, g);
+    if spill.is_some() {
+        keep_dead(rt, m, spill);
     }
 }
 
@@ -432,49 +475,5 @@ pub(crate) fn settle(rt: &'static Runtime, m: &M, g: GoIndex, whose: Slot) {
 pub(crate) fn keep_dead(rt: &'static Runtime, m: &M, spill: Option<Chain>) {
     if let Some(batch) = spill {
         rt.free.open(m.index).put(&rt.table, batch);
-    }
-}
-
-/// The producer's second half: wakes an idle CPU if nobody looks for work already.
-#[inline]
-pub(crate) fn wake_one(rt: &'static Runtime, owner: &Owner<'_>) {
-    if let Some(proc) = rt.idle.wake_one() {
-        wake_and_count(rt, owner, proc);
-    }
-}
-
-#[inline(never)]
-fn wake_and_count(rt: &'static Runtime, owner: &Owner<'_>, proc: ProcId) {
-    owner.counters().wakes.add(1);
-    wake(rt, proc);
-}
-
-/// Wakes idle CPUs for what this one has got and cannot run now, although others look for work, if these are few.
-pub(crate) fn wake_more(rt: &'static Runtime, owner: &Owner<'_>) {
-    for proc in (0..FAN_OUT).map_while(|_| rt.idle.wake_more()) {
-        owner.counters().wakes.add(1);
-        wake(rt, proc);
-    }
-}
-
-/// The same for a handler, which counts nothing: it may have interrupted who counts. Whether anybody was woken.
-pub(crate) fn wake_helper(rt: &'static Runtime) -> bool {
-    let proc = rt.idle.wake_one();
-    if let Some(proc) = proc {
-        wake(rt, proc);
-    }
-    proc.is_some()
-}
-
-/// Ends the sleep of a P's CPU. An interrupt is sent only if the CPU has halted or is about to.
-fn wake(rt: &'static Runtime, proc: ProcId) {
-    wake_cpu(m::of_proc(rt, proc));
-}
-
-/// Ends the sleep of a CPU.
-pub(crate) fn wake_cpu(m: &M) {
-    match m.note.wake() {
-        WakeAction::SendIpi => send(m, Vector::WAKE),
-        WakeAction::Nothing => {}
     }
 }

@@ -17,17 +17,17 @@
 
 use core::sync::atomic::AtomicU32;
 
-use machine::clock::{self, Ticks};
+use machine::clock;
 use machine::percpu::Pinned;
 use sched::sema::{self, Handoff, Order, Semaphore, Woken};
 use sched::sudog::Sudog;
 
 use crate::go::goyield;
 use crate::m::{self, M};
-use crate::park::{Wait, WaitReason, gopark_pinned, goready, readied_by_something_else};
+use crate::park::{Here, Wait, WaitReason, gopark_here, readied_by_something_else, ready_on};
 use crate::runtime::{Runtime, SemaLock};
 use crate::stacks::{check_g_stack, is_free};
-use crate::sudog::{acquire_sudog, release_sudog};
+use crate::sudog::own_sudog;
 
 /// Waits until `word` is more than 0, and takes one off. Go's `semacquire`.
 ///
@@ -108,7 +108,7 @@ pub fn semrelease(word: &AtomicU32) {
 pub fn semrelease1(word: &AtomicU32, handoff: Handoff) {
     let wake = semaphore(m::runtime(), word).release(handoff, || clock::rdtsc_unordered().0);
     let Some((wake, pinned)) = wake else { return };
-    goready(wake.g);
+    ready_on(m::current(&pinned), wake.g);
     if wake.handed_off && is_free(&pinned) {
         // What is asked of the CPU is answered on the way: it gives way once.
         pinned.release();
@@ -130,16 +130,15 @@ fn semaphore<'w>(rt: &'static Runtime, word: &'w AtomicU32) -> Semaphore<'w, Sem
 #[cold]
 fn wait(word: &AtomicU32, order: Order, what: Wait) {
     let pinned = Pinned::new();
-    let rt = m::runtime_of(m::current(&pinned));
-    let semaphore = semaphore(rt, word);
-    let s = acquire_sudog(rt, &pinned);
-    let sudog = rt.sudogs.get(s);
-    sudog.prepare(m::current_slot(m::current(&pinned)).handle(), what.since.0);
+    let mut here = Here::new(&pinned);
+    let semaphore = semaphore(here.runtime(), word);
+    let (s, sudog) = own_sudog(here);
+    // Once: a release that came in vain is part of the wait.
+    sudog.prepare(here.slot.handle(), what.since.0);
     loop {
         let mut wait = sema::Wait::Queued;
-        let random = m::current(&pinned).proc().owner().random();
-        gopark_pinned(&pinned, what, |_| {
-            wait = semaphore.enqueue((s, sudog), order, random);
+        here.m = gopark_here(&pinned, here, what, |_| {
+            wait = semaphore.enqueue((s, sudog), order, what.since.0);
             match wait {
                 sema::Wait::Queued => true,
                 sema::Wait::Acquired => false,
@@ -158,8 +157,8 @@ fn wait(word: &AtomicU32, order: Order, what: Wait) {
             Woken::Again => {}
         }
     }
-    count_wait(m::current(&pinned), sudog);
-    release_sudog(rt, &pinned, (s, sudog));
+    count_wait(here.m, sudog);
+    drop(pinned);
 }
 
 /// Adds a wait that is over to this P's counters.
@@ -167,8 +166,7 @@ fn count_wait(m: &M, sudog: &Sudog) {
     // Without a release there was a second look and no wait. Clocks of two CPUs may differ a little.
     if sudog.release_time() != 0 {
         let owner = m.proc().owner();
-        let waited = clock::length_of(Ticks(sudog.release_time().saturating_sub(sudog.acquire_time())));
         owner.counters().sema_waits.add(1);
-        owner.counters().sema_wait_nanos.add(waited.0);
+        owner.counters().sema_wait_ticks.add(sudog.release_time().saturating_sub(sudog.acquire_time()));
     }
 }

@@ -17,46 +17,71 @@ pub(crate) const fn fits<T>() -> bool {
     size_of::<T>() <= MAX && align_of::<T>() <= MAX
 }
 
-/// Where something that fits lies on the shelf of a stack.
-pub(crate) fn place<T>(stack: StackId) -> *mut T {
-    debug_assert!(fits::<T>());
-    at(address::<T>(stack))
+/// A stack's shelf: the address one past the stack's highest byte, a multiple of all alignments that fit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Shelf(u64);
+
+/// Bytes from the top down to where something that fits begins: a multiple of its alignment, as sizes are.
+const fn depth<T>() -> u64 {
+    size_of::<T>() as u64
 }
 
-fn address<T>(stack: StackId) -> u64 {
-    let align = align_of::<T>() as u64;
-    (stack.top() - size_of::<T>() as u64) & !(align - 1)
-}
-
-/// Where the stack begins below a shelf for two kinds of things: a multiple of 16.
-pub(crate) fn below<A, B>(stack: StackId) -> u64 {
-    address::<A>(stack).min(address::<B>(stack)) & !15
-}
-
-/// Takes a goroutine's value from its shelf, or from the heap.
-///
-/// # Safety
-/// The stack's goroutine has ended and has left a value of this type, which the caller is the first to take.
-pub(crate) unsafe fn take<T>(stack: StackId) -> T {
-    if fits::<T>() {
-        // SAFETY: the caller's contract; the page is mapped as long as the slot is in use.
-        return unsafe { place::<T>(stack).read() };
+impl Shelf {
+    #[inline]
+    pub(crate) const fn of(stack: StackId) -> Self {
+        Self(stack.top())
     }
-    // SAFETY: as above: a value that does not fit is left in a vector.
-    let mut boxed = unsafe { place::<Vec<T>>(stack).read() };
-    boxed.pop().expect("a value that does not fit lies in a vector of one")
-}
 
-/// Drops a goroutine's value where it is.
-///
-/// # Safety
-/// As [`take`].
-pub(crate) unsafe fn discard<T>(stack: StackId) {
-    if fits::<T>() {
-        // SAFETY: the caller's contract.
-        unsafe { place::<T>(stack).drop_in_place() };
-    } else {
+    /// As a word that goes with a new context.
+    #[inline]
+    pub(crate) const fn word(self) -> u64 {
+        self.0
+    }
+
+    /// What [`word`](Self::word) has made.
+    #[inline]
+    pub(crate) const fn from_word(word: u64) -> Self {
+        Self(word)
+    }
+
+    /// Where something that fits lies.
+    #[inline]
+    pub(crate) fn place<T>(self) -> *mut T {
+        debug_assert!(fits::<T>());
+        at(self.0.wrapping_sub(depth::<T>()))
+    }
+
+    /// Where the stack begins below a shelf for two kinds of things: a multiple of 16.
+    #[inline]
+    pub(crate) fn below<A, B>(self) -> u64 {
+        self.0.wrapping_sub(depth::<A>().max(depth::<B>()).next_multiple_of(16))
+    }
+
+    /// Takes a goroutine's value from here, or from the heap.
+    ///
+    /// # Safety
+    /// The stack's goroutine has ended and has left a value of this type, which the caller is the first to take.
+    pub(crate) unsafe fn take<T>(self) -> T {
+        if const { fits::<T>() } {
+            // SAFETY: the caller's contract; the page is mapped as long as the slot is in use.
+            return unsafe { self.place::<T>().read() };
+        }
         // SAFETY: as above: a value that does not fit is left in a vector.
-        unsafe { place::<Vec<T>>(stack).drop_in_place() };
+        let mut boxed = unsafe { self.place::<Vec<T>>().read() };
+        boxed.pop().expect("a value that does not fit lies in a vector of one")
+    }
+
+    /// Drops a goroutine's value where it is.
+    ///
+    /// # Safety
+    /// As [`take`](Self::take).
+    pub(crate) unsafe fn discard<T>(self) {
+        if const { fits::<T>() } {
+            // SAFETY: the caller's contract.
+            unsafe { self.place::<T>().drop_in_place() };
+        } else {
+            // SAFETY: as above: a value that does not fit is left in a vector.
+            unsafe { self.place::<Vec<T>>().drop_in_place() };
+        }
     }
 }

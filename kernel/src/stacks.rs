@@ -119,15 +119,23 @@ pub(crate) fn is_free(pinned: &Pinned) -> bool {
     m.block.locks() == 1 && kind_by_data(m) == StackKind::Goroutine && irq::enabled()
 }
 
-/// Throws when the caller of a function that may block does not stand on a goroutine's own stack.
+/// Throws when the caller of a function that may block does not stand on a goroutine's own stack. Returns its slot.
 #[track_caller]
 #[inline]
-pub(crate) fn check_g_stack(function: &str) {
-    // Not pinned: a goroutine that moves meanwhile may only be taken for one on another stack, and is asked again.
-    let agree = m::of_this_cpu().and_then(M::running).is_some_and(stands_on);
-    if !agree {
-        throw_unless_on_the_g_stack(function, Location::caller());
+pub(crate) fn check_g_stack(function: &str) -> &'static Slot<Body> {
+    // Not pinned: a goroutine that moves meanwhile may only be taken for one on another stack, and is asked again. The one on whose
+    // stack the caller stands is the caller's.
+    match m::of_this_cpu_if_up().and_then(M::running) {
+        Some(slot) if stands_on(slot) => slot,
+        Some(_) | None => ask_again(function, Location::caller()),
     }
+}
+
+#[cold]
+#[inline(never)]
+fn ask_again(function: &str, caller: &Location<'_>) -> &'static Slot<Body> {
+    throw_unless_on_the_g_stack(function, caller);
+    m::current_slot(m::current(&Pinned::new()))
 }
 
 /// [`check_g_stack`], for who is pinned already: the slot of the goroutine that calls.
@@ -148,7 +156,7 @@ pub(crate) fn own_slot(m: &M, function: &str) -> &'static Slot<Body> {
 /// Then the two witnesses agree, because handlers and calls on the kernel stack stand elsewhere.
 #[inline]
 fn stands_on(running: &Slot<Body>) -> bool {
-    StackId::has_number(stack::pointer(), running.number())
+    StackId::is_before(stack::pointer(), running.word())
 }
 
 #[cold]

@@ -14,7 +14,7 @@
 //! assert!(memory.available() <= memory.total);
 //! ```
 
-use machine::clock::Nanos;
+use machine::clock::{self, Nanos, Ticks};
 use machine::frames;
 use machine::paging;
 use machine::percpu::CpuId;
@@ -47,16 +47,20 @@ pub fn gomaxprocs() -> usize {
 /// One that has ended does not count, although its value may not have been claimed. Its end may be seen a moment before it is counted:
 /// whoever has just joined it may still find it here.
 pub fn num_goroutine() -> u64 {
-    let counters = || m::runtime().all_procs().iter().map(sched::Processor::counters);
+    let counters = || m::runtime().all_procs().iter().map(|proc| proc.counters(nanos));
     // Ends are read first: one that is counted as ended was counted as started.
     let exited: u64 = counters().map(|c| c.exited).sum();
     let spawned: u64 = counters().map(|c| c.spawned).sum();
     spawned.saturating_sub(exited)
 }
 
+fn nanos(ticks: u64) -> u64 {
+    clock::length_of(Ticks(ticks)).0
+}
+
 /// What the P on each CPU has done so far.
 pub fn per_cpu() -> impl Iterator<Item = (CpuId, Snapshot)> {
-    m::runtime().ms.iter().filter_map(|m| Some((m.block.id(), m.proc?.counters())))
+    m::runtime().ms.iter().filter_map(move |m| Some((m.block.id(), m.proc?.counters(nanos))))
 }
 
 /// A goroutine that waits.

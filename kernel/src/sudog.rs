@@ -1,39 +1,85 @@
 //! Sudogs for goroutines that are about to wait; Go's `acquireSudog` and `releaseSudog`.
 //!
-//! A goroutine keeps one, once it has waited, because most waits are for one thing; and a P keeps some. Only when it has none left or too many, a batch comes from the shared list or goes
-//! there, or the store grows. Neither is called with a lock held, because the store grows by the heap.
+//! A goroutine has one of its own from its first wait on, because most waits are for one thing, and it waits for one at a time; the slot
+//! keeps it for the next goroutine. Who waits for several things gets the others from its P, which keeps some. Only when that has none
+//! left or too many, a batch comes from the shared list or goes there, or the store grows. Neither is called with a lock held, because
+//! the store grows by the heap.
 
-use machine::percpu::Pinned;
 use sched::SudogIndex;
 use sched::chunks::NoRoom;
 use sched::list::Chain;
-use sched::sudog::Sudog;
 
-use crate::m::{self, M};
+use crate::goroutine::Named;
+use crate::m::M;
 use crate::panic::fatal;
+use crate::park::Here;
 use crate::runtime::Runtime;
 
-/// A sudog that nobody uses, for the goroutine that calls. It is given back by [`release_sudog`] once its wait is over.
+/// The goroutine's own sudog, for its next wait. The caller is pinned, and holds no lock.
+///
+/// Between the queueing of it and the taking out a goroutine runs nothing that may wait.
+///
+/// # Panics
+/// When it is in a queue still.
 #[inline]
-pub(crate) fn acquire_sudog(rt: &'static Runtime, pinned: &Pinned) -> SudogIndex {
-    let m = m::current(pinned);
-    match m::current_slot(m).body().take_sudog() {
-        Some(s) => s,
-        None => acquire_another(rt, m),
-    }
+pub(crate) fn own_sudog(here: Here) -> Named {
+    checked(here.slot.body().sudog().unwrap_or_else(|| first_sudog(here)))
 }
 
-/// The rest of [`acquire_sudog`], pinned.
+#[inline]
+fn checked((s, sudog): Named) -> Named {
+    sudog.check_idle(s);
+    (s, sudog)
+}
+
+#[cold]
 #[inline(never)]
-fn acquire_another(rt: &'static Runtime, m: &'static M) -> SudogIndex {
-    let owner = m.proc().owner();
+fn first_sudog(here: Here) -> Named {
+    let named = name(here.runtime(), acquire(here.runtime(), here.m));
+    here.slot.body().set_sudog(Some(named));
+    named
+}
+
+/// The same for who holds a lock, if the goroutine has one or this P keeps one.
+#[inline]
+pub(crate) fn try_own_sudog(here: Here) -> Option<Named> {
+    here.slot.body().sudog().or_else(|| try_first_sudog(here)).map(checked)
+}
+
+#[cold]
+#[inline(never)]
+fn try_first_sudog(here: Here) -> Option<Named> {
+    let named = name(here.runtime(), try_acquire(here.runtime(), here.m)?);
+    here.slot.body().set_sudog(Some(named));
+    Some(named)
+}
+
+fn name(rt: &'static Runtime, s: SudogIndex) -> Named {
+    (s, rt.sudogs.get(s))
+}
+
+/// A sudog that nobody uses, for who is pinned to this CPU. It is given back by [`release_sudog`] once the wait is over. With no lock held.
+pub(crate) fn acquire_sudog(rt: &'static Runtime, m: &'static M) -> Named {
+    name(rt, acquire(rt, m))
+}
+
+/// A sudog that nobody uses, if this P keeps one: also for who holds a lock. The caller is pinned to this CPU.
+pub(crate) fn take_sudog(rt: &'static Runtime, m: &'static M) -> Option<Named> {
+    Some(name(rt, try_acquire(rt, m)?))
+}
+
+fn try_acquire(rt: &'static Runtime, m: &'static M) -> Option<SudogIndex> {
+    m.proc().owner().take_sudog(&rt.sudogs)
+}
+
+fn acquire(rt: &'static Runtime, m: &'static M) -> SudogIndex {
     loop {
-        if let Some(s) = owner.take_sudog(&rt.sudogs) {
+        if let Some(s) = try_acquire(rt, m) {
             return s;
         }
         match rt.sudog_free.take(m.index, |list| list.take(&rt.sudogs)) {
             Some(batch) => {
-                keep(rt, m, owner.refill_sudogs(batch));
+                keep(rt, m, m.proc().owner().refill_sudogs(batch));
                 grow_ahead(rt, m);
             }
             None => grow(rt, m),
@@ -41,32 +87,12 @@ fn acquire_another(rt: &'static Runtime, m: &'static M) -> SudogIndex {
     }
 }
 
-/// A sudog that nobody uses, if the goroutine that calls or this P keeps one: also for who holds a lock.
-#[inline]
-pub(crate) fn take_sudog(rt: &'static Runtime, pinned: &Pinned) -> Option<SudogIndex> {
-    let m = m::current(pinned);
-    m::current_slot(m).body().take_sudog().or_else(|| take_another(rt, m))
-}
-
-#[inline(never)]
-fn take_another(rt: &'static Runtime, m: &'static M) -> Option<SudogIndex> {
-    m.proc().owner().take_sudog(&rt.sudogs)
-}
-
-/// Gives a sudog back, which the goroutine that calls has taken. It is in no queue any more.
-#[inline]
-pub(crate) fn release_sudog(rt: &'static Runtime, pinned: &Pinned, (s, sudog): (SudogIndex, &Sudog)) {
-    let m = m::current(pinned);
-    sudog.rest(s);
-    if !m::current_slot(m).body().keep_sudog(s) {
-        release_to_proc(rt, m, s);
+/// Gives a sudog back that is in no queue and that no goroutine has, by the P of this CPU, to which the caller is pinned.
+pub(crate) fn release_sudog(rt: &'static Runtime, m: &'static M, s: SudogIndex) {
+    let spill = m.proc().owner().put_sudog(&rt.sudogs, s);
+    if spill.is_some() {
+        keep(rt, m, spill);
     }
-}
-
-/// Gives a sudog back that is in no queue, and that no goroutine keeps, by the P of this CPU.
-#[inline(never)]
-pub(crate) fn release_to_proc(rt: &'static Runtime, m: &'static M, s: SudogIndex) {
-    keep(rt, m, m.proc().owner().put_sudog(&rt.sudogs, s));
 }
 
 /// Puts spilled sudogs on the shared list, where this CPU is at home.

@@ -21,11 +21,11 @@ use sched::note::WakeAction;
 use sched::sync::Padded;
 
 use crate::m::{self, M, Preemption, ask};
-use crate::perform;
 use crate::runtime::{self, Runtime};
 use crate::schedtrace;
 use crate::tick::{self, SLICE};
 use crate::timers;
+use crate::wake;
 
 /// The duties are done once in this time at most.
 const PERIOD: Nanos = SLICE;
@@ -50,7 +50,7 @@ fn timer(_: &mut Frame) {
     if m.earliest.get() <= now.0 {
         if m.block.requests() & ask::TIMERS != 0 {
             // It was asked for when the timer fired last, and not answered: somebody else shall do it.
-            if !perform::wake_helper(rt) && timers::is_late(m, now, OVERDUE) {
+            if !wake::wake_helper(rt) && timers::is_late(m, now, OVERDUE) {
                 ask_busy(rt, m);
             }
         }
@@ -72,7 +72,7 @@ fn ask_busy(rt: &Runtime, m: &M) {
     let (before, after) = rt.ms.split_at(turn);
     let helper = after.iter().chain(before).find(|other| other.index != m.index && other.is_active());
     if let Some(helper) = helper {
-        perform::send(helper, Vector::RESCHEDULE);
+        wake::send(helper, Vector::RESCHEDULE);
     }
 }
 
@@ -122,7 +122,7 @@ fn remind(rt: &Runtime, m: &M) {
     for other in rt.ms.iter().filter(|other| other.index != m.index && other.is_active()) {
         let runs = other.current().is_some();
         if runs && tick::waits(rt, other) && tick::left_of_slice(other) == Nanos(0) {
-            perform::send(other, Vector::RESCHEDULE);
+            wake::send(other, Vector::RESCHEDULE);
         }
     }
 }

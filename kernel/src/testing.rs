@@ -34,7 +34,6 @@ use crate::event::{Expire, Expired};
 use crate::go::gosched;
 use crate::m::{self, M, ask};
 use crate::park::WaitReason;
-use crate::perform;
 use crate::runtime::Runtime;
 use crate::sema;
 use crate::stacks::on_m;
@@ -43,6 +42,7 @@ use crate::tick;
 use crate::time::{Does, Inner};
 use crate::tlb::{self, Who};
 use crate::waits;
+use crate::wake;
 use crate::world::StoppedWorld;
 
 /// The CPU that the caller was on a moment ago.
@@ -69,7 +69,7 @@ fn reach(cpus: usize) -> Nanos {
         let wanted = |m: &M| m.index < cpus;
         let count = rt.ms.iter().filter(|m| m.index != me.index && wanted(m)).count();
         let count = u32::try_from(count).unwrap_or(u32::MAX);
-        perform::send_to_others(rt, me, vector, count, wanted);
+        wake::send_to_others(rt, me, vector, count, wanted);
         count
     })
 }
@@ -78,7 +78,7 @@ fn reach(cpus: usize) -> Nanos {
 pub fn reach_one() -> Nanos {
     acknowledged(|rt, me, vector| {
         let Some(other) = rt.ms.iter().find(|m| m.index != me.index) else { return 0 };
-        perform::send(other, vector);
+        wake::send(other, vector);
         1
     })
 }
@@ -298,6 +298,12 @@ pub fn on_deadlock(what: &str) {
 /// Waiters in the root of a semaphore: none if it is 0. Those of other words may be among them.
 pub fn sema_nwait(word: &AtomicU32) -> u32 {
     sema::nwait(word)
+}
+
+/// Whether the waiters of two semaphores have a root in common.
+pub fn share_a_sema_root(one: &AtomicU32, other: &AtomicU32) -> bool {
+    let [one, other] = [one, other].map(|word| sched::sema::root_of(core::ptr::from_ref(word).addr() as u64));
+    one == other
 }
 
 /// Keeps this CPU with interrupts off for ever, and says so as soon as they are.

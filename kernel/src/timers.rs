@@ -53,9 +53,9 @@ use crate::event::{Event, Expired, TimerKey};
 use crate::m::{self, M};
 use crate::panic::fatal;
 use crate::park::goready;
-use crate::perform;
 use crate::runtime::Runtime;
 use crate::tick;
+use crate::wake;
 
 /// Events that are run before others have their turn.
 const PORTION: u32 = 256;
@@ -106,7 +106,7 @@ pub(crate) fn put_back(expired: &Expired, when: Nanos, event: Event) {
         tick::rearm(m);
     } else {
         // Its timer may be set to `before` already. The handler sets it anew.
-        perform::send(m, Vector::RESCHEDULE);
+        wake::send(m, Vector::RESCHEDULE);
     }
 }
 

@@ -16,8 +16,10 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use machine::console;
 use machine::paging;
 use sched::blocked::{self, Blocked, Number, Waiter, Waits};
+use sched::table::Slot;
 use sched::{GoIndex, GoRef, Status};
 
+use crate::goroutine::Body;
 use crate::m;
 use crate::panic::{Named, fatal};
 use crate::park::current;
@@ -93,11 +95,11 @@ impl LockHead {
         Self { holder: AtomicU64::new(0), name, kind }
     }
 
-    /// The goroutine that calls has got the lock.
+    /// The goroutine in this slot, which calls, has got the lock.
     #[inline]
-    pub(crate) fn hold(&self) {
+    pub(crate) fn hold(&self, me: &Slot<Body>) {
         // Relaxed: its next `Blocked::begin` releases it to those who ask.
-        self.holder.store(blocked::pack(current()), Ordering::Relaxed);
+        self.holder.store(blocked::pack(me.handle()), Ordering::Relaxed);
     }
 
     /// It is about to give the lock away.
@@ -172,11 +174,10 @@ fn load(address: u64) -> Option<u64> {
 }
 
 /// Waits for a lock: tells others so, looks whether that closes a ring, and calls `wait`, which returns when the goroutine
-/// has got the lock.
+/// in this slot, which calls, has got the lock.
 #[cold]
-pub(crate) fn while_blocked<R>(lock: &LockHead, wait: impl FnOnce() -> R) -> R {
-    let g = current();
-    let blocked = &m::runtime().slot(g.index).body().blocked;
+pub(crate) fn while_blocked<R>((lock, me): (&LockHead, &'static Slot<Body>), wait: impl FnOnce() -> R) -> R {
+    let (g, blocked) = (me.handle(), &me.body().blocked);
     let number = blocked.begin(lock.address());
     match on_deadlock() {
         OnDeadlock::Off => {}

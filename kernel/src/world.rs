@@ -52,6 +52,7 @@ use crate::resize;
 use crate::runtime::Runtime;
 use crate::sema;
 use crate::stacks::{check_g_stack, on_m};
+use crate::wake;
 
 pub use crate::mark::{CpuStop, Doing};
 pub use crate::stops::{ReasonStats, StopReason, StopRecord, Times, WorldStats};
@@ -174,7 +175,7 @@ fn stop(rt: &'static Runtime, reason: StopReason) -> StopRecord {
     }
     rt.world.settle(taken);
     // Whoever has stopped by itself meanwhile is left alone.
-    perform::send_to_others(rt, me, Vector::STOP, interrupted, |m| rt.world.is_late(m.index));
+    wake::send_to_others(rt, me, Vector::STOP, interrupted, |m| rt.world.is_late(m.index));
     let asking = clock::now() - began;
     wait(rt, reason, began);
     let stopping = clock::now() - began;
@@ -228,7 +229,7 @@ fn wait(rt: &'static Runtime, reason: StopReason, began: Nanos) {
             }
         }
         for m in late(rt) {
-            perform::send(m, Vector::STOP);
+            wake::send(m, Vector::STOP);
         }
     }
 }
@@ -296,9 +297,9 @@ fn start(rt: &'static Runtime, newprocs: Option<u32>, mut record: StopRecord) {
     rt.stops.lock().add(record);
     // Those who got a P, and slept without one.
     let grown = rt.ms.get(before..rt.procs().len()).unwrap_or_default();
-    grown.iter().filter(|m| m.index != me.index).for_each(perform::wake_cpu);
+    grown.iter().filter(|m| m.index != me.index).for_each(wake::wake_cpu);
     if sched::pick::recheck(&rt.sources()) {
-        perform::wake_one(rt, &me.proc().owner());
+        wake::wake_one(rt, &me.proc().owner());
         perform::somebody_waits(rt, me);
     }
 }

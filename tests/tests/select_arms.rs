@@ -38,6 +38,7 @@ tests::image! {
 #[expect(
     clippy::too_many_lines,
     clippy::cognitive_complexity,
+    clippy::large_stack_arrays,
     clippy::large_stack_frames,
     reason = "a hundred arms are the case"
 )]

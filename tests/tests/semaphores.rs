@@ -6,7 +6,6 @@
 
 extern crate alloc;
 
-use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -37,8 +36,13 @@ tests::image! {
     ],
 }
 
-/// Words of 4 bytes from one to the next in the same root of the table.
-const STRIDE: usize = 2 * 251;
+/// Words of no units, and the places of so many that have the root of the first.
+fn words_that_share_a_root(count: usize) -> (Arc<[AtomicU32]>, Vec<usize>) {
+    let words = words(count * 512 + 8);
+    let shares = |place: &usize| testing::share_a_sema_root(&words[0], &words[*place]);
+    let places = (0..words.len() - 8).filter(shares).take(count).collect();
+    (words, places)
+}
 
 /// Yields until as many goroutines wait in the root of this word.
 fn wait_for_waiters(word: &AtomicU32, count: u32) {
@@ -209,11 +213,12 @@ fn lifo_waiters_are_served_first() -> Verdict {
 /// Two waiters for each of many words in one root; a release must reach those of its own word.
 fn words_that_share_a_root_do_not_meet() -> Verdict {
     const WORDS: usize = 64;
-    let (words, passed) = (words(STRIDE * WORDS), words(WORDS));
+    let ((words, places), passed) = (words_that_share_a_root(WORDS), words(WORDS));
+    equal("words in one root", &places.len(), &WORDS)?;
     for n in 0..2 * WORDS {
-        let (words, passed) = (Arc::clone(&words), Arc::clone(&passed));
+        let (words, passed, place) = (Arc::clone(&words), Arc::clone(&passed), places[n % WORDS]);
         go(move || {
-            semacquire(&words[n % WORDS * STRIDE]);
+            semacquire(&words[place]);
             passed[n % WORDS].fetch_add(1, Ordering::AcqRel);
         });
     }
@@ -224,7 +229,7 @@ fn words_that_share_a_root_do_not_meet() -> Verdict {
     while !left.is_empty() {
         let n = left.swap_remove(random.index(left.len()));
         expected[n] += 1;
-        semrelease(&words[n * STRIDE]);
+        semrelease(&words[places[n]]);
         while units(&passed[n]) < expected[n] {
             gosched();
         }
@@ -303,12 +308,13 @@ fn a_greedy_pair_starves_nobody() -> Verdict {
 fn every_unit_comes_back() -> Verdict {
     const WORDS: usize = 12;
     const GOROUTINES: u64 = 40;
-    let words: Arc<Box<[AtomicU32]>> = Arc::new((0..STRIDE * 4 + 8).map(|_| AtomicU32::new(0)).collect());
-    // Some share a root, and some of these are neighbours.
-    let at = |n: usize| n / 3 * STRIDE + n % 3;
+    // Some share a root, and some are neighbours.
+    let (words, places) = words_that_share_a_root(4);
+    equal("words in one root", &places.len(), &4)?;
+    let at: [usize; WORDS] = core::array::from_fn(|n| places[n / 3] + n % 3);
     let given = |n: usize| u32::try_from(n % 3).expect("small") + 1;
     for n in 0..WORDS {
-        words[at(n)].store(given(n), Ordering::Release);
+        words[at[n]].store(given(n), Ordering::Release);
     }
     let turns = shared::<AtomicU64>();
     for seed in 0..GOROUTINES {
@@ -316,7 +322,7 @@ fn every_unit_comes_back() -> Verdict {
         go(move || {
             let mut random = Random::new(seed);
             for _ in 0..10_000 / GOROUTINES {
-                let word = &words[at(random.index(WORDS))];
+                let word = &words[at[random.index(WORDS)]];
                 match random.below(4) {
                     0 => semacquire1(word, Order::Lifo, WaitReason::Semacquire),
                     1 if try_semacquire(word) => {}
@@ -331,7 +337,7 @@ fn every_unit_comes_back() -> Verdict {
     wait_until_alone();
     equal("turns", &turns.load(Ordering::Relaxed), &10_000)?;
     for n in 0..WORDS {
-        let word = &words[at(n)];
+        let word = &words[at[n]];
         equal("units and waiters", &(units(word), testing::sema_nwait(word)), &(given(n), 0))?;
     }
     Ok(())

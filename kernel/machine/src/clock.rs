@@ -214,10 +214,11 @@ pub fn rdtsc() -> Ticks {
 /// price of [`rdtsc`], for what is only compared with times much longer than that.
 #[inline]
 pub fn rdtsc_unordered() -> Ticks {
-    let (high, low): (u32, u32);
+    // The instruction clears the upper halves of both registers (Intel SDM vol. 2B, "RDTSC").
+    let (high, low): (u64, u64);
     // SAFETY: reads a counter.
-    unsafe { asm!("rdtsc", out("edx") high, out("eax") low, options(nomem, nostack, preserves_flags)) };
-    Ticks(u64::from(high) << 32 | u64::from(low))
+    unsafe { asm!("rdtsc", out("rdx") high, out("rax") low, options(nomem, nostack, preserves_flags)) };
+    Ticks(high << 32 | low)
 }
 
 /// Waits at least this long. Before [`init`] it waits longer, up to some ten times.

@@ -346,6 +346,12 @@ pub fn current(_pinned: &Pinned) -> &PerCpu {
 /// The word of the crate above ([`PerCpu::word`]), for as long as the guard keeps the caller here.
 #[inline]
 pub fn word(_pinned: &Pinned) -> usize {
+    word_here()
+}
+
+/// The word of the crate above of the CPU where this was called: the caller may have been moved to another one since.
+#[inline]
+pub fn word_here() -> usize {
     let word: usize;
     // SAFETY: GS points to this CPU's block. Not `pure`: a cached answer would survive a switch.
     unsafe {

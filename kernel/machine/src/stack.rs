@@ -84,19 +84,10 @@ impl StackId {
     /// The stack of this number and size; the number is below [`MAX_STACKS`].
     pub const fn new(number: u32, size: Size) -> Self {
         match size {
-            Size::Usual => Self(number),
+            // Below `MAX_STACKS`, which the compiler cannot know.
+            Size::Usual => Self(number & !Self::LARGE),
             Size::Large => Self(number | Self::LARGE),
         }
-    }
-
-    /// Both of them in one word.
-    pub const fn to_bits(self) -> u32 {
-        self.0
-    }
-
-    /// What [`to_bits`](Self::to_bits) has made.
-    pub const fn from_bits(bits: u32) -> Self {
-        Self(bits)
     }
 
     /// Its number.
@@ -121,11 +112,13 @@ impl StackId {
         if number < MAX_STACKS { Some(Self::new(number as u32, size)) } else { None }
     }
 
-    /// Whether an address lies in one of the stacks of this number, guard page included.
+    /// Whether an address lies in one of the stacks before those of this number, guard page included: of the number that is one less.
     #[inline]
-    pub const fn has_number(address: u64, number: u32) -> bool {
-        address.wrapping_sub(DEMAND_STACKS) / Size::Usual.stride() == number as u64
-            || address.wrapping_sub(LARGE_STACKS) / Size::Large.stride() == number as u64
+    pub const fn is_before(address: u64, number: u32) -> bool {
+        // Counted from one stack below the first: a subtraction less than to count from the first.
+        address.wrapping_sub(DEMAND_STACKS - Size::Usual.stride()) / Size::Usual.stride() == number as u64
+            || address.wrapping_sub(LARGE_STACKS - Size::Large.stride()) / Size::Large.stride()
+                == number as u64
     }
 
     /// One past its highest address.

@@ -37,9 +37,11 @@
 //! goroutines that each send on one and then look at the other's, both may see nothing.
 
 use crate::claim::{Claim, Claimed, Ticket};
+use crate::glance::{IS_CLOSED, LENGTH_ONE, LENGTH_SHIFT, RECEIVERS, SENDERS};
 use crate::id::{GoIndex, GoRef, SudogIndex};
 use crate::sudog::{Sudog, Sudogs};
-use crate::sync::{AtomicU64, Ordering};
+
+pub use crate::glance::Glance;
 
 /// How many values a channel can have places for.
 pub const MAX_CAPACITY: usize = usize::MAX >> 3;
@@ -131,57 +133,7 @@ pub fn woken(sudog: &Sudog) -> Woken {
     }
 }
 
-/// The part that may be read without the lock.
-#[derive(Debug)]
-pub struct Glance(AtomicU64);
-
-/// Bits of a glance; the length is above them.
-const IS_CLOSED: u64 = 1;
-const RECEIVERS: u64 = 2;
-const SENDERS: u64 = 4;
-const LENGTH_SHIFT: u32 = 3;
-const LENGTH_ONE: u64 = 1 << LENGTH_SHIFT;
-
-impl Default for Glance {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl Glance {
-    /// That of a new channel.
-    pub fn new() -> Self {
-        Self(AtomicU64::new(0))
-    }
-
-    fn get(&self) -> u64 {
-        // Acquire: pairs with the Release in `Locked::publish`. What came before a close is visible to who learns of it
-        // here.
-        self.0.load(Ordering::Acquire)
-    }
-
-    /// Changes the word by a difference, with the channel's lock held.
-    #[inline]
-    fn add(&self, difference: u64) {
-        // Relaxed load: nobody else writes. Release pairs with the Acquire in `get`.
-        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(difference), Ordering::Release);
-    }
-
-    /// Values in the ring.
-    pub fn len(&self) -> usize {
-        usize::try_from(self.get() >> LENGTH_SHIFT).unwrap_or(usize::MAX)
-    }
-
-    /// Whether the ring holds no value.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Whether the channel is closed: for good.
-    pub fn is_closed(&self) -> bool {
-        self.get() & IS_CLOSED != 0
-    }
-
     /// What a send that does not wait may do by this word alone; `None`: it must take the lock.
     pub fn try_send(&self, capacity: usize) -> Option<SendStep> {
         let word = self.get();
@@ -237,32 +189,69 @@ impl Fifo {
         sudog.set_address(0);
     }
 
-    /// Takes out the first whose wait is not over yet, and ends it.
+    /// Takes out the first.
     #[inline]
-    fn pop(&mut self, waiters: &impl Waiters, outcome: u32) -> Option<Waiter> {
-        self.first.and_then(|_| self.pop_one(waiters, outcome))
+    fn remove_first(&mut self, sudogs: &Sudogs, first: &Sudog) {
+        let next = first.next.get();
+        self.first = next;
+        match next {
+            Some(next) => {
+                sudogs.get(next).prev.set(None);
+                first.next.set(None);
+            }
+            None => self.last = None,
+        }
+        first.set_address(0);
     }
 
-    fn pop_one(&mut self, waiters: &impl Waiters, outcome: u32) -> Option<Waiter> {
+    /// Takes out the first whose wait is not over yet, and ends it. If nobody is left, the bit goes.
+    #[expect(clippy::inline_always, reason = "a call costs as much as the whole")]
+    #[inline(always)]
+    fn pop(&mut self, waiters: &impl Waiters, outcome: u32, (glance, bit): (&Glance, u64)) -> Option<Waiter> {
+        let first = waiters.sudogs().get(self.first?);
+        let waiter = if first.ticket() == ALONE {
+            self.remove_first(waiters.sudogs(), first);
+            Some(end(first, outcome))
+        } else {
+            self.pop_claimed(waiters, outcome)
+        };
+        if self.first.is_none() {
+            glance.clear(bit);
+        }
+        waiter
+    }
+
+    /// [`pop`](Self::pop), where other things may have ended the wait of the first.
+    #[inline(never)]
+    fn pop_claimed(&mut self, waiters: &impl Waiters, outcome: u32) -> Option<Waiter> {
         while let Some(s) = self.first {
             let sudog = waiters.sudogs().get(s);
-            self.remove(waiters.sudogs(), sudog);
-            let g = sudog.g().expect("a queued sudog has a goroutine");
+            self.remove_first(waiters.sudogs(), sudog);
             let claimed = match Ticket::new(sudog.ticket()) {
-                Some(ticket) => waiters.claim(g.index).claim(ticket),
+                Some(ticket) => waiters.claim(waiting(sudog).index).claim(ticket),
                 None => Claimed::Yes,
             };
             match claimed {
-                Claimed::Yes => {
-                    sudog.set_ticket(outcome);
-                    return Some(Waiter { g, element: sudog.element() });
-                }
+                Claimed::Yes => return Some(end(sudog, outcome)),
                 // It is the goroutine's again, as soon as this lock goes.
                 Claimed::No => {}
             }
         }
         None
     }
+}
+
+/// Who waits by a sudog that was in a queue.
+#[inline]
+fn waiting(sudog: &Sudog) -> GoRef {
+    sudog.g().expect("a queued sudog has a goroutine")
+}
+
+/// Ends the wait of a sudog that was taken out of its queue.
+#[inline]
+fn end(sudog: &Sudog, outcome: u32) -> Waiter {
+    sudog.set_ticket(outcome);
+    Waiter { g: waiting(sudog), element: sudog.element() }
 }
 
 /// What the lock of a channel guards.
@@ -292,7 +281,13 @@ impl Queue {
     /// A send's step when nobody waits to receive, and there is room: the place that the value goes to. With the lock held.
     #[inline]
     pub fn store(&mut self, glance: &Glance) -> Option<usize> {
-        if self.closed || self.receivers.first.is_some() || self.count >= self.capacity {
+        if self.closed || self.receivers.first.is_some() { None } else { self.next_place(glance) }
+    }
+
+    /// The ring's next free place, which holds a value from now on.
+    #[inline]
+    fn next_place(&mut self, glance: &Glance) -> Option<usize> {
+        if self.count >= self.capacity {
             return None;
         }
         let end = self.head + self.count;
@@ -349,57 +344,56 @@ impl<'c, W: Waiters> Locked<'c, W> {
     }
 
     /// Sends.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "a call costs as much as a third of the whole")]
+    #[inline(always)]
     pub fn send(&mut self) -> SendStep {
         let queue = &mut *self.queue;
         if queue.closed {
             return SendStep::Closed;
         }
-        if let Some(waiter) = queue.receivers.pop(self.waiters, PASSED) {
-            self.publish();
+        if let Some(waiter) = queue.receivers.pop(self.waiters, PASSED, (self.glance, RECEIVERS)) {
             return SendStep::Hand(waiter);
         }
-        // Also when all who waited had been claimed.
-        self.publish();
-        self.queue.store(self.glance).map_or(SendStep::Wait, SendStep::Store)
+        queue.next_place(self.glance).map_or(SendStep::Wait, SendStep::Store)
     }
 
     /// Receives.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "a call costs as much as a third of the whole")]
+    #[inline(always)]
     pub fn recv(&mut self) -> RecvStep {
         let queue = &mut *self.queue;
         if queue.closed && queue.count == 0 {
             return RecvStep::Closed;
         }
-        let step = if queue.count > 0 {
+        let senders = (self.glance, SENDERS);
+        if queue.count > 0 {
             let place = queue.leave_first();
             // Those whom a close has found waiting, and has not woken yet, keep their values.
-            let sender = if queue.closed { None } else { queue.senders.pop(self.waiters, PASSED) };
+            let sender = if queue.closed { None } else { queue.senders.pop(self.waiters, PASSED, senders) };
             if let Some(waiter) = sender {
-                RecvStep::Rotate(place, waiter)
-            } else {
-                queue.count -= 1;
-                RecvStep::Take(place)
+                return RecvStep::Rotate(place, waiter);
             }
-        } else if let Some(waiter) = queue.senders.pop(self.waiters, PASSED) {
-            RecvStep::Hand(waiter)
-        } else {
-            RecvStep::Wait
-        };
-        self.publish();
-        step
+            queue.count -= 1;
+            self.glance.add(LENGTH_ONE.wrapping_neg());
+            return RecvStep::Take(place);
+        }
+        queue.senders.pop(self.waiters, PASSED, senders).map_or(RecvStep::Wait, RecvStep::Hand)
     }
 
     /// Queues a goroutine that calls and has found, under this lock, that it must wait. It has announced that it parks: once
     /// the lock goes, it may be readied. `s` is a sudog that it has taken.
+    #[inline]
     pub fn enqueue(&mut self, side: Side, (s, sudog): (SudogIndex, &Sudog), wait: &Wait) {
         let sudogs = self.waiters.sudogs();
-        sudog.prepare(wait.g, 0);
+        sudog.name(wait.g);
         sudog.set_element(wait.element);
         sudog.set_ticket(wait.ticket.map_or(ALONE, Ticket::get));
         sudog.set_address(wait.channel);
         self.side(side).push(sudogs, (s, sudog));
-        self.publish();
+        self.glance.set(match side {
+            Side::Send => SENDERS,
+            Side::Recv => RECEIVERS,
+        });
     }
 
     /// Takes out a sudog of the goroutine that calls, whose wait is over, if nobody else has done so.
@@ -427,10 +421,9 @@ impl<'c, W: Waiters> Locked<'c, W> {
     pub fn wake_one(&mut self) -> Option<Waiter> {
         debug_assert!(self.queue.closed, "an open channel wakes by its values");
         let waiters = self.waiters;
-        let waiter =
-            self.queue.receivers.pop(waiters, CLOSED).or_else(|| self.queue.senders.pop(waiters, CLOSED));
-        self.publish();
-        waiter
+        let queue = &mut *self.queue;
+        let receiver = queue.receivers.pop(waiters, CLOSED, (self.glance, RECEIVERS));
+        receiver.or_else(|| queue.senders.pop(waiters, CLOSED, (self.glance, SENDERS)))
     }
 
     /// Forgets all values of a closed channel, which nobody will receive.
@@ -440,6 +433,7 @@ impl<'c, W: Waiters> Locked<'c, W> {
         self.publish();
     }
 
+    #[inline]
     fn side(&mut self, side: Side) -> &mut Fifo {
         match side {
             Side::Send => &mut self.queue.senders,
@@ -455,8 +449,7 @@ impl<'c, W: Waiters> Locked<'c, W> {
             | if *closed { IS_CLOSED } else { 0 }
             | if receivers.first.is_some() { RECEIVERS } else { 0 }
             | if senders.first.is_some() { SENDERS } else { 0 };
-        // Release: pairs with the Acquire in `Glance::get`.
-        self.glance.0.store(word, Ordering::Release);
+        self.glance.publish(word);
     }
 }
 

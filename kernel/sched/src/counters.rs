@@ -34,8 +34,8 @@ pub struct Counters {
     pub preempted: Tally,
     /// Waits for a semaphore that ended here.
     pub sema_waits: Tally,
-    /// How long these took until they were readied, in nanoseconds.
-    pub sema_wait_nanos: Tally,
+    /// How long these took until they were readied, by the clock of the kernel: ticks of the TSC.
+    pub sema_wait_ticks: Tally,
     /// Time without work, in nanoseconds.
     pub idle_nanos: Tally,
     /// Times that the P went idle.
@@ -72,8 +72,8 @@ pub struct Snapshot {
 }
 
 impl Counters {
-    /// Reads all counters, one after the other.
-    pub fn snapshot(&self) -> Snapshot {
+    /// Reads all counters, one after the other. `nanos` says how many nanoseconds so many ticks are.
+    pub fn snapshot(&self, nanos: impl FnOnce(u64) -> u64) -> Snapshot {
         Snapshot {
             run: self.run.0.get(),
             spawned: self.spawned.0.get(),
@@ -84,7 +84,7 @@ impl Counters {
             parks: self.parks.0.get(),
             preempted: self.preempted.0.get(),
             sema_waits: self.sema_waits.0.get(),
-            sema_wait_nanos: self.sema_wait_nanos.0.get(),
+            sema_wait_nanos: nanos(self.sema_wait_ticks.0.get()),
             idle_nanos: self.idle_nanos.0.get(),
             idle_periods: self.idle_periods.0.get(),
         }

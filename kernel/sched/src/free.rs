@@ -59,10 +59,13 @@ impl<I: Index> LocalFree<I> {
     /// Removes the one added last.
     #[inline]
     pub(crate) fn take(&self, store: &impl Linked<Index = I>) -> Option<I> {
-        self.loaded.pop(store).or_else(|| {
-            self.loaded.fill(self.spare.take_all());
-            self.loaded.pop(store)
-        })
+        self.loaded.pop(store).or_else(|| self.take_spare(store))
+    }
+
+    #[inline(never)]
+    fn take_spare(&self, store: &impl Linked<Index = I>) -> Option<I> {
+        self.loaded.fill(self.spare.take_all());
+        self.loaded.pop(store)
     }
 
     /// Forgets what is in the list.
@@ -111,8 +114,7 @@ impl<I: Index> Pile<I> {
     #[inline]
     fn pop(&self, store: &impl Linked<Index = I>) -> Option<I> {
         let index = self.first.get()?;
-        self.first.set(store.next(index));
-        store.set_next(index, None);
+        self.first.set(store.take_next(index));
         self.len.set(self.len.get() - 1);
         Some(index)
     }

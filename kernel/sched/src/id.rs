@@ -49,13 +49,10 @@ impl fmt::Display for ProcId {
 pub struct GoIndex(NonZeroU32);
 
 impl GoIndex {
-    /// The highest index: of nobody, because no table is so large.
-    pub(crate) const LAST: Self = Self(NonZeroU32::MIN);
-
     /// The slot with this number, or `None` for `u32::MAX`, which names none.
     pub const fn new(index: u32) -> Option<Self> {
-        // Upside down: then "no goroutine" is 0, and an optional index is one word.
-        match NonZeroU32::new(!index) {
+        // One more: then "no goroutine" is 0, and an optional index is one word.
+        match NonZeroU32::new(index.wrapping_add(1)) {
             Some(number) => Some(Self(number)),
             None => None,
         }
@@ -63,7 +60,7 @@ impl GoIndex {
 
     /// The number itself.
     pub const fn get(self) -> u32 {
-        !self.0.get()
+        self.0.get() - 1
     }
 }
 
@@ -74,8 +71,8 @@ pub struct SudogIndex(NonZeroU32);
 impl SudogIndex {
     /// The sudog with this number, or `None` for `u32::MAX`, which names none.
     pub const fn new(index: u32) -> Option<Self> {
-        // Upside down, as a `GoIndex`.
-        match NonZeroU32::new(!index) {
+        // One more, as for a `GoIndex`.
+        match NonZeroU32::new(index.wrapping_add(1)) {
             Some(number) => Some(Self(number)),
             None => None,
         }
@@ -83,11 +80,11 @@ impl SudogIndex {
 
     /// The number itself.
     pub const fn get(self) -> u32 {
-        !self.0.get()
+        self.0.get() - 1
     }
 }
 
-/// What a derive would do, if the number were not upside down.
+/// What a derive would do, if the number were not one more.
 macro_rules! by_number {
     ($($name:ident)*) => {$(
         impl fmt::Debug for $name {
@@ -97,15 +94,15 @@ macro_rules! by_number {
         }
 
         impl $name {
-            /// As a word of a link or a queue, where 0 names nothing.
+            /// As a word of a link or a queue, where 0 names nothing: the number plus one.
             #[inline]
-            pub(crate) const fn word(self) -> u32 {
+            pub const fn word(self) -> u32 {
                 self.0.get()
             }
 
             /// What a word of a link or a queue names.
             #[inline]
-            pub(crate) const fn in_word(word: u32) -> Option<Self> {
+            pub const fn in_word(word: u32) -> Option<Self> {
                 match NonZeroU32::new(word) {
                     Some(number) => Some(Self(number)),
                     None => None,

@@ -163,6 +163,8 @@ mod treap;
 
 pub mod sema;
 
+mod glance;
+
 pub mod chan;
 
 pub mod mutex;

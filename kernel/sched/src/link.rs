@@ -41,6 +41,14 @@ pub trait Linked {
     /// The element behind this one in its list.
     fn next(&self, index: Self::Index) -> Option<Self::Index>;
 
+    /// Unlinks the element from the one behind it, and returns that; only for the owner of the list.
+    #[inline]
+    fn take_next(&self, index: Self::Index) -> Option<Self::Index> {
+        let next = self.next(index);
+        self.set_next(index, None);
+        next
+    }
+
     /// Links the element; only for the owner of the list that it is in, or of the element if in none.
     fn set_next(&self, index: Self::Index, next: Option<Self::Index>);
 }

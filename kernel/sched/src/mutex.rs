@@ -102,6 +102,13 @@ pub enum Awake {
     Again,
 }
 
+impl Contender {
+    /// When it began to wait, by the kernel's counter; 0 if it has not.
+    pub fn since(&self) -> u64 {
+        self.since.unwrap_or(0)
+    }
+}
+
 impl MutexWord {
     const_unless_modelled! {
         /// A free mutex.
@@ -188,8 +195,10 @@ impl MutexWord {
     }
 
     /// After the semaphore was acquired.
-    pub fn woken(&self, me: &mut Contender, now: u64) -> Awake {
-        if me.since.is_some_and(|since| now.saturating_sub(since) > PATIENCE) {
+    ///
+    /// `waited` says how many nanoseconds ago that was when the kernel's counter was at a number.
+    pub fn woken(&self, me: &mut Contender, waited: impl FnOnce(u64) -> u64) -> Awake {
+        if me.since.is_some_and(|since| waited(since) > PATIENCE) {
             me.mood = Mood::Starving;
         }
         // Acquire: as in `lock_free`, for the mutex that was handed over.

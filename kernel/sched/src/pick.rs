@@ -32,9 +32,7 @@ use crate::processor::{Owner, Processor};
 use crate::runq::{Overflow, Pushed, StealNext};
 use crate::sync::QUEUE_CAPACITY;
 
-/// In every so manieth pick the global queue comes first. A prime, as in Go, so that it does not keep step
-/// with a program's own pattern.
-pub const GLOBAL_TICK: u32 = 61;
+pub use crate::processor::GLOBAL_TICK;
 
 /// Picks from the run-next slot in a row before the ring has its turn.
 pub const NEXT_STREAK: u32 = 61;
@@ -227,7 +225,7 @@ pub fn next_local<L: Linked<Index = GoIndex>, G: Global>(
     me: &Owner<'_>,
     sources: &Sources<'_, L, G>,
 ) -> Option<Picked> {
-    if me.count_pick().is_multiple_of(GLOBAL_TICK)
+    if me.count_pick()
         && let Some(picked) = from_global(me, sources, (1, Busy::Pass))
     {
         return Some(picked);
@@ -236,27 +234,26 @@ pub fn next_local<L: Linked<Index = GoIndex>, G: Global>(
 }
 
 /// Source 2 alone: the goroutine that goes on with the running time slice. Counts no pick.
+#[inline]
 #[must_use]
 pub fn inherit(me: &Owner<'_>) -> Option<Picked> {
     let g = me.queue().pop_next()?;
     Some(Picked { g, inherit_time: true, source: Source::Next })
 }
 
-/// [`inherit`], else source 3 where it comes first: what almost every pick finds, in a few steps. `None`: ask
-/// [`next_local`], which counts the pick then.
+/// Source 3 alone, where it comes before source 1 and the run-next slot is empty: what most picks find, in a few steps.
+/// `None`: ask [`next_local`], which counts the pick then.
 #[inline]
 #[must_use]
-pub fn next_quickly(me: &Owner<'_>) -> Option<Picked> {
-    if let Some(heir) = inherit(me) {
-        return Some(heir);
-    }
-    let tick = me.tick().wrapping_add(1);
-    if tick.is_multiple_of(GLOBAL_TICK) {
+pub fn next_in_ring(me: &Owner<'_>) -> Option<GoIndex> {
+    if !me.count_usual_pick() {
         return None;
     }
-    let g = me.queue().pop_ring()?;
-    me.set_tick(tick);
-    Some(Picked::fresh(g, Source::Local))
+    let g = me.queue().pop_ring();
+    if g.is_none() {
+        me.uncount_pick();
+    }
+    g
 }
 
 /// The pick at the end of a time slice: sources 1, 3 and 4, and 2 before them or after them. Whoever it is begins a slice.
@@ -267,7 +264,7 @@ pub fn next_after_slice<L: Linked<Index = GoIndex>, G: Global>(
     sources: &Sources<'_, L, G>,
     turn: Turn,
 ) -> Option<Picked> {
-    let on_tick = me.count_pick().is_multiple_of(GLOBAL_TICK);
+    let on_tick = me.count_pick();
     me.set_streak(0);
     let heir = || me.queue().pop_next().map(|g| Picked::fresh(g, Source::Next));
     let first = match turn {
@@ -349,6 +346,9 @@ fn from_global<L: Linked<Index = GoIndex>, G: Global>(
     (max, busy): (u32, Busy),
 ) -> Option<Picked> {
     let (global, queues) = (sources.global, sources.global.queues());
+    if global.is_empty() {
+        return None;
+    }
     let queue = me.queue();
     let max = max.min(queue.room() + 1);
     let procs = u32::try_from(sources.processors.len().div_ceil(queues)).unwrap_or(u32::MAX);

@@ -16,6 +16,10 @@ use crate::runq::{Local, RunQueue};
 use crate::sudog::Sudogs;
 use crate::sync::{Padded, Plain32, Plain64};
 
+/// In every so manieth pick the global queue comes first. A prime, as in Go, so that it does not keep step
+/// with a program's own pattern.
+pub const GLOBAL_TICK: u32 = 61;
+
 /// One P.
 #[derive(Debug)]
 pub struct Processor {
@@ -28,8 +32,8 @@ pub struct Processor {
 /// What only the holder of the P touches.
 #[derive(Debug)]
 struct Own {
-    /// Picks made.
-    tick: Plain32,
+    /// Picks until the global queue has its turn, that one included.
+    turn: Plain32,
     /// Picks from the run-next slot in a row.
     streak: Plain32,
     /// Looks at the global queue.
@@ -58,7 +62,7 @@ impl Processor {
     pub fn new(id: ProcId, seed: u64) -> Self {
         let random = first_random(id, seed);
         let own = Own {
-            tick: Plain32::new(0),
+            turn: Plain32::new(GLOBAL_TICK),
             streak: Plain32::new(0),
             looks: Plain32::new(0),
             heir: Plain32::new(0),
@@ -82,9 +86,9 @@ impl Processor {
         &self.queue
     }
 
-    /// What the P has done.
-    pub fn counters(&self) -> Snapshot {
-        self.counters.snapshot()
+    /// What the P has done. `nanos` says how many nanoseconds so many ticks of the kernel's counter are.
+    pub fn counters(&self, nanos: impl FnOnce(u64) -> u64) -> Snapshot {
+        self.counters.snapshot(nanos)
     }
 
     /// Dead goroutines that the P keeps, at about this moment.
@@ -111,7 +115,7 @@ impl Processor {
 /// let p = sched::Processor::new(sched::ProcId::new(0).unwrap(), 1);
 /// let me = p.owner();
 /// std::thread::scope(|s| {
-///     s.spawn(move || me.tick());
+///     s.spawn(move || me.picks_until_global());
 /// });
 /// ```
 #[derive(Debug)]
@@ -136,21 +140,34 @@ impl<'p> Owner<'p> {
         &self.processor.counters.0
     }
 
-    /// Picks made so far, modulo 2^32.
-    pub fn tick(&self) -> u32 {
-        self.processor.own.tick.get()
+    /// Picks until the global queue has its turn, that one included: 1 to [`GLOBAL_TICK`].
+    pub fn picks_until_global(&self) -> u32 {
+        self.processor.own.turn.get()
     }
 
-    /// Counts a pick and returns its number.
-    pub(crate) fn count_pick(&self) -> u32 {
-        let tick = self.tick().wrapping_add(1);
-        self.set_tick(tick);
-        tick
+    /// Counts a pick, and says whether it is the global queue's turn.
+    pub(crate) fn count_pick(&self) -> bool {
+        let left = self.picks_until_global() - 1;
+        self.processor.own.turn.set(if left == 0 { GLOBAL_TICK } else { left });
+        left == 0
     }
 
-    /// Sets the number of picks made.
-    pub(crate) fn set_tick(&self, tick: u32) {
-        self.processor.own.tick.set(tick);
+    /// Counts a pick that is not the global queue's turn. `false`: it would be, and nothing is counted.
+    #[inline]
+    pub(crate) fn count_usual_pick(&self) -> bool {
+        // Down first and back if need be: one step in almost all cases.
+        let turn = &self.processor.own.turn;
+        let left = turn.get() - 1;
+        turn.set(left);
+        if left == 0 {
+            turn.set(1);
+        }
+        left != 0
+    }
+
+    /// Takes back what [`count_usual_pick`](Self::count_usual_pick) has counted.
+    pub(crate) fn uncount_pick(&self) {
+        self.processor.own.turn.set(self.picks_until_global() + 1);
     }
 
     /// Counts a look at the global queue and returns how many there were before.

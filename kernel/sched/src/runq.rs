@@ -7,7 +7,7 @@
 //! 2. Only the owner moves `tail` and writes slots, and only slots outside of `head..tail`.
 //! 3. Owner and stealers remove goroutines by moving `head` with a compare-and-swap, after they have read the
 //!    slots. Who loses the swap forgets what it read.
-//! 4. Only the owner fills `next`. Owner and stealers empty it with a compare-and-swap.
+//! 4. Only the owner fills `next`. The owner empties it with a swap, stealers with a compare-and-swap.
 //!
 //! # Orderings
 //!
@@ -353,11 +353,12 @@ impl Local<'_> {
     #[must_use]
     pub fn pop_next(&self) -> Option<GoIndex> {
         let next = &self.queue.tail.next;
-        let raw = next.load(Ordering::Relaxed);
-        let g = GoIndex::in_word(raw)?;
-        // Release pairs with the Acquire in `is_empty`. On failure a stealer has it.
-        next.compare_exchange(raw, NOBODY, Ordering::Release, Ordering::Relaxed).ok()?;
-        Some(g)
+        // Relaxed: only the owner fills it, so it finds what it put there, or that a stealer has that.
+        if next.load(Ordering::Relaxed) == NOBODY {
+            return None;
+        }
+        // Release pairs with the Acquire in `is_empty`. Nobody: a stealer has it now.
+        GoIndex::in_word(next.swap(NOBODY, Ordering::Release))
     }
 
     /// Takes the front of the ring, past the run-next slot.

@@ -142,7 +142,7 @@ struct Root<L> {
 }
 
 /// All semaphores' waiters.
-pub struct SemaTable<L>(Box<[Padded<Root<L>>]>);
+pub struct SemaTable<L>(Box<[Padded<Root<L>>; SEMA_ROOTS]>);
 
 impl<L> fmt::Debug for SemaTable<L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -156,15 +156,35 @@ impl<L: RootLock> SemaTable<L> {
     /// A table without waiters, whose roots `lock` puts behind locks.
     pub fn new(lock: impl Fn(SemaRoot) -> L) -> Self {
         let root = |_| Padded(Root { nwait: AtomicU32::new(0), locked: lock(SemaRoot::default()) });
-        Self((0..SEMA_ROOTS).map(root).collect())
+        let roots: Box<[_]> = (0..SEMA_ROOTS).map(root).collect();
+        Self(roots.try_into().unwrap_or_else(|_| unreachable!("as many as were made")))
     }
 
     /// The semaphore whose count is in `word`.
     pub fn semaphore<'t>(&'t self, sudogs: &'t Sudogs, word: &'t AtomicU32) -> Semaphore<'t, L> {
-        let address = ptr::from_ref(word).addr();
-        // The lowest bits say little: words are aligned, and often lie in objects of at least 8 bytes.
-        Semaphore { word, address: address as u64, root: &self.0[(address >> 3) % SEMA_ROOTS], sudogs }
+        let address = ptr::from_ref(word).addr() as u64;
+        Semaphore { word, address, root: &self.0[root_of(address)], sudogs }
     }
+}
+
+/// Spreads numbers that lie close together, by the golden ratio (Knuth, The Art of Computer Programming, vol. 3, 6.4): its upper bits
+/// depend on all bits of the number.
+const fn spread(number: u64) -> u64 {
+    number.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+/// The priority of a waiter in the tree that a seed leads to.
+#[inline]
+const fn priority(seed: u64) -> u32 {
+    let first = spread(seed);
+    // A second round: seeds that rise in equal steps would else lead to priorities that do.
+    ((first ^ first >> 32).wrapping_mul(0xd6e8_feb8_6659_fd93) >> 32) as u32
+}
+
+/// The number of the root where those wait who wait for the word at this address.
+#[inline]
+pub const fn root_of(address: u64) -> usize {
+    (spread(address) >> 56) as usize % SEMA_ROOTS
 }
 
 /// A word with its waiters.
@@ -193,10 +213,11 @@ pub fn try_acquire(word: &AtomicU32) -> bool {
 
 impl<L: RootLock> Semaphore<'_, L> {
     /// The acquirer's harder case: takes a unit, or queues `s`, which was prepared for the goroutine that calls.
-    /// `random` is a random number.
+    /// `seed` is a number that is not the same for those who wait, as the time is: it makes the priority in the tree.
     ///
     /// The goroutine must have announced that it parks: once this returns, or even before, it may be readied.
-    pub fn enqueue(&self, (s, sudog): (SudogIndex, &Sudog), order: Order, random: u32) -> Wait {
+    #[inline]
+    pub fn enqueue(&self, (s, sudog): (SudogIndex, &Sudog), order: Order, seed: u64) -> Wait {
         let (wait, _pin) = self.root.locked.with(|SemaRoot(waiters)| {
             // SeqCst: the acquirer's step 1; pairs with the load in `add`.
             self.root.nwait.fetch_add(1, Ordering::SeqCst);
@@ -207,7 +228,7 @@ impl<L: RootLock> Semaphore<'_, L> {
             }
             sudog.set_address(self.address);
             // The lowest bit tells the ticket of a waiter from none; that costs no quality worth noting.
-            sudog.set_ticket(random | 1);
+            sudog.set_ticket(priority(seed) | 1);
             waiters.insert(self.sudogs, (s, sudog), order);
             Wait::Queued
         });
@@ -292,8 +313,10 @@ impl<L: RootLock> Semaphore<'_, L> {
 
     /// Takes one off `nwait`, with the lock held.
     fn uncount(&self) {
-        // Relaxed: a releaser that reads the lower number misses only one who has a unit or is being woken.
-        self.root.nwait.fetch_sub(1, Ordering::Relaxed);
+        // Relaxed, both: whoever changes the number holds the lock, and a releaser that reads the lower one misses only one who has
+        // a unit or is being woken.
+        let nwait = self.root.nwait.load(Ordering::Relaxed);
+        self.root.nwait.store(nwait - 1, Ordering::Relaxed);
     }
 }
 

@@ -271,6 +271,13 @@ impl StatusWord {
         (Status::of(word), generation_of(word))
     }
 
+    /// The generation alone.
+    #[inline]
+    pub fn generation(&self) -> u32 {
+        // Acquire: as in `get`.
+        generation_of(self.0.load(Ordering::Acquire))
+    }
+
     /// Whether a goroutine that parks has been woken already, at this moment.
     pub fn is_woken(&self) -> bool {
         // Relaxed: whoever acts on it takes an arrow, which acquires.

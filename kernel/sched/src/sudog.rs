@@ -4,7 +4,7 @@
 //! room for the other.
 //!
 //! They live in a store of their own that grows by [`chunks`](crate::chunks) and never shrinks. A goroutine keeps one for its
-//! next wait ([`Sudog::rest`]). Other unused ones are kept by each P ([`Owner::take_sudog`](crate::processor::Owner::take_sudog),
+//! next wait ([`Sudog::check_idle`]). Other unused ones are kept by each P ([`Owner::take_sudog`](crate::processor::Owner::take_sudog),
 //! [`put_sudog`](crate::processor::Owner::put_sudog)), so to wait allocates nothing and takes no lock, but when
 //! a P has none left or too many.
 //!
@@ -102,12 +102,18 @@ impl Sudog {
 
     /// Makes a sudog that was just taken ready for a wait of `g` that begins at `now`.
     pub fn prepare(&self, g: GoRef, now: u64) {
-        debug_assert!(!self.is_queued(), "a sudog in a list is prepared for another wait");
-        self.goroutine.set(Some(g.index));
-        self.generation.set(g.generation);
+        self.name(g);
         self.ticket.set(0);
         self.acquire_time.set(now);
         self.release_time.set(0);
+    }
+
+    /// Says who waits, by a sudog that was just taken.
+    #[inline]
+    pub(crate) fn name(&self, g: GoRef) {
+        debug_assert!(!self.is_queued(), "a sudog in a list is prepared for another wait");
+        self.goroutine.set(Some(g.index));
+        self.generation.set(g.generation);
     }
 
     /// Sets or, by 0, clears what it waits for.
@@ -127,17 +133,17 @@ impl Sudog {
         self.release_time.set(now);
     }
 
-    /// Ends a wait: its goroutine keeps it for the next one.
+    /// Looks whether its goroutine may wait by it once more. `index` names it in the panic.
     ///
     /// # Panics
     ///
     /// It is still in a queue, as for [`retire`](Self::retire).
     #[inline]
-    pub fn rest(&self, index: SudogIndex) {
+    pub fn check_idle(&self, index: SudogIndex) {
         if self.address() != 0 {
             still_queued(index, self.address());
         }
-        debug_assert!(!self.is_queued(), "sudog {} rests and is linked", index.get());
+        debug_assert!(!self.is_queued(), "sudog {} is used anew and is linked", index.get());
     }
 
     /// Ends its use. `index` names it in the panic.
@@ -235,7 +241,7 @@ impl Linked for Sudogs {
 #[cold]
 #[inline(never)]
 fn still_queued(index: SudogIndex, address: u64) -> ! {
-    panic!("sudog {} is given back and still waits for {address:#x}", index.get())
+    panic!("sudog {} is given back or used anew, and still waits for {address:#x}", index.get())
 }
 
 /// Kept out of the hot path.

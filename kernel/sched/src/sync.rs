@@ -34,9 +34,9 @@ pub const CHUNK_SLOTS: u32 = 256;
 #[cfg(loom)]
 pub const CHUNK_SLOTS: u32 = 4;
 
-/// Roots of the semaphore table. A prime, as in Go, so that it does not keep step with a program's own pattern.
+/// Roots of the semaphore table: 256, one for each value of a byte of the hash.
 #[cfg(not(loom))]
-pub const SEMA_ROOTS: usize = 251;
+pub const SEMA_ROOTS: usize = 256;
 
 /// Roots of the semaphore table: one, so that the model checker always has all waiters in the same.
 #[cfg(loom)]

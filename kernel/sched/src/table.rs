@@ -45,21 +45,24 @@ impl<B> Slot<B> {
     }
 
     /// Where the slot is in its table.
+    ///
+    /// # Panics
+    ///
+    /// The slot's memory is away.
     #[inline]
     pub fn index(&self) -> GoIndex {
-        GoIndex::in_word(self.index.get()).unwrap_or(GoIndex::LAST)
+        GoIndex::in_word(self.index.get()).unwrap_or_else(|| away())
     }
 
-    /// The index as a number; `u32::MAX` while the memory is away.
+    /// The [word](GoIndex::word) of the index; 0 while the memory is away.
     #[inline]
-    pub fn number(&self) -> u32 {
-        !self.index.get()
+    pub fn word(&self) -> u32 {
+        self.index.get()
     }
 
     /// A handle to the goroutine that is in the slot now.
     pub fn handle(&self) -> GoRef {
-        let (_, generation) = self.status.get();
-        GoRef { index: self.index(), generation }
+        GoRef { index: self.index(), generation: self.status.generation() }
     }
 
     /// Makes a dead slot of the zeros of a bare chunk: its next goroutine has this generation, above those that it has had before.
@@ -287,6 +290,17 @@ impl<B: 'static> Linked for Table<B> {
     fn set_next(&self, index: GoIndex, next: Option<GoIndex>) {
         self.slot(index).set_next(next);
     }
+}
+
+/// Kept out of the hot path.
+///
+/// # Panics
+///
+/// Always.
+#[cold]
+#[inline(never)]
+fn away() -> ! {
+    panic!("goroutine table: a slot whose memory is away is asked for its index")
 }
 
 /// Kept out of the hot path.

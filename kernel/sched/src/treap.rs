@@ -44,8 +44,18 @@ enum Found<'s> {
 
 impl Treap {
     /// Adds a waiter whose address and random ticket are set; neither is 0.
+    #[inline]
     pub(crate) fn insert(&mut self, sudogs: &Sudogs, (s, new): (SudogIndex, &Sudog), order: Order) {
         debug_assert!(new.address() != 0 && new.ticket() != 0, "a waiter has an address and a ticket");
+        if self.root.is_none() {
+            self.root = Some(s);
+        } else {
+            self.insert_among_others(sudogs, (s, new), order);
+        }
+    }
+
+    #[inline(never)]
+    fn insert_among_others(&mut self, sudogs: &Sudogs, (s, new): (SudogIndex, &Sudog), order: Order) {
         match (self.find(sudogs, new.address()), order) {
             (Found::Node(head, first), Order::Fifo) => {
                 let tail = first.waittail.get().unwrap_or(head);
@@ -53,7 +63,7 @@ impl Treap {
                 first.waittail.set(Some(s));
             }
             (Found::Node(head, old), Order::Lifo) => {
-                self.substitute(sudogs, head, s);
+                self.substitute(sudogs, (head, old), (s, new));
                 new.waitlink.set(Some(head));
                 new.waittail.set(Some(old.waittail.get().unwrap_or(head)));
                 old.waittail.set(None);
@@ -63,11 +73,29 @@ impl Treap {
     }
 
     /// Takes out the first waiter for `address`; the next one takes its place.
+    #[inline]
     pub(crate) fn remove<'s>(&mut self, sudogs: &'s Sudogs, address: u64) -> Option<(SudogIndex, &'s Sudog)> {
+        let root = self.root?;
+        let node = sudogs.get(root);
+        if !is_alone(node) || node.address() != address {
+            return self.remove_among_others(sudogs, address);
+        }
+        self.root = None;
+        node.set_address(0);
+        node.set_ticket(0);
+        Some((root, node))
+    }
+
+    #[inline(never)]
+    fn remove_among_others<'s>(
+        &mut self,
+        sudogs: &'s Sudogs,
+        address: u64,
+    ) -> Option<(SudogIndex, &'s Sudog)> {
         let Found::Node(head, old) = self.find(sudogs, address) else { return None };
         if let Some(second) = old.waitlink.get() {
-            self.substitute(sudogs, head, second);
             let new = sudogs.get(second);
+            self.substitute(sudogs, (head, old), (second, new));
             // With nobody behind it, the new head would be its own tail.
             new.waittail.set(old.waittail.get().filter(|tail| *tail != second));
             old.waitlink.set(None);
@@ -161,9 +189,18 @@ impl Treap {
     }
 
     /// Puts `new`, which is in no tree, into the place of the node `old`, whose tree links it leaves empty.
-    fn substitute(&mut self, sudogs: &Sudogs, old: SudogIndex, new: SudogIndex) {
-        let (from, to) = (sudogs.get(old), sudogs.get(new));
+    fn substitute(
+        &mut self,
+        sudogs: &Sudogs,
+        (old, from): (SudogIndex, &Sudog),
+        (new, to): (SudogIndex, &Sudog),
+    ) {
         to.set_ticket(from.ticket());
+        if self.root == Some(old) && from.prev.get().is_none() && from.next.get().is_none() {
+            // The only node: no link leads to it or from it.
+            self.root = Some(new);
+            return;
+        }
         for (from, to) in [(&from.prev, &to.prev), (&from.next, &to.next)] {
             let child = from.get();
             to.set(child);
@@ -197,6 +234,12 @@ impl Treap {
             parent.next.set(new);
         }
     }
+}
+
+/// Whether a root is the only waiter of all.
+#[inline]
+fn is_alone(root: &Sudog) -> bool {
+    [&root.prev, &root.next, &root.waitlink].iter().all(|link| link.get().is_none())
 }
 
 /// The side of a node on which an address belongs that is not the node's own.

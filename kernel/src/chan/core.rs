@@ -33,25 +33,22 @@
 //! frame when a function begins; but that is its own defence, against overflows, and no promise about slots.)
 
 use core::cell::UnsafeCell;
-use core::hint::black_box;
 use core::mem::MaybeUninit;
 use core::ptr;
 
 use machine::address::at;
-use machine::clock::{self, Nanos};
+use machine::clock::Nanos;
 use machine::lock::{Guard, Lock, Rank};
 use machine::percpu::Pinned;
-use sched::chan::{self, Glance, Locked, Queue, RecvStep, SendStep, Side, Waiter, Woken};
+use sched::chan::{self, Glance, Locked, Queue, RecvStep, SendStep, Side, Waiter};
 use sched::claim::Claim;
 use sched::sudog::Sudogs;
 use sched::{GoIndex, GoRef, SudogIndex};
 
+use super::wait::Waited;
 use crate::m;
-use crate::panic::throw;
-use crate::park::{Wait, WaitReason, gopark_pinned, ready_pinned};
+use crate::park::{ready_on, ready_pinned};
 use crate::runtime::Runtime;
-use crate::sudog::{acquire_sudog, release_sudog, take_sudog};
-use crate::timers::{add_timeout, remove_timeout};
 
 /// Bytes of a page of a stack.
 const PAGE: usize = 4096;
@@ -112,18 +109,6 @@ pub(crate) struct Core {
     queue: UnsafeCell<Queue>,
 }
 
-/// A sudog that was taken for a wait which has not come.
-struct Spare(Option<SudogIndex>);
-
-impl Drop for Spare {
-    fn drop(&mut self) {
-        if let Some(s) = self.0.take() {
-            let rt = m::runtime();
-            release_sudog(rt, &Pinned::new(), (s, rt.sudogs.get(s)));
-        }
-    }
-}
-
 impl Core {
     /// A channel whose values have `size` bytes and whose ring is at `buffer`.
     pub(super) fn new(capacity: usize, room: Room, size: usize, buffer: *mut u8) -> Self {
@@ -182,9 +167,19 @@ impl Core {
     /// # Safety
     /// The caller holds the lock, for as long as it uses what it gets, and has no other of the same channel.
     pub(crate) unsafe fn locked(&self) -> Locked<'_, Runtime> {
+        // SAFETY: the caller's contract.
+        unsafe { self.locked_in(m::runtime()) }
+    }
+
+    /// [`locked`](Self::locked), for who has the runtime at hand.
+    ///
+    /// # Safety
+    /// As there.
+    #[inline]
+    pub(super) unsafe fn locked_in(&self, rt: &'static Runtime) -> Locked<'_, Runtime> {
         // SAFETY: the caller's contract: nobody else has a reference.
         let queue = unsafe { &mut *self.queue.get() };
-        Locked::new(queue, &self.glance, m::runtime())
+        Locked::new(queue, &self.glance, rt)
     }
 
     /// Sends the value at `value`, which is gone from there if it was [`Outcome::Passed`].
@@ -219,25 +214,29 @@ impl Core {
         (value, size): (*mut u8, usize),
         patience: Patience,
     ) -> Outcome {
-        let mut spare = Spare(None);
         loop {
+            let m = m::current(guard.pinned());
             // SAFETY: the guard.
-            let step = unsafe { self.locked() }.send();
+            let step = unsafe { self.locked_in(m::runtime_of(m)) }.send();
             match step {
                 SendStep::Closed => return Outcome::Closed,
                 SendStep::Wait if patience == Patience::None => return Outcome::WouldWait,
                 SendStep::Wait => {
                     // SAFETY: the contract.
                     unsafe { touch(value, size) };
-                    if let Some(outcome) = self.wait(Side::Send, value, guard, (patience, &mut spare)) {
-                        return outcome;
+                    match self.wait(Side::Send, value, guard, (m, patience)) {
+                        Waited::Over(outcome) => return outcome,
+                        Waited::LookAgain => guard = self.lock.lock(),
                     }
-                    guard = self.lock.lock();
                 }
                 SendStep::Hand(_) | SendStep::Store(_) => {
                     // SAFETY: 1. The contract. 2. The guard.
                     let wake = unsafe { self.move_in(step, value, size) };
-                    ready(wake, guard.unlock());
+                    let pinned = guard.unlock();
+                    if let Some(g) = wake {
+                        ready_on(m, g);
+                    }
+                    drop(pinned);
                     return Outcome::Passed;
                 }
             }
@@ -276,25 +275,29 @@ impl Core {
         (slot, size): (*mut u8, usize),
         patience: Patience,
     ) -> Outcome {
-        let mut spare = Spare(None);
         loop {
+            let m = m::current(guard.pinned());
             // SAFETY: the guard.
-            let step = unsafe { self.locked() }.recv();
+            let step = unsafe { self.locked_in(m::runtime_of(m)) }.recv();
             match step {
                 RecvStep::Closed => return Outcome::Closed,
                 RecvStep::Wait if patience == Patience::None => return Outcome::WouldWait,
                 RecvStep::Wait => {
                     // SAFETY: the contract.
                     unsafe { touch(slot, size) };
-                    if let Some(outcome) = self.wait(Side::Recv, slot, guard, (patience, &mut spare)) {
-                        return outcome;
+                    match self.wait(Side::Recv, slot, guard, (m, patience)) {
+                        Waited::Over(outcome) => return outcome,
+                        Waited::LookAgain => guard = self.lock.lock(),
                     }
-                    guard = self.lock.lock();
                 }
                 RecvStep::Hand(_) | RecvStep::Take(_) | RecvStep::Rotate(_, _) => {
                     // SAFETY: 1. The contract. 2. The guard.
                     let wake = unsafe { self.move_out(step, slot, size) };
-                    ready(wake, guard.unlock());
+                    let pinned = guard.unlock();
+                    if let Some(g) = wake {
+                        ready_on(m, g);
+                    }
+                    drop(pinned);
                     return Outcome::Passed;
                 }
             }
@@ -358,65 +361,6 @@ impl Core {
     #[inline]
     fn place(&self, place: usize, size: usize) -> *mut u8 {
         self.buffer.wrapping_add(place * size)
-    }
-
-    /// Waits in the channel's queue. `None`: a sudog had to be got first, and the caller has to look again.
-    #[inline(never)]
-    #[track_caller]
-    fn wait(
-        &self,
-        side: Side,
-        element: *mut u8,
-        guard: Guard<'_, ()>,
-        (patience, spare): (Patience, &mut Spare),
-    ) -> Option<Outcome> {
-        let rt = m::runtime();
-        let since = clock::rdtsc_unordered();
-        let until = match patience {
-            Patience::Until(when) if when <= clock::now() => return Some(Outcome::TimedOut),
-            Patience::Until(when) => Some(when),
-            Patience::None | Patience::Endless => None,
-        };
-        let Some(s) = spare.0.take().or_else(|| take_sudog(rt, guard.pinned())) else {
-            drop(guard);
-            spare.0 = Some(acquire_sudog(rt, &Pinned::new()));
-            return None;
-        };
-        let reason = match side {
-            Side::Send => WaitReason::ChanSend,
-            Side::Recv => WaitReason::ChanReceive,
-        };
-        let sudog = rt.sudogs.get(s);
-        let mut timeout = None;
-        // Taken before the lock's goes, and the only one then.
-        let pinned = Pinned::new();
-        gopark_pinned(&pinned, Wait { reason, on: self.address(), since }, |g| {
-            let element = element.expose_provenance() as u64;
-            let ticket = until.map(|_| rt.slot(g.index).body().claim.begin());
-            let wait = chan::Wait { g, element, ticket, channel: self.address() };
-            // SAFETY: the guard, which goes next.
-            unsafe { self.locked() }.enqueue(side, (s, sudog), &wait);
-            drop(guard);
-            timeout = until.zip(ticket).and_then(|(when, ticket)| add_timeout(when, g, ticket));
-            true
-        });
-        let outcome = match chan::woken(sudog) {
-            Woken::Passed => Outcome::Passed,
-            Woken::Closed => Outcome::Closed,
-            Woken::Otherwise if until.is_some() => {
-                self.leave(side, s);
-                Outcome::TimedOut
-            }
-            Woken::Otherwise => throw(format_args!("a channel's waiter was readied by something else")),
-        };
-        if outcome != Outcome::TimedOut
-            && let Some(key) = timeout
-        {
-            // Too late to take it back: it claims in vain.
-            remove_timeout(key);
-        }
-        release_sudog(rt, &pinned, (s, sudog));
-        Some(outcome)
     }
 
     /// Takes a sudog out of a queue, after the wait was ended by something else.
@@ -485,7 +429,7 @@ pub(crate) unsafe fn touch(slot: *const u8, size: usize) {
         // SAFETY: within the slot.
         let byte = unsafe { slot.add(at) };
         // SAFETY: as above; whether there is a value in it does not matter.
-        black_box(unsafe { byte.read_volatile() });
+        let _there = unsafe { byte.read_volatile() };
     };
     let Some(last) = size.checked_sub(1) else { return };
     let mut at = 0;

@@ -28,6 +28,7 @@ pub(crate) mod core;
 mod error;
 mod receiver;
 mod sender;
+mod wait;
 
 pub use error::{
     ChanError, RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError,

@@ -26,16 +26,17 @@ use core::marker::PhantomData;
 use machine::clock::{self, Nanos};
 use machine::lock::{Lock, Together};
 use machine::percpu::Pinned;
+use sched::GoRef;
 use sched::chan::{self, RecvStep, SendStep, Side, Woken};
-use sched::{GoRef, SudogIndex};
 
 use crate::chan::core::{Core, Outcome, ready, touch};
+use crate::goroutine::Named;
 use crate::m;
 use crate::panic::throw;
-use crate::park::{Wait, WaitReason, gopark_on};
+use crate::park::{Here, Wait, WaitReason, gopark_on};
 use crate::runtime::Runtime;
 use crate::stacks::check_g_stack;
-use crate::sudog::{acquire_sudog, release_sudog, take_sudog};
+use crate::sudog::{acquire_sudog, own_sudog, release_sudog, take_sudog, try_own_sudog};
 use crate::timers::{add_timeout, remove_timeout};
 
 /// What a case's step has come to.
@@ -59,7 +60,7 @@ pub struct Case<'a> {
     /// Which case is looked at when this one's number is up.
     turn: usize,
     /// While the goroutine waits.
-    sudog: Option<SudogIndex>,
+    sudog: Option<Named>,
     arm: PhantomData<&'a mut ()>,
 }
 
@@ -137,8 +138,8 @@ impl<'a> Case<'a> {
 
     /// Leaves the queue, unless somebody has taken it out, and says whether this case was chosen.
     fn leave(&mut self, rt: &'static Runtime) -> bool {
-        let (Some(core), Some(s)) = (self.core, self.sudog.take()) else { return false };
-        let outcome = match chan::woken(rt.sudogs.get(s)) {
+        let (Some(core), Some((s, sudog))) = (self.core, self.sudog.take()) else { return false };
+        let outcome = match chan::woken(sudog) {
             Woken::Passed => Some(Outcome::Passed),
             Woken::Closed => Some(Outcome::Closed),
             Woken::Otherwise => None,
@@ -148,7 +149,7 @@ impl<'a> Case<'a> {
         } else {
             core.leave(self.side, s);
         }
-        release_sudog(rt, &Pinned::new(), (s, rt.sudogs.get(s)));
+        give_back(rt, (s, sudog));
         outcome.is_some()
     }
 }
@@ -169,6 +170,7 @@ pub(super) fn select<'a>(cases: &mut [Case<'a>], locks: &mut [Option<&'a Lock<()
     check_g_stack("select");
     let rt = m::runtime();
     shuffle(cases);
+    let mut has_sudogs = false;
     loop {
         for (lock, case) in locks.iter_mut().zip(&*cases) {
             *lock = case.core.map(Core::lock);
@@ -192,12 +194,15 @@ pub(super) fn select<'a>(cases: &mut [Case<'a>], locks: &mut [Option<&'a Lock<()
                     }
                     drop(together);
                     get_sudogs(rt, cases);
+                    has_sudogs = true;
                     continue;
                 }
             },
         };
         ready(wake, together.unlock());
-        give_sudogs_back(rt, cases);
+        if has_sudogs {
+            give_sudogs_back(rt, cases);
+        }
         return chosen;
     }
 }
@@ -227,11 +232,11 @@ fn wait(rt: &'static Runtime, cases: &mut [Case<'_>], together: Together<'_, '_>
         let ticket = rt.slot(g.index).body().claim.begin();
         // In the order of turns, too: of two arms for the same channel either may be the first in its queue.
         for case in cases.iter().map(|case| &cases[case.turn]) {
-            let (Some(core), Some(s)) = (case.core, case.sudog) else { continue };
+            let (Some(core), Some(sudog)) = (case.core, case.sudog) else { continue };
             let element = case.element.expose_provenance() as u64;
             let wait = chan::Wait { g, element, ticket: Some(ticket), channel: core.address() };
             // SAFETY: all locks are held.
-            unsafe { core.locked() }.enqueue(case.side, (s, rt.sudogs.get(s)), &wait);
+            unsafe { core.locked() }.enqueue(case.side, sudog, &wait);
         }
         drop(together);
         if let Limit::Until(when) = limit {
@@ -266,28 +271,44 @@ fn shuffle(cases: &mut [Case<'_>]) {
     }
 }
 
+/// The cases that need a sudog, and whether it is the first case of all that may wait: that one waits by the goroutine's own.
+fn without_sudog<'c, 'a>(cases: &'c mut [Case<'a>]) -> impl Iterator<Item = (bool, &'c mut Case<'a>)> {
+    let may_wait = cases.iter_mut().filter(|case| case.core.is_some());
+    may_wait.enumerate().map(|(n, case)| (n == 0, case)).filter(|(_, case)| case.sudog.is_none())
+}
+
 /// Gives each case a sudog, if this P keeps enough.
 fn take_sudogs(rt: &'static Runtime, cases: &mut [Case<'_>], pinned: &Pinned) -> bool {
-    for case in cases.iter_mut().filter(|case| case.core.is_some() && case.sudog.is_none()) {
-        case.sudog = take_sudog(rt, pinned);
-        if case.sudog.is_none() {
-            return false;
-        }
-    }
-    true
+    let here = Here::new(pinned);
+    without_sudog(cases).all(|(is_first, case)| {
+        case.sudog = if is_first { try_own_sudog(here) } else { take_sudog(rt, here.m) };
+        case.sudog.is_some()
+    })
 }
 
 /// Gives each case a sudog, with no lock held.
 #[cold]
 fn get_sudogs(rt: &'static Runtime, cases: &mut [Case<'_>]) {
-    for case in cases.iter_mut().filter(|case| case.core.is_some() && case.sudog.is_none()) {
-        case.sudog = Some(acquire_sudog(rt, &Pinned::new()));
+    for (is_first, case) in without_sudog(cases) {
+        let pinned = Pinned::new();
+        let here = Here::new(&pinned);
+        case.sudog = Some(if is_first { own_sudog(here) } else { acquire_sudog(rt, here.m) });
+        drop(pinned);
     }
 }
 
 /// Those that were taken for a wait which has not come.
+#[cold]
 fn give_sudogs_back(rt: &'static Runtime, cases: &mut [Case<'_>]) {
-    for s in cases.iter_mut().filter_map(|case| case.sudog.take()) {
-        release_sudog(rt, &Pinned::new(), (s, rt.sudogs.get(s)));
+    cases.iter_mut().filter_map(|case| case.sudog.take()).for_each(|sudog| give_back(rt, sudog));
+}
+
+/// Gives a case's sudog back: the goroutine keeps its own.
+fn give_back(rt: &'static Runtime, (s, sudog): Named) {
+    let pinned = Pinned::new();
+    let here = Here::new(&pinned);
+    let is_own = here.slot.body().sudog().is_some_and(|(_, own)| core::ptr::eq(own, sudog));
+    if !is_own {
+        release_sudog(rt, here.m, s);
     }
 }

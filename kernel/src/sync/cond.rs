@@ -4,8 +4,10 @@ use core::fmt;
 
 use machine::lock::{Kind, Lock};
 use sched::notify::{Came, Ticket, Tickets};
+use sched::table::Slot;
 use sched::waiters::Waiters;
 
+use crate::goroutine::Body;
 use crate::m;
 use crate::park::WaitReason;
 use crate::stacks::check_g_stack;
@@ -84,8 +86,8 @@ impl Cond {
     /// When not called on a goroutine's own stack.
     #[track_caller]
     pub fn wait<'m, T: ?Sized>(&self, guard: MutexGuard<'m, T>) -> MutexGuard<'m, T> {
-        check_g_stack("Cond::wait");
-        self.wait_checked(guard)
+        let me = check_g_stack("Cond::wait");
+        self.wait_by(me, guard)
     }
 
     /// Waits as long as `condition` is true of the value, which it may change.
@@ -107,19 +109,19 @@ impl Cond {
         mut guard: MutexGuard<'m, T>,
         mut condition: impl FnMut(&mut T) -> bool,
     ) -> MutexGuard<'m, T> {
-        check_g_stack("Cond::wait_while");
+        let me = check_g_stack("Cond::wait_while");
         while condition(&mut guard) {
-            guard = self.wait_checked(guard);
+            guard = self.wait_by(me, guard);
         }
         guard
     }
 
-    fn wait_checked<'m, T: ?Sized>(&self, guard: MutexGuard<'m, T>) -> MutexGuard<'m, T> {
+    fn wait_by<'m, T: ?Sized>(&self, me: &'static Slot<Body>, guard: MutexGuard<'m, T>) -> MutexGuard<'m, T> {
         let mutex = guard.mutex();
         let ticket = self.tickets.draw();
         drop(guard);
         self.come(ticket);
-        mutex.lock_checked()
+        mutex.lock_by(me)
     }
 
     /// Waits for a ticket's notification.

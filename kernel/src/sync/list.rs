@@ -20,8 +20,8 @@ use sched::list::Chain;
 use sched::sudog::Sudogs;
 
 use crate::m;
-use crate::park::{Wait, WaitReason, gopark_pinned, goready, readied_by_something_else};
-use crate::sudog::{acquire_sudog, release_sudog};
+use crate::park::{Here, Wait, WaitReason, gopark_here, goready, readied_by_something_else};
+use crate::sudog::own_sudog;
 
 /// Parks the goroutine that calls, on its own stack, until it is taken out of the queue and readied. `enter` queues its
 /// sudog under the lock; or it returns `false`, and the goroutine stays.
@@ -37,13 +37,12 @@ pub(crate) fn park_in<Q>(
 ) {
     let since = clock::rdtsc_unordered();
     let pinned = Pinned::new();
-    let rt = m::runtime_of(m::current(&pinned));
-    let s = acquire_sudog(rt, &pinned);
-    let sudog = rt.sudogs.get(s);
-    gopark_pinned(&pinned, Wait { reason, on, since }, |g| {
+    let here = Here::new(&pinned);
+    let (s, sudog) = own_sudog(here);
+    gopark_here(&pinned, here, Wait { reason, on, since }, |g| {
         sudog.prepare(g, since.0);
         let mut queue = queue.lock();
-        let waits = enter(&mut queue, &rt.sudogs, s);
+        let waits = enter(&mut queue, &here.runtime().sudogs, s);
         if waits {
             sudog.set_address(on);
         }
@@ -53,7 +52,7 @@ pub(crate) fn park_in<Q>(
     if sudog.address() != 0 {
         readied_by_something_else(reason);
     }
-    release_sudog(rt, &pinned, (s, sudog));
+    drop(pinned);
 }
 
 /// Goroutines that are readied before others have their turn.

@@ -6,13 +6,15 @@ use core::hint;
 use core::marker::PhantomData;
 use core::ops::{Deref, DerefMut};
 
-use machine::clock;
+use machine::clock::{self, Nanos, Ticks};
 use machine::percpu::Pinned;
 use sched::mutex::{Awake, Contender, MutexWord, Step};
 use sched::sema::Order;
+use sched::table::Slot;
 
+use crate::goroutine::Body;
 use crate::m;
-use crate::park::{Wait, WaitReason};
+use crate::park::{Wait, WaitReason, current_slot};
 use crate::sema;
 use crate::stacks::check_g_stack;
 use crate::waits::{HeldBy, LockHead, LockKind, while_blocked};
@@ -21,11 +23,12 @@ use crate::waits::{HeldBy, LockHead, LockKind, while_blocked};
 const SPINS: u32 = 4;
 const PAUSES: u32 = 30;
 
-/// Takes the mutex of a lock whose head is `head`. On a goroutine's own stack. It is the caller who names the holder.
+/// Takes the mutex of a lock whose head is `head`, for the goroutine in this slot, on its own stack. It is the caller who names the
+/// holder.
 #[inline]
-pub(crate) fn lock_word(word: &MutexWord, head: &LockHead, reason: WaitReason) {
+pub(crate) fn lock_word(word: &MutexWord, (head, me): (&LockHead, &'static Slot<Body>), reason: WaitReason) {
     if !word.lock_free() {
-        lock_slow(word, head, reason);
+        lock_slow(word, (head, me), reason);
     }
 }
 
@@ -39,7 +42,7 @@ pub(crate) fn unlock_word(word: &MutexWord) {
 
 /// The harder case: spins first, because short sections are over sooner than a goroutine is asleep.
 #[cold]
-fn lock_slow(word: &MutexWord, head: &LockHead, reason: WaitReason) {
+fn lock_slow(word: &MutexWord, (head, goroutine): (&LockHead, &'static Slot<Body>), reason: WaitReason) {
     let mut me = Contender::default();
     let mut spins = 0;
     loop {
@@ -50,8 +53,8 @@ fn lock_slow(word: &MutexWord, head: &LockHead, reason: WaitReason) {
                 pause();
             }
             Step::Sleep(order) => {
-                let what = Wait { reason, on: head.address(), since: clock::rdtsc_unordered() };
-                return while_blocked(head, || sleep(word, head, me, order, what));
+                let what = Wait { reason, on: head.address(), since: Ticks(me.since()) };
+                return while_blocked((head, goroutine), || sleep(word, head, me, order, what));
             }
         }
     }
@@ -61,7 +64,7 @@ fn lock_slow(word: &MutexWord, head: &LockHead, reason: WaitReason) {
 fn sleep(word: &MutexWord, head: &LockHead, mut me: Contender, mut order: Order, what: Wait) {
     loop {
         sema::acquire(word.sema(), order, what);
-        match word.woken(&mut me, clock::now().0) {
+        match word.woken(&mut me, |since| waited(Ticks(since)).0) {
             Awake::Locked => return,
             Awake::Again => {}
         }
@@ -80,7 +83,13 @@ fn sleep(word: &MutexWord, head: &LockHead, mut me: Contender, mut order: Order,
 }
 
 fn step(word: &MutexWord, head: &LockHead, me: &mut Contender, spins: u32) -> Step {
-    word.step(me, || spins < SPINS && pays_to_spin(head), || clock::now().0)
+    word.step(me, || spins < SPINS && pays_to_spin(head), || clock::rdtsc_unordered().0)
+}
+
+/// How long a contender has waited that began then.
+fn waited(since: Ticks) -> Nanos {
+    // Clocks of two CPUs may differ a little.
+    clock::length_of(Ticks(clock::rdtsc_unordered().0.saturating_sub(since.0)))
 }
 
 fn pause() {
@@ -176,14 +185,15 @@ impl<T: ?Sized> Mutex<T> {
     /// When not called on a goroutine's own stack, even if the mutex is free.
     #[track_caller]
     pub fn lock(&self) -> MutexGuard<'_, T> {
-        check_g_stack("Mutex::lock");
-        self.lock_checked()
+        let me = check_g_stack("Mutex::lock");
+        self.lock_by(me)
     }
 
-    /// [`lock`](Self::lock) for callers that have checked the stack.
-    pub(crate) fn lock_checked(&self) -> MutexGuard<'_, T> {
-        lock_word(&self.word, &self.head, WaitReason::Mutex);
-        self.guard()
+    /// [`lock`](Self::lock) for a caller that has checked the stack, in its slot.
+    #[inline]
+    pub(crate) fn lock_by(&self, me: &'static Slot<Body>) -> MutexGuard<'_, T> {
+        lock_word(&self.word, (&self.head, me), WaitReason::Mutex);
+        self.guard(me)
     }
 
     /// Takes the lock if nobody has it, without waiting. Go's `Mutex.TryLock`.
@@ -198,12 +208,13 @@ impl<T: ?Sized> Mutex<T> {
     /// # Throws
     /// When no goroutine calls. May be called on the kernel stack in a goroutine's name ([`crate::on_m`]).
     pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
-        self.word.try_lock().then(|| self.guard())
+        self.word.try_lock().then(|| self.guard(current_slot()))
     }
 
-    /// The guard of the goroutine that has just got the lock.
-    fn guard(&self) -> MutexGuard<'_, T> {
-        self.head.hold();
+    /// The guard of the goroutine that has just got the lock, in its slot.
+    #[inline]
+    fn guard(&self, me: &Slot<Body>) -> MutexGuard<'_, T> {
+        self.head.hold(me);
         MutexGuard { mutex: self, not_send: PhantomData }
     }
 

@@ -7,7 +7,7 @@ use core::ops::Deref;
 
 use sched::once::OnceWord;
 
-use crate::park::WaitReason;
+use crate::park::{WaitReason, current_slot};
 use crate::stacks::check_g_stack;
 use crate::waits::{LockHead, LockKind};
 
@@ -80,8 +80,9 @@ impl Once {
     #[track_caller]
     fn call(&self, function: impl FnOnce()) {
         assert!(!self.head.is_mine(), "Once: called again by the function that it calls");
-        lock_word(self.word.mutex(), &self.head, WaitReason::Once);
-        self.head.hold();
+        let me = current_slot();
+        lock_word(self.word.mutex(), (&self.head, me), WaitReason::Once);
+        self.head.hold(me);
         if !self.word.is_done() {
             function();
             self.word.set_done();

@@ -12,7 +12,7 @@ use sched::mutex::MutexWord;
 use sched::rwmutex::{Entry, RwWord};
 use sched::sema::{Handoff, Order};
 
-use crate::park::{Wait, WaitReason};
+use crate::park::{Wait, WaitReason, current_slot};
 use crate::sema;
 use crate::stacks::check_g_stack;
 use crate::waits::{LockHead, LockKind, while_blocked};
@@ -108,7 +108,7 @@ impl<T: ?Sized> RwMutex<T> {
     pub(super) fn share(&self) -> RwMutexReadGuard<'_, T> {
         match self.word.read() {
             Entry::Now => {}
-            Entry::Wait => while_blocked(&self.head, || {
+            Entry::Wait => while_blocked((&self.head, current_slot()), || {
                 sema::acquire(self.word.readers_sema(), Order::Fifo, self.wait(WaitReason::RwMutexRead));
             }),
         }
@@ -146,9 +146,10 @@ impl<T: ?Sized> RwMutex<T> {
 
     /// [`write`](Self::write), for who has looked at the stack.
     pub(super) fn take(&self) -> RwMutexWriteGuard<'_, T> {
-        lock_word(&self.writers, &self.head, WaitReason::RwMutexWrite);
+        let me = current_slot();
+        lock_word(&self.writers, (&self.head, me), WaitReason::RwMutexWrite);
         // Before it announces itself: who then waits for it finds the name.
-        self.head.hold();
+        self.head.hold(me);
         match self.word.write() {
             Entry::Now => {}
             // Not as one that is blocked: nobody knows the readers.
@@ -175,7 +176,7 @@ impl<T: ?Sized> RwMutex<T> {
         if !self.writers.try_lock() {
             return None;
         }
-        self.head.hold();
+        self.head.hold(current_slot());
         if self.word.try_write() {
             return Some(RwMutexWriteGuard { lock: self, not_send: PhantomData });
         }

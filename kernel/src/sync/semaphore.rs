@@ -14,9 +14,9 @@ use sched::weighted::Weighted;
 use sched::{GoRef, SudogIndex};
 
 use crate::m;
-use crate::park::{Wait, WaitReason, current, gopark_on, goready, readied_by_something_else};
+use crate::park::{Here, Wait, WaitReason, current, gopark_on, goready, readied_by_something_else};
 use crate::stacks::check_g_stack;
-use crate::sudog::{acquire_sudog, release_sudog};
+use crate::sudog::own_sudog;
 
 use super::context::{Context, ContextError};
 use super::list::{park_in, ready_all};
@@ -155,9 +155,9 @@ impl Semaphore {
         };
         let mut call: Option<Box<dyn FnOnce() + Send>> = Some(Box::new(ended));
         let mut watch = None;
-        let s = acquire_sudog(rt, &Pinned::new());
+        let (s, sudog) = own_sudog(Here::new(&Pinned::new()));
         let since = clock::rdtsc_unordered();
-        rt.sudogs.get(s).prepare(g, since.0);
+        sudog.prepare(g, since.0);
         let on = core::ptr::from_ref(self).addr() as u64;
         gopark_on(Wait { reason: WaitReason::Semacquire, on, since }, |_| {
             let mut state = self.state.lock();
@@ -167,7 +167,7 @@ impl Semaphore {
                 return claim(g, ticket) == Claimed::No;
             }
             state.wait(&rt.sudogs, s, units, Some(ticket));
-            rt.sudogs.get(s).set_address(on);
+            sudog.set_address(on);
             drop(state);
             watch = call.take().and_then(|call| context.watch(call));
             let over = watch.is_none() && context.is_done() && claim(g, ticket) == Claimed::Yes;
@@ -178,14 +178,14 @@ impl Semaphore {
         });
         let gives_up = gives_up.load(Ordering::Acquire);
         // Who has served it has cleared the address.
-        if !gives_up && rt.sudogs.get(s).address() != 0 {
+        if !gives_up && sudog.address() != 0 {
             readied_by_something_else(WaitReason::Semacquire);
         }
+        // Out of the queue first: the sudog is the goroutine's own.
+        let result = if gives_up { Err(self.leave(context, s)) } else { Ok(()) };
         if let Some(number) = watch {
             context.unwatch(number);
         }
-        let result = if gives_up { Err(self.leave(context, s)) } else { Ok(()) };
-        release_sudog(rt, &Pinned::new(), (s, rt.sudogs.get(s)));
         result
     }
 

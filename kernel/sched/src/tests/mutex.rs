@@ -33,10 +33,10 @@ fn a_waiter_is_woken_and_competes() {
     assert_eq!(mutex.unlock(), Some(Handoff::No));
     assert_eq!(mutex.waiters(), 0, "who is woken is not counted any more");
     assert!(mutex.try_lock(), "somebody comes by");
-    assert_eq!(mutex.woken(&mut waiter, 10), Awake::Again);
+    assert_eq!(mutex.woken(&mut waiter, |since| 10 - since), Awake::Again);
     assert_eq!(step(&mutex, &mut waiter, 10), Step::Sleep(Order::Lifo), "it was there before");
     assert_eq!(mutex.unlock(), Some(Handoff::No));
-    assert_eq!(mutex.woken(&mut waiter, 20), Awake::Again);
+    assert_eq!(mutex.woken(&mut waiter, |since| 20 - since), Awake::Again);
     assert_eq!(step(&mutex, &mut waiter, 20), Step::Locked);
     assert_eq!(mutex.unlock(), None);
 }
@@ -51,7 +51,7 @@ fn one_waiter_is_woken_at_a_time() {
     assert_eq!(mutex.unlock(), Some(Handoff::No));
     assert!(mutex.try_lock());
     assert_eq!(mutex.unlock(), None, "the first one has not come yet");
-    assert_eq!(mutex.woken(&mut one, 0), Awake::Again);
+    assert_eq!(mutex.woken(&mut one, |_| 0), Awake::Again);
     assert_eq!(step(&mutex, &mut one, 0), Step::Locked);
     assert_eq!(mutex.unlock(), Some(Handoff::No), "for the second one");
 }
@@ -62,7 +62,7 @@ fn starving(mutex: &MutexWord, waiter: &mut Contender) {
     assert_eq!(step(mutex, waiter, 0), Step::Sleep(Order::Fifo));
     assert_eq!(mutex.unlock(), Some(Handoff::No));
     assert!(mutex.try_lock());
-    assert_eq!(mutex.woken(waiter, PATIENCE + 1), Awake::Again);
+    assert_eq!(mutex.woken(waiter, |since| PATIENCE + 1 - since), Awake::Again);
     assert!(!mutex.is_starving(), "it has not lost again yet");
     assert_eq!(step(mutex, waiter, PATIENCE + 1), Step::Sleep(Order::Lifo));
     assert!(mutex.is_starving());
@@ -78,10 +78,10 @@ fn a_starving_waiter_is_handed_the_mutex() {
     assert!(!mutex.lock_free());
     let mut late = Contender::default();
     assert_eq!(mutex.step(&mut late, || panic!("spins"), || 0), Step::Sleep(Order::Fifo), "it does not spin");
-    assert_eq!(mutex.woken(&mut waiter, PATIENCE + 2), Awake::Locked);
+    assert_eq!(mutex.woken(&mut waiter, |since| PATIENCE + 2 - since), Awake::Locked);
     assert!(mutex.is_starving(), "somebody waits still");
     assert_eq!(mutex.unlock(), Some(Handoff::Yes));
-    assert_eq!(mutex.woken(&mut late, 1), Awake::Locked);
+    assert_eq!(mutex.woken(&mut late, |since| 1_u64.saturating_sub(since)), Awake::Locked);
     assert!(!mutex.is_starving(), "it is the last one");
     assert_eq!(mutex.unlock(), None);
 }
@@ -94,9 +94,9 @@ fn a_waiter_that_has_not_waited_for_long_ends_the_mode() {
     assert_eq!(step(&mutex, &mut two, PATIENCE), Step::Sleep(Order::Fifo));
     assert_eq!(step(&mutex, &mut three, PATIENCE), Step::Sleep(Order::Fifo));
     assert_eq!(mutex.unlock(), Some(Handoff::Yes));
-    assert_eq!(mutex.woken(&mut waiter, PATIENCE + 2), Awake::Locked);
+    assert_eq!(mutex.woken(&mut waiter, |since| PATIENCE + 2 - since), Awake::Locked);
     assert_eq!(mutex.unlock(), Some(Handoff::Yes));
-    assert_eq!(mutex.woken(&mut two, PATIENCE + 3), Awake::Locked);
+    assert_eq!(mutex.woken(&mut two, |since| PATIENCE + 3 - since), Awake::Locked);
     assert!(!mutex.is_starving());
     assert_eq!(mutex.unlock(), Some(Handoff::No), "the third competes");
 }

@@ -156,8 +156,8 @@ fn an_heir_is_no_pick_of_its_own() {
     }
     assert_eq!(inherit(&bench.processors[0].owner()), None, "the ring is left alone");
     assert_eq!(
-        (bench.processors[0].owner().tick(), bench.next_local(0)),
-        (0, Some(picked(9, Source::Local)))
+        (bench.processors[0].owner().picks_until_global(), bench.next_local(0)),
+        (GLOBAL_TICK, Some(picked(9, Source::Local)))
     );
 }
 
@@ -223,7 +223,7 @@ fn a_spinner_steals_half_and_counts_it() {
     let from = ProcId::new(5).expect("below the limit");
     assert_eq!(bench.find_work(1), Some(picked(4, Source::Stolen { from, count: 5 })));
     assert_eq!(bench.processors[1].queue().len(), 4);
-    let counters = bench.processors[1].counters();
+    let counters = bench.processors[1].counters(|ticks| ticks);
     assert_eq!((counters.steals, counters.stolen), (1, 5));
 }
 

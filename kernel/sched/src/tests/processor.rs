@@ -45,5 +45,5 @@ fn counters_add_up_in_a_snapshot() {
     me.counters().run.add(2);
     me.counters().run.add(1);
     me.counters().idle_nanos.add(500);
-    assert_eq!(p.counters(), Snapshot { run: 3, idle_nanos: 500, ..Snapshot::default() });
+    assert_eq!(p.counters(|ticks| ticks), Snapshot { run: 3, idle_nanos: 500, ..Snapshot::default() });
 }

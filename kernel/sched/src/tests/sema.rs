@@ -1,12 +1,12 @@
 //! The steps of acquire and release, one after the other, and at random against a model.
 
-use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
+use core::ptr;
 use std::sync::Mutex;
 
 use super::{
-    Added, Handoff, Order, RootLock, SemaRoot, SemaTable, Semaphore, Wait, Wake, Woken, try_acquire,
+    Added, Handoff, Order, RootLock, SemaRoot, SemaTable, Semaphore, Wait, Wake, Woken, root_of, try_acquire,
 };
 use crate::id::{GoIndex, GoRef, SudogIndex};
 use crate::sudog::tests::store;
@@ -14,8 +14,15 @@ use crate::sudog::{Sudog, Sudogs};
 use crate::sync::{AtomicU32, Ordering, SEMA_ROOTS};
 use crate::treap::tests::check;
 
-/// Words of 4 bytes from one to the next in the same root.
-const STRIDE: usize = 2 * SEMA_ROOTS;
+/// Words without units, and the places of those that share the root of the first: one in about as many as there are roots.
+fn sharing(count: usize) -> (Vec<AtomicU32>, Vec<usize>) {
+    let words: Vec<AtomicU32> = (0..count * SEMA_ROOTS * 2).map(|_| AtomicU32::new(0)).collect();
+    let root = |word: &AtomicU32| root_of(ptr::from_ref(word).addr() as u64);
+    let places: Vec<usize> =
+        (0..words.len()).filter(|place| root(&words[*place]) == root(&words[0])).take(count).collect();
+    assert_eq!(places.len(), count, "some of the words share a root");
+    (words, places)
+}
 
 struct Locked(Mutex<SemaRoot>);
 
@@ -127,27 +134,29 @@ fn a_hand_off_that_comes_too_late_is_a_plain_wake() {
 #[test]
 fn a_waiter_for_another_word_is_left_alone() {
     let kernel = Kernel::new();
-    let words: Vec<AtomicU32> = (0..=STRIDE).map(|_| AtomicU32::new(0)).collect();
-    let (one, other) = (kernel.semaphore(&words[0]), kernel.semaphore(&words[STRIDE]));
+    let (words, places) = sharing(2);
+    let second = &words[places[1]];
+    let (one, other) = (kernel.semaphore(&words[0]), kernel.semaphore(second));
     assert_eq!(one.enqueue(kernel.waiter(0), Order::Fifo, 1), Wait::Queued);
     assert_eq!(other.nwait(), 1, "they share a root");
     assert_eq!(release(&other, Handoff::Yes), None);
-    assert_eq!((units(&words[STRIDE]), other.nwait()), (1, 1));
-    assert!(try_acquire(&words[STRIDE]));
+    assert_eq!((units(second), other.nwait()), (1, 1));
+    assert!(try_acquire(second));
     assert_eq!(other.add(), Added::LookForWaiter);
     assert_eq!(other.dequeue(Handoff::Yes, || 9), None);
-    assert_eq!((units(&words[STRIDE]), other.nwait()), (1, 1));
+    assert_eq!((units(second), other.nwait()), (1, 1));
     assert_eq!(release(&one, Handoff::No), Some(Wake { g: g(0), handed_off: false }));
     assert_eq!(other.nwait(), 0);
 }
 
 #[test]
 fn words_are_spread_over_the_roots() {
-    let kernel = Kernel::new();
-    let words: Vec<AtomicU32> = (0..STRIDE).map(|_| AtomicU32::new(0)).collect();
-    assert_eq!(kernel.semaphore(&words[0]).enqueue(kernel.waiter(0), Order::Fifo, 1), Wait::Queued);
-    let sharing = words.iter().filter(|word| kernel.semaphore(word).nwait() > 0).count();
-    assert!(sharing <= 2, "{sharing} of {STRIDE} neighbours share a root");
+    for bytes in [4, 8, 64, 192, 256, 4096] {
+        let mut roots = [0; SEMA_ROOTS];
+        (0..SEMA_ROOTS as u64 * 2).for_each(|n| roots[root_of(0xffff_9000_0000_0000 + n * bytes)] += 1);
+        let most = roots.iter().max().copied().unwrap_or(0);
+        assert!(most <= 6, "{most} words that lie {bytes} bytes apart share a root, 2 would be even");
+    }
 }
 
 #[test]
@@ -169,7 +178,9 @@ struct Model {
 /// Random steps on words of one root. Who is woken runs at a random time, so others come by before.
 struct Random {
     kernel: Kernel,
-    words: Box<[AtomicU32]>,
+    words: Vec<AtomicU32>,
+    /// Where those are that are used.
+    places: Vec<usize>,
     models: [Model; 6],
     idle: Vec<u32>,
     seed: u64,
@@ -180,8 +191,8 @@ impl Random {
     fn new(seed: u64) -> Self {
         let kernel = Kernel::new();
         let idle = (0..kernel.sudogs.len()).collect();
-        let words = (0..STRIDE * 6).map(|_| AtomicU32::new(0)).collect();
-        Self { kernel, words, models: Default::default(), idle, seed, state: seed }
+        let (words, places) = sharing(6);
+        Self { kernel, words, places, models: Default::default(), idle, seed, state: seed }
     }
 
     fn below(&mut self, limit: u32) -> u32 {
@@ -192,9 +203,9 @@ impl Random {
     /// Goroutine `n` waits, or takes a unit.
     fn acquire(&mut self, at: usize, n: u32) {
         let order = if self.below(4) == 0 { Order::Lifo } else { Order::Fifo };
-        let random = self.below(u32::MAX);
+        let random = self.below(u32::MAX).into();
         let wait =
-            self.kernel.semaphore(&self.words[at * STRIDE]).enqueue(self.kernel.waiter(n), order, random);
+            self.kernel.semaphore(&self.words[self.places[at]]).enqueue(self.kernel.waiter(n), order, random);
         let model = &mut self.models[at];
         if model.units > 0 {
             model.units -= 1;
@@ -211,7 +222,7 @@ impl Random {
 
     fn release(&mut self, at: usize) {
         let handoff = if self.below(2) == 0 { Handoff::Yes } else { Handoff::No };
-        let wake = release(&self.kernel.semaphore(&self.words[at * STRIDE]), handoff);
+        let wake = release(&self.kernel.semaphore(&self.words[self.places[at]]), handoff);
         let model = &mut self.models[at];
         let expected = model.queue.pop_front().map(|n| Wake { g: g(n), handed_off: handoff == Handoff::Yes });
         assert_eq!(wake, expected, "seed {}", self.seed);
@@ -222,7 +233,7 @@ impl Random {
     /// A readied goroutine runs.
     fn run(&mut self, at: usize) {
         let Some((n, handed_off)) = self.models[at].woken.pop_front() else { return };
-        let woken = self.kernel.semaphore(&self.words[at * STRIDE]).finish(self.kernel.sudogs.get(s(n)));
+        let woken = self.kernel.semaphore(&self.words[self.places[at]]).finish(self.kernel.sudogs.get(s(n)));
         let model = &mut self.models[at];
         if handed_off || model.units > 0 {
             model.units -= u32::from(!handed_off);
@@ -241,7 +252,7 @@ impl Random {
         let queued: usize = queues.values().map(VecDeque::len).sum();
         assert_eq!(root.nwait() as usize, queued, "nwait, seed {}", self.seed);
         for (at, model) in self.models.iter().enumerate() {
-            let word = &self.words[at * STRIDE];
+            let word = &self.words[self.places[at]];
             assert_eq!(units(word), model.units, "units of word {at}, seed {}", self.seed);
             let queue = queues.get(&self.kernel.semaphore(word).address);
             let queue: VecDeque<u32> = queue.into_iter().flatten().map(|s| s.get()).collect();

@@ -59,7 +59,7 @@ fn lock(word: &MutexWord, units: &Units, slept: u64) {
             Step::Sleep(_) => {
                 units.acquire();
                 now += slept;
-                if word.woken(&mut me, now) == Awake::Locked {
+                if word.woken(&mut me, |since| now.saturating_sub(since)) == Awake::Locked {
                     return;
                 }
             }
@@ -129,7 +129,7 @@ fn nobody_comes_between_a_hand_off_and_its_waiter() {
         assert_eq!(mutex.word.step(&mut waiter, || false, || 0), Step::Sleep(Order::Fifo));
         assert_eq!(mutex.word.unlock(), Some(Handoff::No));
         assert!(mutex.word.try_lock());
-        assert_eq!(mutex.word.woken(&mut waiter, PATIENCE + 1), Awake::Again);
+        assert_eq!(mutex.word.woken(&mut waiter, |since| PATIENCE + 1 - since), Awake::Again);
         assert_eq!(mutex.word.step(&mut waiter, || false, || 0), Step::Sleep(Order::Lifo));
         let served = Arc::new(AtomicU32::new(0));
         let queue = Arc::new(Units::default());
@@ -138,7 +138,7 @@ fn nobody_comes_between_a_hand_off_and_its_waiter() {
             let (mutex, served) = (Arc::clone(&mutex), Arc::clone(&served));
             thread::spawn(move || {
                 mutex.units.acquire();
-                assert_eq!(mutex.word.woken(&mut waiter, PATIENCE + 2), Awake::Locked);
+                assert_eq!(mutex.word.woken(&mut waiter, |since| PATIENCE + 2 - since), Awake::Locked);
                 served.store(1, Ordering::Relaxed);
                 mutex.work();
                 // The next in the queue is the one who came by.

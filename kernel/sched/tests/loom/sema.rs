@@ -71,7 +71,7 @@ impl Machine {
         if try_acquire(&self.words[word]) {
             return;
         }
-        while self.semaphore(word).enqueue(self.waiter(n), Order::Fifo, n) == Wait::Queued {
+        while self.semaphore(word).enqueue(self.waiter(n), Order::Fifo, n.into()) == Wait::Queued {
             if self.sleep(word, n) == Woken::Acquired {
                 return;
             }
