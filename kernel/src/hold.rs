@@ -25,7 +25,7 @@ use crate::runtime::{self, Runtime};
 use crate::tlb;
 
 /// How long a stopped CPU spins before it halts.
-const SPIN: Nanos = Nanos(50_000);
+pub(crate) const SPIN: Nanos = Nanos(50_000);
 
 pub(crate) fn init() {
     idt::register(Vector::STOP, interrupt);
@@ -35,7 +35,7 @@ pub(crate) fn init() {
 fn interrupt(frame: &mut Frame) {
     let Some((rt, m)) = runtime::try_get().zip(m::of_this_cpu()) else { return };
     if rt.world.must_stop(m.index) {
-        m.mark.received(clock::now(), frame.rip, m.doing());
+        m.mark.received(rt.world.number(), clock::now(), frame.rip, m.doing());
         percpu::request(ask::STOP);
     }
 }
@@ -51,13 +51,13 @@ pub(crate) fn hold(rt: &Runtime, m: &M) {
 
 /// Counts this CPU as stopped. It must wait for the end from here on.
 pub(crate) fn stop(rt: &Runtime, m: &M) {
-    m.mark.acknowledged(clock::now());
+    m.mark.acknowledged(rt.world.number(), clock::now());
     rt.world.stop(m.index);
 }
 
 /// Waits for the end of a stop. On the kernel stack, with interrupts on.
 pub(crate) fn wait(rt: &Runtime, m: &M) {
-    if clock::spin_until(clock::now() + SPIN, || !rt.world.is_held(m.index)) {
+    if clock::spin_at_most(SPIN, || !rt.world.is_held(m.index)) {
         return;
     }
     let note = rt.world.note(m.index);

@@ -146,8 +146,11 @@ fn find_wired(rt: &'static Runtime, m: &'static M) -> Option<Picked> {
         m.uncount_extra(rt);
         deadlock::check(rt);
         if hold::leave(rt, m) {
-            // Whoever queues something, or changes the right to run, wakes the note afterwards.
-            halt_until_woken(m);
+            // Whoever queues something, or changes the right to run, wakes the note afterwards. A P that has just gone often
+            // comes back soon, and a halt is dear.
+            if !clock::spin_at_most(hold::SPIN, || m.note.is_set()) {
+                halt_until_woken(m);
+            }
             hold::enter(rt, m);
         }
         m.count_extra(rt);

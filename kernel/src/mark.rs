@@ -1,7 +1,8 @@
 //! What one CPU leaves behind in a stop of the world: when it was asked, when it answered, and what it was doing.
 //!
-//! The fields are written by the stopper (`sent`) and by the CPU itself, in the stop's interrupt and where it stops. The
-//! stopper reads them when the CPU is counted as stopped, which orders them; a look at one that is late is a hint.
+//! The fields are written by the CPU itself, in the stop's interrupt and where it stops. The stopper reads them when the CPU
+//! is counted as stopped, which orders them; a look at one that is late is a hint. All interrupts of a stop are sent at
+//! about one time, which the stopper keeps.
 
 use core::fmt;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -75,24 +76,25 @@ impl fmt::Display for CpuStop {
     }
 }
 
-/// Nobody wants to know where the CPU is.
-const QUIET: u32 = 0;
-/// The next NMI on it shall leave a trace.
+/// The next NMI on the CPU shall leave a trace.
 const PROBED: u32 = 1;
-/// It has.
+/// It has. Until a CPU is asked again, and at first (0), nothing is wanted.
 const FOUND: u32 = 2;
 
-/// The words behind a [`CpuStop`].
+/// The words behind a [`CpuStop`]. They are those of one stop, whose number they carry: so a stop begins without a write to
+/// every CPU's mark.
 #[derive(Debug, Default)]
 #[repr(align(64))]
 pub(crate) struct Mark {
+    /// The last stop that this CPU has followed, or has begun to.
+    stop: AtomicU64,
     doing: AtomicU32,
-    sent: AtomicU64,
+    probe: AtomicU32,
     received: AtomicU64,
     acknowledged: AtomicU64,
     rip: AtomicU64,
-    probe: AtomicU32,
-    /// What the NMI found: the instruction, and whether interrupts were on.
+    /// The stop in which it was asked by NMI, and what that found: the instruction, and what the CPU was doing.
+    probe_stop: AtomicU64,
     probe_rip: AtomicU64,
     probe_doing: AtomicU32,
 }
@@ -103,51 +105,45 @@ impl Mark {
         Self::default()
     }
 
-    /// Forgets the last stop. A probe whose NMI has not come yet stays: else it would be one of an unknown source.
-    pub(crate) fn reset(&self) {
-        if self.probe.load(Ordering::Relaxed) == FOUND {
-            self.probe.store(QUIET, Ordering::Relaxed);
-        }
-        self.doing.store(Doing::Idle as u32, Ordering::Relaxed);
-        for word in [&self.sent, &self.received, &self.acknowledged, &self.rip] {
-            word.store(0, Ordering::Relaxed);
+    /// The interrupt has come, the first one of the stop with this number.
+    pub(crate) fn received(&self, stop: u64, now: Nanos, rip: u64, doing: Doing) {
+        if self.stop.load(Ordering::Relaxed) != stop {
+            self.begin(stop, now, rip, doing);
         }
     }
 
-    pub(crate) fn sent(&self, now: Nanos) {
-        self.sent.store(now.0, Ordering::Relaxed);
+    fn begin(&self, stop: u64, received: Nanos, rip: u64, doing: Doing) {
+        self.doing.store(doing as u32, Ordering::Relaxed);
+        self.received.store(received.0, Ordering::Relaxed);
+        self.rip.store(rip, Ordering::Relaxed);
+        self.acknowledged.store(0, Ordering::Relaxed);
+        self.stop.store(stop, Ordering::Relaxed);
     }
 
-    /// The interrupt has come, the first one of this stop.
-    pub(crate) fn received(&self, now: Nanos, rip: u64, doing: Doing) {
-        if self.received.load(Ordering::Relaxed) == 0 {
-            self.received.store(now.0, Ordering::Relaxed);
-            self.rip.store(rip, Ordering::Relaxed);
-            self.doing.store(doing as u32, Ordering::Relaxed);
-        }
-    }
-
-    pub(crate) fn acknowledged(&self, now: Nanos) {
-        if self.received.load(Ordering::Relaxed) == 0 {
-            self.doing.store(Doing::Scheduling as u32, Ordering::Relaxed);
+    /// The CPU stops, asked by an interrupt or not.
+    pub(crate) fn acknowledged(&self, stop: u64, now: Nanos) {
+        if self.stop.load(Ordering::Relaxed) != stop {
+            self.begin(stop, Nanos(0), 0, Doing::Scheduling);
         }
         self.acknowledged.store(now.0, Ordering::Relaxed);
     }
 
-    pub(crate) fn read(&self, cpu: u32) -> CpuStop {
+    /// The part in a stop of the CPU with this number, which was asked then, if it was asked.
+    pub(crate) fn read(&self, stop: u64, cpu: u32, sent: Nanos) -> Option<CpuStop> {
         let time = |word: &AtomicU64| Nanos(word.load(Ordering::Relaxed));
-        CpuStop {
+        (self.stop.load(Ordering::Relaxed) == stop).then(|| CpuStop {
             cpu,
             doing: Doing::from_number(self.doing.load(Ordering::Relaxed)),
-            sent: time(&self.sent),
+            sent,
             received: time(&self.received),
             acknowledged: time(&self.acknowledged),
             rip: self.rip.load(Ordering::Relaxed),
-        }
+        })
     }
 
-    /// Wants to know by an NMI where the CPU is.
-    pub(crate) fn probe(&self) {
+    /// Wants to know by an NMI where the CPU is, in the stop with this number.
+    pub(crate) fn probe(&self, stop: u64) {
+        self.probe_stop.store(stop, Ordering::Relaxed);
         // Release pairs with the Acquire in `answer_probe`.
         self.probe.store(PROBED, Ordering::Release);
     }
@@ -164,9 +160,9 @@ impl Mark {
         true
     }
 
-    /// What the NMI found, once it has: the instruction, and what the CPU was doing.
-    pub(crate) fn probed(&self) -> Option<(u64, Doing)> {
-        if self.probe.load(Ordering::Acquire) != FOUND {
+    /// What the NMI of the stop with this number has found, once it has: the instruction, and what the CPU was doing.
+    pub(crate) fn probed(&self, stop: u64) -> Option<(u64, Doing)> {
+        if self.probe_stop.load(Ordering::Relaxed) != stop || self.probe.load(Ordering::Acquire) != FOUND {
             return None;
         }
         let doing = Doing::from_number(self.probe_doing.load(Ordering::Relaxed));

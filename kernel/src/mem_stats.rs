@@ -8,12 +8,11 @@ use machine::{heap, paging, stack};
 
 use crate::goroutine::{self, is_unused};
 use crate::heap::ClassStats;
-use crate::m;
 use crate::runtime::Runtime;
 use crate::slots;
-use crate::stacks::{check_g_stack, on_m};
+use crate::stacks::check_g_stack;
 use crate::stats::num_goroutine;
-use crate::world::{StopReason, stop_the_world};
+use crate::world::{StopReason, while_stopped};
 
 /// Pauses that are kept.
 const PAUSES: usize = crate::stops::PAUSES;
@@ -140,13 +139,11 @@ impl Default for MemStats {
 /// All numbers are of one moment, so they add up. Allocates nothing.
 ///
 /// # Throws
-/// When not called on a goroutine's own stack; what [`stop_the_world`] throws.
+/// When not called on a goroutine's own stack; what [`stop_the_world`](crate::stop_the_world) throws.
 #[track_caller]
 pub fn read_mem_stats(stats: &mut MemStats) {
     check_g_stack("read_mem_stats");
-    let world = stop_the_world(StopReason::ReadMemStats);
-    on_m(|| fill(m::runtime(), stats));
-    drop(world);
+    while_stopped(StopReason::ReadMemStats, None, |rt| fill(rt, stats));
 }
 
 /// Fills the numbers in, in a stopped world, on the kernel stack.
@@ -222,14 +219,11 @@ pub(crate) fn stack_bytes(rt: &Runtime) -> (u64, u64) {
 /// ```
 ///
 /// # Throws
-/// When not called on a goroutine's own stack; what [`stop_the_world`] throws.
+/// When not called on a goroutine's own stack; what [`stop_the_world`](crate::stop_the_world) throws.
 #[track_caller]
 pub fn free_os_memory() -> u64 {
     check_g_stack("free_os_memory");
-    let world = stop_the_world(StopReason::FreeOsMemory);
-    let freed = on_m(|| crate::os_memory::free(m::runtime()));
-    drop(world);
-    freed
+    while_stopped(StopReason::FreeOsMemory, None, crate::os_memory::free)
 }
 
 /// The size class of a block, for those who want to find it in [`MemStats::by_size`].

@@ -435,7 +435,7 @@ fn enqueue_unusually(m: &'static M, slot: &'static table::Slot<Body>, place: Pla
 pub(crate) fn somebody_waits(rt: &'static Runtime, m: &M) {
     if m.is_active() {
         tick::somebody_waits(rt, m);
-    } else {
+    } else if !tick::is_armed_for_others(&rt.ms[0]) {
         send(&rt.ms[0], Vector::RESCHEDULE);
     }
 }

@@ -19,7 +19,8 @@ use sched::MAX_PROCS;
 
 use crate::m;
 use crate::stacks::check_g_stack;
-use crate::world::{StopReason, stop_the_world};
+use crate::runtime::Runtime;
+use crate::world::{StopReason, while_stopped};
 
 /// Changes the number of Ps, which is how many goroutines run at the same time, and returns what it was. Go's
 /// `GOMAXPROCS`.
@@ -28,7 +29,7 @@ use crate::world::{StopReason, stop_the_world};
 /// stopped.
 ///
 /// # Throws
-/// When not called on a goroutine's own stack; what [`stop_the_world`] throws.
+/// When not called on a goroutine's own stack; what [`stop_the_world`](crate::stop_the_world) throws.
 #[track_caller]
 pub fn gomaxprocs(n: i32) -> u32 {
     check_g_stack("gomaxprocs");
@@ -38,11 +39,8 @@ pub fn gomaxprocs(n: i32) -> u32 {
     if wanted == 0 || wanted == old {
         return old;
     }
-    let mut world = stop_the_world(StopReason::GoMaxProcs);
     // Another may have changed it while this one waited.
-    let old = rt.gomaxprocs();
-    world.set_newprocs(wanted);
-    old
+    while_stopped(StopReason::GoMaxProcs, Some(wanted), Runtime::gomaxprocs)
 }
 
 /// Keeps the goroutine that calls on the CPU that it is on. Go's `LockOSThread`.

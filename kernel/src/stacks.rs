@@ -186,13 +186,14 @@ pub fn on_m<R>(function: impl FnOnce() -> R) -> R {
     match stack_kind() {
         StackKind::Kernel => function(),
         StackKind::Interrupt => throw(format_args!("on_m called on an interrupt stack")),
-        StackKind::Goroutine => borrow_kernel_stack(&pinned, function),
+        StackKind::Goroutine => from_goroutine(&pinned, function),
     }
 }
 
-fn borrow_kernel_stack<R, F: FnOnce() -> R>(pinned: &Pinned, function: F) -> R {
+/// [`on_m`], for who knows that it is on a goroutine's own stack.
+pub(crate) fn from_goroutine<R, F: FnOnce() -> R>(pinned: &Pinned, function: F) -> R {
     extern "C" fn run<R, F: FnOnce() -> R>(call: *mut ()) {
-        // SAFETY: `borrow_kernel_stack` passes a call of these types, which nobody else touches meanwhile.
+        // SAFETY: `from_goroutine` passes a call of these types, which nobody else touches meanwhile.
         let call = unsafe { &mut *call.cast::<Call<F, R>>() };
         call.result = call.function.take().map(|function| function());
     }

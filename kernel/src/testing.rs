@@ -261,12 +261,13 @@ pub fn with_interrupts_off<R>(function: impl FnOnce() -> R) -> R {
 pub fn deaf_until_probed(length: Nanos, most: Nanos, told: &AtomicU64) {
     let _off = IrqGuard::new();
     let m = m::of_this_cpu().expect("a goroutine's CPU has an M");
+    let world = &m::runtime().world;
     // The answer to an earlier NMI is none to the next.
-    m.mark.reset();
+    let last = world.number();
     // Release: the caller's flag; interrupts are off before.
     told.store(m.block.id().0.into(), Ordering::Release);
     clock::spin_for(length);
-    clock::spin_until(now() + most, || m.mark.probed().is_some());
+    clock::spin_until(now() + most, || world.number() > last && m.mark.probed(world.number()).is_some());
 }
 
 /// Runs a function on an interrupt stack of this CPU, in the handler of an interrupt that it sends to itself.

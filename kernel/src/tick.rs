@@ -11,7 +11,7 @@
 //! When a slice is over, and who comes next then, `sched::slice` decides; it has the policy for who is due by a timer, and why
 //! nobody starves.
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering, fence};
 
 use machine::apic::timer;
 use machine::clock::{self, Nanos, Ticks};
@@ -38,6 +38,11 @@ pub(crate) fn end_slice(rt: &Runtime, m: &M) {
     }
     if m.current().is_none() || !waits(rt, m) {
         m.slice_armed.store(false, Ordering::Relaxed);
+        // Pairs with the fence in `is_armed_for_others`: that finds the timer off, or what was queued is found here, or later.
+        fence(Ordering::SeqCst);
+        if m.current().is_some() && waits(rt, m) {
+            m.slice_armed.store(true, Ordering::Relaxed);
+        }
     } else if left_of_slice(m) == Nanos(0) {
         percpu::request(ask::PREEMPT);
     }
@@ -86,6 +91,15 @@ pub(crate) fn waits(rt: &Runtime, m: &M) -> bool {
 /// Whether the timer is set to the end of the slice.
 #[inline]
 pub(crate) fn is_armed(m: &M) -> bool {
+    m.slice_armed.load(Ordering::Relaxed)
+}
+
+/// Whether another CPU's timer is set to the end of its slice, so that it finds at that time whom the caller has put on the
+/// global queue.
+pub(crate) fn is_armed_for_others(m: &M) -> bool {
+    // Pairs with the fence in `end_slice`.
+    fence(Ordering::SeqCst);
+    // Relaxed: the fence orders it.
     m.slice_armed.load(Ordering::Relaxed)
 }
 

@@ -51,7 +51,7 @@ use crate::perform;
 use crate::resize;
 use crate::runtime::Runtime;
 use crate::sema;
-use crate::stacks::{check_g_stack, on_m};
+use crate::stacks::{check_g_stack, from_goroutine, on_m};
 use crate::wake;
 
 pub use crate::mark::{CpuStop, Doing};
@@ -66,6 +66,9 @@ const RESEND: Nanos = Nanos(100_000);
 const PROBE: Nanos = Nanos(200_000_000);
 /// … and before it throws: then there is nothing better to do.
 const LAST_PROBE: Nanos = Nanos(1_000_000_000);
+
+/// When the interrupts of the last stop were sent.
+static ASKED: AtomicU64 = AtomicU64::new(0);
 
 /// After this time the late CPUs are reported, …
 static REPORT: AtomicU64 = AtomicU64::new(10_000_000);
@@ -90,7 +93,6 @@ pub fn set_limits(report: Nanos, give_up: Nanos) {
 #[derive(Debug)]
 pub struct StoppedWorld {
     pinned: Option<Pinned>,
-    newprocs: Option<u32>,
     record: StopRecord,
 }
 
@@ -104,13 +106,40 @@ pub struct StoppedWorld {
 #[track_caller]
 pub fn stop_the_world(reason: StopReason) -> StoppedWorld {
     check_g_stack("stop_the_world");
+    take_semaphore();
+    stop_with_semaphore(reason)
+}
+
+/// Step 1, for who has checked the stack.
+fn take_semaphore() {
     let pinned = Pinned::new();
     if percpu::current(&pinned).locks() > 1 {
         throw(format_args!("stop_the_world: holding locks"));
     }
     drop(pinned);
-    sema::semacquire(&WORLDSEMA);
-    stop_with_semaphore(reason)
+    if !sema::try_semacquire(&WORLDSEMA) {
+        sema::semacquire(&WORLDSEMA);
+    }
+}
+
+/// Stops the world, does something on the kernel stack, changes GOMAXPROCS if that is asked for, and starts it: all in one
+/// visit to that stack. The caller has checked that it is on a goroutine's own stack.
+pub(crate) fn while_stopped<R>(
+    reason: StopReason,
+    newprocs: Option<u32>,
+    work: impl FnOnce(&'static Runtime) -> R,
+) -> R {
+    take_semaphore();
+    let pinned = Pinned::new();
+    let result = from_goroutine(&pinned, || {
+        let rt = m::runtime();
+        let record = stop(rt, reason);
+        let result = work(rt);
+        start(rt, newprocs, record);
+        result
+    });
+    give_semaphore(pinned);
+    result
 }
 
 /// The same for a caller that does not wait for its turn: `None` while another has the world, or is about to.
@@ -121,7 +150,7 @@ pub(crate) fn try_stop_the_world(reason: StopReason) -> Option<StoppedWorld> {
 fn stop_with_semaphore(reason: StopReason) -> StoppedWorld {
     let pinned = Pinned::new();
     let record = on_m(|| stop(m::runtime(), reason));
-    StoppedWorld { pinned: Some(pinned), newprocs: None, record }
+    StoppedWorld { pinned: Some(pinned), record }
 }
 
 /// Lets all goroutines go on. Go's `startTheWorld`; the same as dropping the value.
@@ -134,48 +163,49 @@ impl StoppedWorld {
     pub fn record(&self) -> StopRecord {
         self.record
     }
-
-    /// Changes GOMAXPROCS at the start.
-    pub(crate) fn set_newprocs(&mut self, procs: u32) {
-        self.newprocs = Some(procs);
-    }
 }
 
 impl Drop for StoppedWorld {
     fn drop(&mut self) {
-        let pinned = self.pinned.take();
         let rt = m::runtime();
-        on_m(|| start(rt, self.newprocs, self.record));
-        // The pin keeps this goroutine from giving way to the one that the semaphore goes to.
-        sema::semrelease1(&WORLDSEMA, Handoff::Yes);
-        if let Some(pinned) = &pinned {
-            m::vacate_if_inactive(pinned);
+        on_m(|| start(rt, None, self.record));
+        if let Some(pinned) = self.pinned.take() {
+            give_semaphore(pinned);
         }
-        drop(pinned);
     }
+}
+
+/// The end of step 5.
+fn give_semaphore(pinned: Pinned) {
+    // The pin keeps this goroutine from giving way to the one that the semaphore goes to.
+    sema::semrelease1(&WORLDSEMA, Handoff::Yes);
+    m::vacate_if_inactive(&pinned);
+    drop(pinned);
 }
 
 /// Step 2 and 3, on the kernel stack.
 fn stop(rt: &'static Runtime, reason: StopReason) -> StopRecord {
     let me = m::of_this_cpu().expect("a goroutine's CPU has an M");
     let others = || rt.ms.iter().filter(|m| m.index != me.index);
-    // Its own too: it stopped with an earlier world.
-    rt.ms.iter().for_each(|m| m.mark.reset());
     let began = clock::now();
     rt.world.begin(me.index);
     let (mut taken, mut interrupted) = (0, 0);
     for m in others() {
         match rt.world.take(m.index) {
             Taken::Idle => taken += 1,
-            Taken::MustInterrupt => {
-                m.mark.sent(clock::now());
-                interrupted += 1;
-            }
+            Taken::MustInterrupt => interrupted += 1,
         }
     }
-    rt.world.settle(taken);
-    // Whoever has stopped by itself meanwhile is left alone.
-    wake::send_to_others(rt, me, Vector::STOP, interrupted, |m| rt.world.is_late(m.index));
+    if taken > 0 {
+        rt.world.settle(taken);
+    }
+    if interrupted > 0 {
+        // Relaxed: read by who has the world stopped, or for reports.
+        ASKED.store(clock::now().0, Ordering::Relaxed);
+        // Whoever has stopped by itself meanwhile is left alone.
+        wake::send_to_others(rt, me, Vector::STOP, interrupted, |m| rt.world.is_late(m.index));
+    }
+    // While the interrupts are on their way.
     let asking = clock::now() - began;
     wait(rt, reason, began);
     let stopping = clock::now() - began;
@@ -193,17 +223,19 @@ fn stop(rt: &'static Runtime, reason: StopReason) -> StopRecord {
 
 /// The CPU that stopped last.
 fn last(rt: &Runtime, me: &M) -> Option<CpuStop> {
-    let stops = rt.ms.iter().filter(|m| m.index != me.index).map(cpu_stop);
-    stops.filter(|stop| stop.acknowledged > Nanos(0)).max_by_key(|stop| stop.acknowledged)
+    let stops = rt.ms.iter().filter(|m| m.index != me.index).filter_map(|m| cpu_stop(rt, m));
+    stops.max_by_key(|stop| stop.acknowledged)
 }
 
-/// One CPU's part. What an NMI found is nearer to the truth than the interrupt, which came when it could.
-fn cpu_stop(m: &M) -> CpuStop {
-    let mut stop = m.mark.read(m.block.id().0);
-    if let Some((rip, doing)) = m.mark.probed() {
+/// One CPU's part, if it has stopped. What an NMI found is nearer to the truth than the interrupt, which came when it could.
+fn cpu_stop(rt: &Runtime, m: &M) -> Option<CpuStop> {
+    let number = rt.world.number();
+    let sent = Nanos(ASKED.load(Ordering::Relaxed));
+    let mut stop = m.mark.read(number, m.block.id().0, sent).filter(|stop| stop.acknowledged > Nanos(0))?;
+    if let Some((rip, doing)) = m.mark.probed(number) {
         (stop.rip, stop.doing) = (rip, doing);
     }
-    stop
+    Some(stop)
 }
 
 /// Step 3: waits until all have stopped.
@@ -212,7 +244,7 @@ fn wait(rt: &'static Runtime, reason: StopReason, began: Nanos) {
     // Relaxed, both: as in `set_limits`.
     let report = began + Nanos(REPORT.load(Ordering::Relaxed));
     let give_up = began + Nanos(GIVE_UP.load(Ordering::Relaxed));
-    while !clock::spin_until(clock::now() + RESEND, || rt.world.is_stopped()) {
+    while !clock::spin_at_most(RESEND, || rt.world.is_stopped()) {
         let now = clock::now();
         if now >= give_up {
             probe(rt, LAST_PROBE);
@@ -241,11 +273,12 @@ fn late(rt: &'static Runtime) -> impl Iterator<Item = &'static M> {
 
 /// Asks the late CPUs by NMI where they are, and waits this long for the answers.
 fn probe(rt: &'static Runtime, length: Nanos) {
-    for m in late(rt).filter(|m| m.mark.probed().is_none()) {
-        m.mark.probe();
+    let number = rt.world.number();
+    for m in late(rt).filter(|m| m.mark.probed(number).is_none()) {
+        m.mark.probe(number);
         apic::send(Ipi::Nmi, Target::One(m.block.apic_id()));
     }
-    clock::spin_until(clock::now() + length, || late(rt).all(|m| m.mark.probed().is_some()));
+    clock::spin_until(clock::now() + length, || late(rt).all(|m| m.mark.probed(number).is_some()));
 }
 
 /// The late CPUs, in words.
@@ -258,17 +291,19 @@ impl Late {
     /// Those that are late, and those that were and have stopped since they answered the NMI.
     fn cpus(&self) -> impl Iterator<Item = &'static M> + use<> {
         let rt = self.rt;
-        rt.ms.iter().filter(|m| rt.world.is_late(m.index) || m.mark.probed().is_some())
+        let number = rt.world.number();
+        rt.ms.iter().filter(move |m| rt.world.is_late(m.index) || m.mark.probed(number).is_some())
     }
 }
 
 impl fmt::Display for Late {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let after = clock::now() - self.began;
+        let number = self.rt.world.number();
         for (at, m) in self.cpus().enumerate() {
             let comma = if at == 0 { "" } else { "; " };
             write!(f, "{comma}cpu {} has not stopped after {after}: ", m.block.id().0)?;
-            match m.mark.probed() {
+            match m.mark.probed(number) {
                 Some((rip, doing)) => write!(f, "{doing} at {}", Pc::Next(rip))?,
                 None => write!(f, "it does not answer an NMI")?,
             }
@@ -276,7 +311,8 @@ impl fmt::Display for Late {
                 Some(g) => write!(f, ", in {}", Named(g.get()))?,
                 None => write!(f, ", in no goroutine")?,
             }
-            if m.mark.read(0).doing == Doing::HoldingLocks {
+            let found = m.mark.read(number, 0, Nanos(0));
+            if found.is_some_and(|stop| stop.doing == Doing::HoldingLocks) {
                 write!(f, ", with {} locks", m.block.locks())?;
             }
         }
@@ -286,7 +322,6 @@ impl fmt::Display for Late {
 
 /// Step 5, on the kernel stack.
 fn start(rt: &'static Runtime, newprocs: Option<u32>, mut record: StopRecord) {
-    let me = m::of_this_cpu().expect("a goroutine's CPU has an M");
     let before = rt.procs().len();
     if let Some(procs) = newprocs {
         resize::resize(rt, procs);
@@ -295,7 +330,16 @@ fn start(rt: &'static Runtime, newprocs: Option<u32>, mut record: StopRecord) {
     hold::release(rt);
     record.stopped = released - record.began - record.stopping;
     rt.stops.lock().add(record);
-    // Those who got a P, and slept without one.
+    if newprocs.is_some() {
+        wake_resized(rt, before);
+    }
+}
+
+/// After a change of GOMAXPROCS, from the number of CPUs `before` that had a P in use: goroutines of a P that has gone wait for the
+/// others, and CPUs that got a P may sleep. (Else nothing has changed: whoever made somebody runnable meanwhile has woken a
+/// CPU for it, which comes in now.)
+fn wake_resized(rt: &'static Runtime, before: usize) {
+    let me = m::of_this_cpu().expect("a goroutine's CPU has an M");
     let grown = rt.ms.get(before..rt.procs().len()).unwrap_or_default();
     grown.iter().filter(|m| m.index != me.index).for_each(wake::wake_cpu);
     if sched::pick::recheck(&rt.sources()) {
@@ -316,5 +360,6 @@ pub fn stats() -> WorldStats {
 ///
 /// Exact for the goroutine that has the world stopped; else another stop may be on its way.
 pub fn cpu_stops() -> impl Iterator<Item = CpuStop> {
-    m::runtime().ms.iter().map(cpu_stop).filter(|stop| stop.sent > Nanos(0) || stop.acknowledged > Nanos(0))
+    let rt = m::runtime();
+    rt.ms.iter().filter_map(|m| cpu_stop(rt, m))
 }

@@ -21,9 +21,12 @@ const NANOS_PER_SECOND: u64 = 1_000_000_000;
 const SHIFT: u32 = 32;
 /// Before the rate is known waiting assumes the fastest one, so that it waits too long rather than too short.
 const FASTEST_HZ: u64 = 8_000_000_000;
-/// Of this many turns of a wait loop one has a `pause`: often enough to let a sibling or another virtual CPU
-/// run, and seldom enough not to miss what is waited for.
-const TURNS_PER_PAUSE: u32 = 16;
+/// Of this many turns of a wait loop one looks at the clock and has a `pause`.
+///
+/// Often enough to let a sibling or another virtual CPU run, and seldom enough not to miss what is waited for. The clock
+/// costs many turns, and in QEMU its readers wait for each other: a CPU that waits and looks at it all the time holds up the one
+/// that it waits for. There a `pause` takes the emulator's big lock, too, which the delivery of an interrupt needs.
+const TURNS_PER_LOOK: u32 = 1024;
 
 /// A time, or a length of time, in nanoseconds. Times count from the start of the clock.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -235,20 +238,29 @@ pub fn spin_for(length: Nanos) {
 /// The condition is tried at least once, and once more after the deadline: a CPU that was held up for long must
 /// not take that for the other side's delay. Before [`init`] every deadline has passed.
 pub fn spin_until(deadline: Nanos, mut condition: impl FnMut() -> bool) -> bool {
-    let mut turn = 0_u32;
-    loop {
-        let late = CLOCK.get().is_none_or(|clock| clock.time_of(rdtsc()) >= deadline);
-        if condition() {
+    while CLOCK.get().is_some_and(|clock| clock.time_of(rdtsc()) < deadline) {
+        if spin_without_clock(&mut condition) {
             return true;
         }
-        if late {
-            return false;
-        }
-        turn = turn.wrapping_add(1);
-        if turn.is_multiple_of(TURNS_PER_PAUSE) {
-            hint::spin_loop();
-        }
     }
+    condition()
+}
+
+/// Waits until the condition holds or this time has passed, and a moment more. Returns whether the condition held.
+///
+/// Who waits for something that takes a moment only does not look at the clock at all.
+pub fn spin_at_most(length: Nanos, mut condition: impl FnMut() -> bool) -> bool {
+    spin_without_clock(&mut condition) || spin_until(now() + length, condition)
+}
+
+/// Some turns of a wait loop.
+#[inline]
+fn spin_without_clock(condition: &mut impl FnMut() -> bool) -> bool {
+    let holds = (0..TURNS_PER_LOOK).any(|_| condition());
+    if !holds {
+        hint::spin_loop();
+    }
+    holds
 }
 
 #[cfg(test)]

@@ -93,6 +93,12 @@ impl Note {
         }
     }
 
+    /// Whether somebody has called `wake` since the last `clear`: a look, for who waits a moment before it sleeps.
+    pub fn is_set(&self) -> bool {
+        // Acquire pairs with the Release of `wake`, as in `prepare`.
+        self.0.load(Ordering::Acquire) == NOTIFIED
+    }
+
     /// The sleeper's step 4. Says whether the note was set; a CPU may run again for other reasons.
     pub fn clear(&self) -> bool {
         // Acquire pairs with the Release of `wake`: what the waker published is visible to the look that

@@ -187,8 +187,10 @@ impl World {
     pub fn stop(&self, cpu: usize) {
         assert!(self.is_stopping(), "cpu {cpu} stops and no stop is on");
         // Relaxed: the count below publishes it.
-        let before = self.state(cpu).swap(STOPPED, Ordering::Relaxed);
+        let before = self.state(cpu).load(Ordering::Relaxed);
         assert!(before == IN, "cpu {cpu} stops and its gate is {before}");
+        // Nobody else changes a gate that is In.
+        self.state(cpu).store(STOPPED, Ordering::Relaxed);
         // Release pairs with the Acquire in `is_stopped`.
         self.waiting.fetch_sub(1, Ordering::Release);
     }
@@ -233,6 +235,10 @@ impl World {
 
     /// Arrow 5, or the advice to interrupt. Once for each CPU but the stopper.
     pub fn take(&self, cpu: usize) -> Taken {
+        // Relaxed: the fence in `begin` orders it. Only its own CPU leaves In.
+        if self.state(cpu).load(Ordering::Relaxed) == IN {
+            return Taken::MustInterrupt;
+        }
         // Acquire pairs with the Release of `leave`; Release with the Acquire of `enter`.
         match self.state(cpu).compare_exchange(OUT, TAKEN, Ordering::AcqRel, Ordering::Relaxed) {
             Ok(_) => Taken::Idle,
@@ -263,6 +269,12 @@ impl World {
         !self.epoch.load(Ordering::Relaxed).is_multiple_of(2)
     }
 
+    /// The number of the stop that is on, or of the last one; 0 before the first. Numbers rise.
+    pub fn number(&self) -> u64 {
+        // Relaxed: the stopper's own, or a CPU's that has found that it must stop.
+        self.epoch.load(Ordering::Relaxed).div_ceil(2)
+    }
+
     /// The end of the stop, and arrow 4 for all. `wake` is called for each CPU that halted while it was held: it must
     /// get an interrupt.
     ///
@@ -275,17 +287,20 @@ impl World {
         self.epoch.store(self.epoch.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         self.stopper.store(NOBODY, Ordering::Relaxed);
         for (cpu, gate) in self.gates.iter().enumerate() {
-            let change = |from, to| {
-                // Release pairs with the Acquire in `is_held` and `enter`.
-                gate.state.compare_exchange(from, to, Ordering::Release, Ordering::Relaxed)
-            };
-            // The CPU itself may change Taken to Knocked meanwhile, and nothing else.
-            match change(TAKEN, OUT) {
-                Ok(_) => {}
-                Err(held @ (STOPPED | KNOCKED)) => {
-                    change(held, IN).expect("only the end leaves these states");
-                }
-                Err(_) => continue,
+            // Relaxed: what is found is acted on by what follows.
+            let mut found = gate.state.load(Ordering::Relaxed);
+            if found == TAKEN {
+                // The CPU itself may change it to Knocked meanwhile. Release: as below.
+                found = gate
+                    .state
+                    .compare_exchange(TAKEN, OUT, Ordering::Release, Ordering::Relaxed)
+                    .unwrap_or_else(|knocked| knocked);
+            }
+            match found {
+                TAKEN => {}
+                // Only the end leaves these states. Release pairs with the Acquire in `is_held` and `enter`.
+                STOPPED | KNOCKED => gate.state.store(IN, Ordering::Release),
+                _ => continue,
             }
             if gate.note.wake() == WakeAction::SendIpi {
                 wake(cpu);
