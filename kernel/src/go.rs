@@ -34,6 +34,7 @@ use machine::percpu::Pinned;
 use machine::stack::{self, Size, StackId};
 use sched::join::{Ended, Outcome};
 use sched::latch::Latch;
+use sched::list::Chain;
 use sched::pick::Place;
 use sched::table::{GrowError, Slot};
 use sched::{GoIndex, GoRef};
@@ -41,6 +42,7 @@ use sched::{GoIndex, GoRef};
 use crate::builder::{Builder, GoError};
 use crate::goroutine::Body;
 use crate::high_water;
+use crate::idle_stacks;
 use crate::local;
 use crate::m::{self, M};
 use crate::panic::{check, throw};
@@ -166,18 +168,18 @@ fn take(builder: &Builder) -> Result<(Pinned, Taken), GoError> {
     }
 }
 
-/// What is taken almost always: one that this P keeps, with a usual stack that has its first page.
+/// What is taken almost always: one that this P keeps, whose only stack is a usual one with one page.
 #[inline]
 fn take_usual(m: &'static M) -> Option<Taken> {
     let rt = m::runtime_of(m);
     let owner = m.proc().owner();
     let slot = rt.slot(owner.take_free(&rt.table)?);
-    let body = slot.body();
-    if !body.choose_stack(Size::Usual) {
-        perform::free_slot(m, &owner, slot.index());
+    if !slot.body().has_one_page() {
+        // It lies on its list as before.
+        perform::keep_dead(rt, m, owner.put_free(&rt.table, slot.index()));
         return None;
     }
-    body.set_stack_limit(0);
+    slot.body().set_stack_limit(0);
     Some(Taken { m, slot, stack: StackId::new(slot.index().get(), Size::Usual) })
 }
 
@@ -418,8 +420,13 @@ fn take_dead(rt: &'static Runtime, m: &'static M, size: Size) -> Result<GoIndex,
         }
     };
     let body = rt.slot(g).body();
+    if size == Size::Usual && body.has_one_page() {
+        return Ok(g);
+    }
+    idle_stacks::take(m, body, g);
     if !body.choose_stack(size) {
         if stack::birth(body.stack(g)).is_err() {
+            idle_stacks::put(m, body, g);
             perform::keep_dead(rt, m, owner.put_free(&rt.table, g));
             return Err(GoError::NoStackMemory);
         }
@@ -453,7 +460,10 @@ fn grow(rt: &'static Runtime, m: &'static M) -> Result<(), GoError> {
     }
     for added in 0..=rt.ms.len() / CPUS_PER_CHUNK {
         match slots::grow(rt) {
-            Ok(new) => perform::keep_dead(rt, m, new),
+            Ok(new) => {
+                idle_stacks::add_bare(m, new.as_ref().map_or(0, Chain::len));
+                perform::keep_dead(rt, m, new);
+            }
             Err(error) if added == 0 => return Err(GoError::Table(error)),
             Err(_) => break,
         }

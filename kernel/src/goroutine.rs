@@ -300,7 +300,26 @@ impl Body {
             .map(move |(_, size)| StackId::new(g.get(), size))
     }
 
-    /// Bytes of the pages of all its stacks.
+    /// Whether its usual stack has one page, and the large one none: as that of almost every goroutine.
+    #[inline]
+    pub(crate) fn has_one_page(&self) -> bool {
+        self.stacks.load(Ordering::Relaxed) == USUAL_BORN
+    }
+
+    /// Pages of all its stacks, as they were noted.
+    pub(crate) fn stack_pages(&self, g: GoIndex) -> u64 {
+        let stacks = self.stacks.load(Ordering::Relaxed);
+        let pages = |(bit, shift, size)| match stacks >> shift & 0xff {
+            _ if stacks & bit == 0 => 0,
+            0 => 1,
+            // As many or more.
+            0xff => stack::mapped_pages(StackId::new(g.get(), size)),
+            pages => pages.into(),
+        };
+        pages((USUAL_BORN, USUAL_SHIFT, Size::Usual)) + pages((LARGE_BORN, LARGE_SHIFT, Size::Large))
+    }
+
+    /// Bytes of the pages of all its stacks. Looks at each.
     pub(crate) fn stack_bytes(&self, g: GoIndex) -> u64 {
         let stacks = self.stacks.load(Ordering::Relaxed);
         if stacks & PAGES == 0 {

@@ -188,7 +188,7 @@ fn mem_stats(writer: &mut Writer<ToFd>, rt: &Runtime) -> Result<(), FdError> {
     for class in Class::all().map(heap_stats::class) {
         (mallocs, frees) = (mallocs + class.mallocs, frees + class.frees);
     }
-    let (stack_inuse, stack_sys) = crate::mem_stats::stack_bytes(rt);
+    let (stack_inuse, stack_sys) = crate::idle_stacks::bytes(rt);
     let other = crate::mem_stats::other_bytes();
     let sys = heap.sys + stack_sys + heap.metadata + other;
     let idle = heap.sys - heap.in_use;

@@ -24,7 +24,7 @@ use crate::m::{self, M, ask};
 use crate::runtime::{self, Runtime};
 use crate::tlb;
 
-/// How long a stopped CPU spins before it halts.
+/// How long a stopped CPU spins before it halts, and one whose P has gone.
 pub(crate) const SPIN: Nanos = Nanos(50_000);
 
 pub(crate) fn init() {
@@ -35,7 +35,7 @@ pub(crate) fn init() {
 fn interrupt(frame: &mut Frame) {
     let Some((rt, m)) = runtime::try_get().zip(m::of_this_cpu()) else { return };
     if rt.world.must_stop(m.index) {
-        m.mark.received(rt.world.number(), clock::now(), frame.rip, m.doing());
+        m.mark.received(rt.world.number(), clock::now(), frame.rip, || m.doing());
         percpu::request(ask::STOP);
     }
 }
@@ -47,6 +47,16 @@ pub(crate) fn hold(rt: &Runtime, m: &M) {
         wait(rt, m);
     }
     tlb::catch_up(rt, m);
+}
+
+/// Counts this CPU as stopped, at the end of the handler of this vector. It must wait for the end from here on.
+#[inline]
+pub(crate) fn stop_in_handler(rt: &Runtime, m: &M, vector: u64) {
+    // Else the time is known already.
+    if vector != u64::from(Vector::STOP.0) {
+        m.mark.acknowledged(rt.world.number(), clock::now());
+    }
+    rt.world.stop(m.index);
 }
 
 /// Counts this CPU as stopped. It must wait for the end from here on.

@@ -9,7 +9,7 @@
 //! last look and inwards before anything else.
 //!
 //! A CPU whose P is not active ([`crate::procs`]) runs the same loop for goroutines that are locked to it, and for
-//! nothing else. It is in no idle mask: whoever has something for it wakes its note.
+//! nothing else. It is in no idle mask: whoever has something for it wakes its note. It polls that for a moment before it halts.
 
 use core::sync::atomic::Ordering;
 

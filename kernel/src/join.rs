@@ -252,11 +252,13 @@ impl<T> Inner<T> {
     /// The slot is not used by this handle any more.
     fn give_back(&self) {
         let pinned = Pinned::new();
-        match self.word().claim() {
+        let rt = m::runtime();
+        let slot = rt.slot(self.g.index);
+        match slot.body().join.claim() {
             Slot::Kept => {}
             Slot::Free => {
                 let m = m::current(&pinned);
-                perform::free_slot(m, &m.proc().owner(), self.g.index);
+                perform::free_slot(m, &m.proc().owner(), slot);
             }
         }
     }

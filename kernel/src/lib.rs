@@ -58,6 +58,7 @@ pub mod trace;
 mod panic;
 
 mod high_water;
+mod idle_stacks;
 #[expect(unsafe_code, reason = "calls functions on another stack")]
 mod stacks;
 mod tlb;

@@ -102,6 +102,9 @@ pub(crate) struct M {
     /// Registers of the goroutine that runs here, while it cannot go on: program counter (0: it may), stack and frame
     /// pointer. Written by this CPU, read by who has stopped it.
     standing: [AtomicU64; 3],
+    /// Pages of stacks of dead goroutines that were put away or taken here, in which they differ from one for each, modulo 2^64
+    /// (`idle_stacks`). Written by this CPU, and while the world is stopped.
+    pub(crate) odd_pages: AtomicU64,
     /// This CPU's part in the last stop of the world.
     pub(crate) mark: Mark,
     /// The last state of the address space that this CPU has seen; see `tlb.rs`.
@@ -140,6 +143,7 @@ impl M {
             wired: Padded(Lock::new(Rank::Wired, wired)),
             wired_len,
             standing: [const { AtomicU64::new(0) }; 3],
+            odd_pages: AtomicU64::new(0),
             mark: Mark::new(),
             tlb_seen: AtomicU64::new(0),
         }

@@ -105,22 +105,23 @@ impl Mark {
         Self::default()
     }
 
-    /// The interrupt has come, the first one of the stop with this number.
-    pub(crate) fn received(&self, stop: u64, now: Nanos, rip: u64, doing: Doing) {
+    /// The interrupt of the stop with this number has come. What the first one finds is kept; each sets the time at which the
+    /// CPU has stopped, for the case that it does at the end of the handler.
+    pub(crate) fn received(&self, stop: u64, now: Nanos, rip: u64, doing: impl FnOnce() -> Doing) {
         if self.stop.load(Ordering::Relaxed) != stop {
-            self.begin(stop, now, rip, doing);
+            self.begin(stop, now, rip, doing());
         }
+        self.acknowledged.store(now.0, Ordering::Relaxed);
     }
 
     fn begin(&self, stop: u64, received: Nanos, rip: u64, doing: Doing) {
         self.doing.store(doing as u32, Ordering::Relaxed);
         self.received.store(received.0, Ordering::Relaxed);
         self.rip.store(rip, Ordering::Relaxed);
-        self.acknowledged.store(0, Ordering::Relaxed);
         self.stop.store(stop, Ordering::Relaxed);
     }
 
-    /// The CPU stops, asked by an interrupt or not.
+    /// The CPU stops, not at the end of the stop's handler, and asked by it or not.
     pub(crate) fn acknowledged(&self, stop: u64, now: Nanos) {
         if self.stop.load(Ordering::Relaxed) != stop {
             self.begin(stop, Nanos(0), 0, Doing::Scheduling);

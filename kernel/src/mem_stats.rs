@@ -4,15 +4,17 @@ use alloc::vec::Vec;
 
 use machine::frames::FRAME_SIZE;
 use machine::heap::class::{CLASSES, Class};
+use machine::heap::stats::{OfCpu, Sum};
+use machine::percpu::Pinned;
 use machine::{heap, paging, stack};
 
-use crate::goroutine::{self, is_unused};
-use crate::heap::ClassStats;
+use crate::goroutine;
+use crate::idle_stacks;
 use crate::runtime::Runtime;
 use crate::slots;
 use crate::stacks::check_g_stack;
 use crate::stats::num_goroutine;
-use crate::world::{StopReason, while_stopped};
+use crate::world::{StopReason, around_stop, while_stopped};
 
 /// Pauses that are kept.
 const PAUSES: usize = crate::stops::PAUSES;
@@ -26,12 +28,6 @@ pub struct BySize {
     pub mallocs: u64,
     /// Blocks given back since boot.
     pub frees: u64,
-}
-
-impl From<ClassStats> for BySize {
-    fn from(class: ClassStats) -> Self {
-        Self { size: class.size, mallocs: class.mallocs, frees: class.frees }
-    }
 }
 
 /// Memory and stops in numbers, with Go's names where they mean the same. Bytes unless they say otherwise.
@@ -136,71 +132,90 @@ impl Default for MemStats {
 
 /// Stops the world, fills `stats` in, and starts it. Go's `ReadMemStats`.
 ///
-/// All numbers are of one moment, so they add up. Allocates nothing.
+/// All numbers are of one moment, so they add up. Allocates nothing, if there is the room that [`MemStats::default`] makes.
+///
+/// Who calls again passes what the last call has filled in, and saves time: of the pauses only those since then are
+/// written, which are the ones after stop number `num_stops`. A default gets all of them.
 ///
 /// # Throws
 /// When not called on a goroutine's own stack; what [`stop_the_world`](crate::stop_the_world) throws.
 #[track_caller]
 pub fn read_mem_stats(stats: &mut MemStats) {
     check_g_stack("read_mem_stats");
-    while_stopped(StopReason::ReadMemStats, None, |rt| fill(rt, stats));
+    stats.by_size.resize(CLASSES, BySize::default());
+    let stats = core::cell::RefCell::new(stats);
+    around_stop(
+        StopReason::ReadMemStats,
+        |rt| fill_ahead(rt, &mut stats.borrow_mut()),
+        |rt, blocks| (fill(rt, &mut stats.borrow_mut(), blocks), None),
+    );
 }
 
-/// Fills the numbers in, in a stopped world, on the kernel stack.
-pub(crate) fn fill(rt: &Runtime, stats: &mut MemStats) {
-    let heap = heap::stats::heap();
-    fill_classes(stats);
-    stats.alloc = heap.live;
-    stats.total_alloc = heap.total;
-    stats.heap_alloc = heap.live;
-    stats.heap_sys = heap.sys;
-    stats.heap_inuse = heap.in_use;
-    stats.heap_idle = heap.sys - heap.in_use;
-    stats.heap_released = heap.released;
-    stats.heap_objects = heap.objects;
-    stats.spans = heap.spans;
-    stats.mspan_sys = heap.metadata;
-    (stats.stack_inuse, stats.stack_sys) = stack_bytes(rt);
+/// Blocks of all classes, and the large ones.
+#[derive(Debug, Clone, Copy, Default)]
+struct Blocks {
+    small: Sum,
+    large: Sum,
+}
+
+/// Fills in what nobody else changes: the blocks that this CPU has counted, and the pauses. Who calls has the right to stop
+/// the world, and is pinned.
+fn fill_ahead(rt: &Runtime, stats: &mut MemStats) -> Blocks {
+    let mut blocks = Blocks::default();
+    for (to, size) in stats.by_size.iter_mut().zip(&heap::class::SIZES) {
+        *to = BySize { size: *size, mallocs: 0, frees: 0 };
+    }
+    blocks.add(heap::stats::own(&Pinned::new()), &mut stats.by_size);
+    let stops = rt.stops.lock();
+    stops.pauses_since(stats.num_stops, &mut stats.pause_ns, &mut stats.pause_end);
+    stats.num_stops = stops.count();
+    stats.pause_total_ns = stops.total_pause();
+    blocks
+}
+
+impl Blocks {
+    /// Adds what a CPU has counted.
+    #[inline]
+    fn add(&mut self, cpu: OfCpu<'_>, by_size: &mut [BySize]) {
+        cpu.classes(&mut self.small, |class, (mallocs, frees)| {
+            if let Some(to) = by_size.get_mut(class) {
+                to.mallocs = to.mallocs.wrapping_add(mallocs);
+                to.frees = to.frees.wrapping_add(frees);
+            }
+        });
+        cpu.large(&mut self.large);
+    }
+}
+
+/// Fills in the rest, in a stopped world, on the kernel stack.
+fn fill(rt: &Runtime, stats: &mut MemStats, mut blocks: Blocks) {
+    heap::stats::others(&Pinned::new()).for_each(|cpu| blocks.add(cpu, &mut stats.by_size));
+    let Blocks { small, large } = blocks;
+    stats.large = BySize { size: 0, mallocs: large.mallocs, frees: large.frees };
+    stats.mallocs = small.mallocs + large.mallocs;
+    stats.frees = small.frees + large.frees;
+    stats.heap_objects = stats.mallocs - stats.frees;
+    stats.total_alloc = small.allocated + large.allocated;
+    stats.heap_alloc = stats.total_alloc - small.freed - large.freed;
+    stats.alloc = stats.heap_alloc;
+    let pages = heap::stats::pages();
+    stats.heap_sys = pages.sys;
+    stats.heap_inuse = pages.in_use;
+    stats.heap_idle = pages.sys - pages.in_use;
+    stats.heap_released = pages.released;
+    stats.spans = pages.spans;
+    stats.mspan_sys = pages.metadata;
+    (stats.stack_inuse, stats.stack_sys) = idle_stacks::bytes(rt);
     stats.other_sys = other_bytes();
     stats.sys = stats.heap_sys + stats.stack_sys + stats.mspan_sys + stats.other_sys;
     stats.num_goroutine = num_goroutine();
     let slots = stats.num_goroutine * goroutine::SLOT;
     stats.goroutine_bytes = (stats.stack_inuse + slots + stack::table_bytes()) / stats.num_goroutine.max(1);
-    let stops = rt.stops.lock();
-    stats.num_stops = stops.count();
-    stats.pause_total_ns = stops.total_pause();
-    stops.pauses(&mut stats.pause_ns, &mut stats.pause_end);
-}
-
-/// Numbers by size class, and their sums.
-fn fill_classes(stats: &mut MemStats) {
-    for (to, class) in stats.by_size.iter_mut().zip(Class::all()) {
-        *to = BySize::from(heap::stats::class(class));
-    }
-    stats.large = BySize::from(heap::stats::large());
-    (stats.mallocs, stats.frees) = (stats.large.mallocs, stats.large.frees);
-    for class in &stats.by_size {
-        stats.mallocs += class.mallocs;
-        stats.frees += class.frees;
-    }
 }
 
 /// Page tables, the stacks of the CPUs, and the goroutine table.
 pub(crate) fn other_bytes() -> u64 {
     paging::tables() * FRAME_SIZE + stack::whole_bytes() + slots::bytes()
-}
-
-/// Pages of the stacks in use, and of all.
-pub(crate) fn stack_bytes(rt: &Runtime) -> (u64, u64) {
-    let (mut living, mut all) = (0, 0);
-    for (g, slot) in rt.table.iter() {
-        let bytes = slot.body().stack_bytes(g);
-        all += bytes;
-        if !is_unused(slot) {
-            living += bytes;
-        }
-    }
-    (living, all)
 }
 
 /// Gives memory that is not in use back to the pool of page frames: stacks of dead goroutines, and what is free of the
@@ -223,7 +238,7 @@ pub(crate) fn stack_bytes(rt: &Runtime) -> (u64, u64) {
 #[track_caller]
 pub fn free_os_memory() -> u64 {
     check_g_stack("free_os_memory");
-    while_stopped(StopReason::FreeOsMemory, None, crate::os_memory::free)
+    while_stopped(StopReason::FreeOsMemory, crate::os_memory::free)
 }
 
 /// The size class of a block, for those who want to find it in [`MemStats::by_size`].

@@ -5,6 +5,7 @@ use machine::percpu::Pinned;
 use machine::{heap, paging, stack};
 
 use crate::goroutine::is_unused;
+use crate::idle_stacks;
 use crate::m;
 use crate::runtime::Runtime;
 use crate::slots;
@@ -37,6 +38,7 @@ pub(crate) fn free(rt: &'static Runtime) -> u64 {
         }
     }
     slots::release(rt, &mut unmapped);
+    idle_stacks::forget(rt, m);
     // SAFETY: the world is stopped, and all CPUs flush below, before the frames are free.
     let tables = unsafe { paging::unlink_empty_tables(&mut unmapped) };
     tlb::shootdown(if tables > 0 { Who::All } else { Who::Running });

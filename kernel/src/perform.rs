@@ -25,6 +25,7 @@ use sched::table;
 use sched::{GoIndex, Owner, Parked, Processor};
 
 use crate::goroutine::Body;
+use crate::idle_stacks;
 use crate::m::{self, M, Preemption, ask};
 use crate::panic::{check, throw};
 use crate::runtime::Runtime;
@@ -205,7 +206,7 @@ fn bury(m: &'static M, slot: &'static table::Slot<Body>) {
     check(slot.status().exit());
     owner.counters().exited.add(1);
     match slot.body().join.leave() {
-        Slot::Free => free_slot(m, &owner, slot.index()),
+        Slot::Free => free_slot(m, &owner, slot),
         Slot::Kept => {}
     }
 }
@@ -463,9 +464,12 @@ fn enqueue_wired(rt: &'static Runtime, m: &M, home: &'static M, g: GoIndex) {
 
 /// Frees the slot of a dead goroutine, which falls to the caller.
 #[inline]
-pub(crate) fn free_slot(m: &'static M, owner: &Owner<'_>, g: GoIndex) {
+pub(crate) fn free_slot(m: &'static M, owner: &Owner<'_>, slot: &table::Slot<Body>) {
+    if !slot.body().has_one_page() {
+        idle_stacks::put(m, slot.body(), slot.index());
+    }
     let rt = m::runtime_of(m);
-    let spill = owner.put_free(&rt.table, g);
+    let spill = owner.put_free(&rt.table, slot.index());
     if spill.is_some() {
         keep_dead(rt, m, spill);
     }

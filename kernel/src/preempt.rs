@@ -33,7 +33,9 @@ use crate::m::{self, M, ask};
 use crate::perform;
 use crate::runtime::Runtime;
 use crate::schedtrace;
-use crate::stacks::{self, HasRoom, StackKind, interrupted_goroutine, on_m};
+use crate::stacks::{
+    self, HasRoom, StackKind, from_goroutine, interrupted_goroutine, interrupted_stack, on_m,
+};
 use crate::sysmon;
 use crate::tick;
 use crate::timers;
@@ -57,17 +59,21 @@ fn on_return(frame: &mut Frame) -> Return {
 }
 
 fn answer_in_handler(m: &'static M, frame: &mut Frame) -> Return {
-    let rt = m::runtime();
-    let Some(room) = interrupted_goroutine(m, frame.rsp, ROOM) else { return Return::Resume };
+    let rt = m::runtime_of(m);
+    if interrupted_stack(m, frame.rsp).is_none() {
+        return Return::Resume;
+    }
     if m.block.requests() & ask::STOP != 0 && rt.world.must_stop(m.index) {
         m.stand(Start::interrupted(frame));
         // Counted here, before the move to the other stack: the stopper waits for it.
-        hold::stop(rt, m);
+        hold::stop_in_handler(rt, m, frame.vector);
         forget_stop();
         m.block.begin_loan();
         return Return::OnKernelStack(m.kernel_stack_top(), held);
     }
-    intrude(m, frame, room);
+    if let Some(room) = interrupted_goroutine(m, frame.rsp, ROOM) {
+        intrude(m, frame, room);
+    }
     Return::Resume
 }
 
@@ -157,9 +163,14 @@ fn answer(pinned: &Pinned) {
     let rt = m::runtime();
     let m = m::current(pinned);
     let asked = percpu::take_requests(pinned);
-    if asked & ask::STOP != 0 {
+    if asked & ask::STOP != 0 && rt.world.must_stop(m.index) {
         m.stand(Start::caller());
-        on_m(|| hold::hold(rt, m));
+        // Counted here, before the move to the other stack: the stopper waits for it.
+        hold::stop(rt, m);
+        from_goroutine(pinned, || {
+            hold::wait(rt, m);
+            hold::hold(rt, m);
+        });
         m.go_on();
     }
     if asked & ask::TRACE != 0 {

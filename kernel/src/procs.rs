@@ -19,8 +19,7 @@ use sched::MAX_PROCS;
 
 use crate::m;
 use crate::stacks::check_g_stack;
-use crate::runtime::Runtime;
-use crate::world::{StopReason, while_stopped};
+use crate::world::{StopReason, around_stop};
 
 /// Changes the number of Ps, which is how many goroutines run at the same time, and returns what it was. Go's
 /// `GOMAXPROCS`.
@@ -40,7 +39,7 @@ pub fn gomaxprocs(n: i32) -> u32 {
         return old;
     }
     // Another may have changed it while this one waited.
-    while_stopped(StopReason::GoMaxProcs, Some(wanted), Runtime::gomaxprocs)
+    around_stop(StopReason::GoMaxProcs, |_| (), |rt, ()| (rt.gomaxprocs(), Some(wanted)))
 }
 
 /// Keeps the goroutine that calls on the CPU that it is on. Go's `LockOSThread`.

@@ -39,6 +39,11 @@ impl<T> Shards<T> {
         self.0.iter().all(|shard| shard.len.is_empty())
     }
 
+    /// Elements of all shards, at about this moment.
+    pub(crate) fn len(&self) -> u64 {
+        self.0.iter().map(|shard| u64::from(shard.len.get())).sum()
+    }
+
     /// A shard for what the CPU with this number has.
     pub(crate) fn open(&self, cpu: usize) -> Guard<'_, T> {
         self.at(cpu).list.check_order();

@@ -208,15 +208,25 @@ pub(crate) fn from_goroutine<R, F: FnOnce() -> R>(pinned: &Pinned, function: F) 
     call.result.expect("the function has run")
 }
 
-/// Whether a goroutine was interrupted that stood on its own stack, with `room` bytes left below its stack pointer.
-pub(crate) fn interrupted_goroutine(m: &M, rsp: u64, room: u64) -> Option<HasRoom> {
-    let slot = m.current()?.get();
+/// The stack of the goroutine that was interrupted, if it stood there.
+#[inline]
+pub(crate) fn interrupted_stack(m: &M, rsp: u64) -> Option<StackId> {
+    let slot = m.running()?.number();
     // One word down: with an empty stack rsp is the bottom of the one above.
     let stack = StackId::of(rsp.wrapping_sub(8)).filter(|stack| stack.number() == slot)?;
-    if m.block.borrows_kernel_stack() {
-        return None;
-    }
-    Some(if rsp >= stack::lowest(stack) + room { HasRoom::Yes } else { HasRoom::No })
+    (!m.block.borrows_kernel_stack()).then_some(stack)
+}
+
+/// Whether a goroutine was interrupted that stood on its own stack, with `room` bytes left below its stack pointer.
+pub(crate) fn interrupted_goroutine(m: &M, rsp: u64, room: u64) -> Option<HasRoom> {
+    let stack = interrupted_stack(m, rsp)?;
+    let body = m.running()?.body();
+    // As `stack::lowest` says, which has to find the goroutine first.
+    let lowest = match u64::from(body.stack_limit()) {
+        0 => stack.bottom(),
+        bytes => stack.bottom().max(stack.top().saturating_sub(bytes)),
+    };
+    Some(if rsp >= lowest + room { HasRoom::Yes } else { HasRoom::No })
 }
 
 /// Whether there is room on a goroutine's stack for a call that it has not asked for.

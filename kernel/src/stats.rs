@@ -47,10 +47,10 @@ pub fn gomaxprocs() -> usize {
 /// One that has ended does not count, although its value may not have been claimed. Its end may be seen a moment before it is counted:
 /// whoever has just joined it may still find it here.
 pub fn num_goroutine() -> u64 {
-    let counters = || m::runtime().all_procs().iter().map(|proc| proc.counters(nanos));
+    let procs = m::runtime().all_procs();
     // Ends are read first: one that is counted as ended was counted as started.
-    let exited: u64 = counters().map(|c| c.exited).sum();
-    let spawned: u64 = counters().map(|c| c.spawned).sum();
+    let exited: u64 = procs.iter().map(sched::Processor::exited).sum();
+    let spawned: u64 = procs.iter().map(sched::Processor::spawned).sum();
     spawned.saturating_sub(exited)
 }
 

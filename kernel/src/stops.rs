@@ -200,10 +200,16 @@ impl Stops {
         self.pauses.iter().map(|(length, _)| length.0)
     }
 
-    /// Writes lengths and ends of the last pauses, as far as there is room.
-    pub(crate) fn pauses(&self, lengths: &mut [u64], ends: &mut [u64]) {
-        for ((length, end), pause) in lengths.iter_mut().zip(ends).zip(&self.pauses) {
-            (*length, *end) = (pause.0.0, pause.1.0);
+    /// Writes lengths and ends of the last pauses, as far as there is room, but for those up to number `known`.
+    pub(crate) fn pauses_since(&self, known: u64, lengths: &mut [u64], ends: &mut [u64]) {
+        // After a number that is none yet, all are written.
+        let known = if known > self.count { 0 } else { known };
+        for number in known.max(self.count.saturating_sub(PAUSES as u64))..self.count {
+            let place = usize::try_from(number % PAUSES as u64).unwrap_or(0);
+            let (length, end) = self.pauses[place];
+            if let (Some(to_length), Some(to_end)) = (lengths.get_mut(place), ends.get_mut(place)) {
+                (*to_length, *to_end) = (length.0, end.0);
+            }
         }
     }
 

@@ -2,7 +2,8 @@
 //!
 //! 1. The world semaphore is taken on the goroutine's own stack: one stop at a time, and whoever has to wait parks.
 //! 2. On the kernel stack: the stop is announced, CPUs that sleep are taken without being woken, the others get an
-//!    interrupt of a vector of its own, all at once where nobody sleeps ([`sched::world`], [`crate::hold`]).
+//!    interrupt of a vector of its own, all at once where nobody sleeps ([`sched::world`], [`crate::hold`]). While these are on
+//!    their way the stopper does what needs nobody stopped ([`around_stop`]).
 //! 3. The stopper waits with interrupts on, and sends again every 100 µs to whoever has not stopped. After a limit it
 //!    asks them by NMI where they are and reports them; after a second limit it throws.
 //! 4. Whoever waits for something else meanwhile (a lock, a shootdown) waits with interrupts on, and gives an answer: no
@@ -122,19 +123,29 @@ fn take_semaphore() {
     }
 }
 
-/// Stops the world, does something on the kernel stack, changes GOMAXPROCS if that is asked for, and starts it: all in one
-/// visit to that stack. The caller has checked that it is on a goroutine's own stack.
-pub(crate) fn while_stopped<R>(
+/// Stops the world, does something on the kernel stack, and starts it: all in one visit to that stack. The caller has
+/// checked that it is on a goroutine's own stack.
+pub(crate) fn while_stopped<R>(reason: StopReason, work: impl FnOnce(&'static Runtime) -> R) -> R {
+    around_stop(reason, |_| (), |rt, ()| (work(rt), None))
+}
+
+/// The same, for who has something to do that needs nobody stopped.
+///
+/// `meanwhile` is called while the others are on their way. Stops of the world are the caller's alone from then on, and it is
+/// pinned. `work` may also ask for another GOMAXPROCS.
+pub(crate) fn around_stop<A, R>(
     reason: StopReason,
-    newprocs: Option<u32>,
-    work: impl FnOnce(&'static Runtime) -> R,
+    meanwhile: impl FnOnce(&'static Runtime) -> A,
+    work: impl FnOnce(&'static Runtime, A) -> (R, Option<u32>),
 ) -> R {
     take_semaphore();
     let pinned = Pinned::new();
     let result = from_goroutine(&pinned, || {
         let rt = m::runtime();
-        let record = stop(rt, reason);
-        let result = work(rt);
+        let begun = begin(rt);
+        let known = meanwhile(rt);
+        let record = finish(rt, reason, begun);
+        let (result, newprocs) = work(rt, known);
         start(rt, newprocs, record);
         result
     });
@@ -149,7 +160,10 @@ pub(crate) fn try_stop_the_world(reason: StopReason) -> Option<StoppedWorld> {
 
 fn stop_with_semaphore(reason: StopReason) -> StoppedWorld {
     let pinned = Pinned::new();
-    let record = on_m(|| stop(m::runtime(), reason));
+    let record = on_m(|| {
+        let rt = m::runtime();
+        finish(rt, reason, begin(rt))
+    });
     StoppedWorld { pinned: Some(pinned), record }
 }
 
@@ -183,8 +197,16 @@ fn give_semaphore(pinned: Pinned) {
     drop(pinned);
 }
 
-/// Step 2 and 3, on the kernel stack.
-fn stop(rt: &'static Runtime, reason: StopReason) -> StopRecord {
+/// A stop that has begun: when, how long the stopper's own work took, and how many CPUs were asked.
+#[derive(Debug, Clone, Copy)]
+struct Begun {
+    began: Nanos,
+    asking: Nanos,
+    interrupted: u32,
+}
+
+/// Step 2, on the kernel stack.
+fn begin(rt: &'static Runtime) -> Begun {
     let me = m::of_this_cpu().expect("a goroutine's CPU has an M");
     let others = || rt.ms.iter().filter(|m| m.index != me.index);
     let began = clock::now();
@@ -206,24 +228,20 @@ fn stop(rt: &'static Runtime, reason: StopReason) -> StopRecord {
         wake::send_to_others(rt, me, Vector::STOP, interrupted, |m| rt.world.is_late(m.index));
     }
     // While the interrupts are on their way.
-    let asking = clock::now() - began;
+    Begun { began, asking: clock::now() - began, interrupted }
+}
+
+/// Step 3.
+fn finish(rt: &'static Runtime, reason: StopReason, begun: Begun) -> StopRecord {
+    let Begun { began, asking, interrupted } = begun;
     wait(rt, reason, began);
     let stopping = clock::now() - began;
-    StopRecord {
-        number: 0,
-        reason,
-        began,
-        asking,
-        stopping,
-        stopped: Nanos(0),
-        interrupted,
-        last: last(rt, me),
-    }
+    StopRecord { number: 0, reason, began, asking, stopping, stopped: Nanos(0), interrupted, last: last(rt) }
 }
 
 /// The CPU that stopped last.
-fn last(rt: &Runtime, me: &M) -> Option<CpuStop> {
-    let stops = rt.ms.iter().filter(|m| m.index != me.index).filter_map(|m| cpu_stop(rt, m));
+fn last(rt: &Runtime) -> Option<CpuStop> {
+    let stops = rt.ms.iter().filter_map(|m| cpu_stop(rt, m));
     stops.max_by_key(|stop| stop.acknowledged)
 }
 
@@ -335,9 +353,10 @@ fn start(rt: &'static Runtime, newprocs: Option<u32>, mut record: StopRecord) {
     }
 }
 
-/// After a change of GOMAXPROCS, from the number of CPUs `before` that had a P in use: goroutines of a P that has gone wait for the
-/// others, and CPUs that got a P may sleep. (Else nothing has changed: whoever made somebody runnable meanwhile has woken a
-/// CPU for it, which comes in now.)
+/// Wakes whom a change of GOMAXPROCS concerns; `before` is how many Ps of CPUs were in use.
+///
+/// Goroutines of a P that has gone wait for the others, and CPUs that got a P may sleep. Without a change nobody is to be woken: who
+/// was made runnable meanwhile has woken a CPU, which comes in now.
 fn wake_resized(rt: &'static Runtime, before: usize) {
     let me = m::of_this_cpu().expect("a goroutine's CPU has an M");
     let grown = rt.ms.get(before..rt.procs().len()).unwrap_or_default();

@@ -179,3 +179,9 @@ macro_rules! image {
         }
     };
 }
+
+/// Uses a kilobyte of stack, or a little less, for each level.
+pub fn deep(levels: usize) {
+    core::hint::black_box([levels; 100]);
+    (0..levels.min(1)).for_each(|_| deep(levels - 1));
+}

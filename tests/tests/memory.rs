@@ -15,12 +15,12 @@ use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use gzero::fd::FdError;
 use gzero::{
-    Mailbox, MemStats, StopReason, fd, free_os_memory, go, gosched, heap, read_mem_stats, stats,
-    stop_the_world, world, write_heap_dump,
+    Builder, JoinHandle, Mailbox, MemStats, Nanos, StopReason, fd, free_os_memory, go, go_with, gosched,
+    heap, read_mem_stats, sleep, stats, stop_the_world, world, write_heap_dump,
 };
 use gzero::{semacquire, semrelease};
 use tests::block::{Block, layout};
-use tests::{Random, Verdict, equal, wait_until_alone};
+use tests::{Random, Verdict, deep, equal, wait_until_alone};
 
 tests::image! {
     pass: [
@@ -35,6 +35,7 @@ tests::image! {
         stops_are_counted_with_their_pauses,
         memory_is_given_back_and_used_again,
         stacks_are_given_back_and_used_again,
+        stacks_are_counted_as_a_walk_finds_them,
         memory_can_be_given_back_under_load,
         a_large_block_can_come_and_go,
         a_small_block_brings_little_back,
@@ -294,6 +295,35 @@ fn stacks_are_given_back_and_used_again() -> Verdict {
         equal("stacks that are kept", &stats.idle_stacks, &0)?;
     }
     equal("sum", &sum.load(Ordering::Relaxed), &(3 * 1_000 * 999 / 2))
+}
+
+/// Stacks of one page and of several, large ones, of goroutines that live, have ended, and are joined.
+fn stacks_are_counted_as_a_walk_finds_them() -> Verdict {
+    static GATE: AtomicU32 = AtomicU32::new(0);
+    let mut stats = MemStats::default();
+    let mut agree = |when: &str| {
+        read_mem_stats(&mut stats);
+        let stats::MemoryInUse { stacks, idle_stacks, .. } = stats::memory();
+        equal(when, &(stats.stack_inuse, stats.stack_sys), &(stacks, stacks + idle_stacks))
+    };
+    for round in 0..3 {
+        let start = |n: usize| {
+            let size = [Builder::DEFAULT_STACK_SIZE, Builder::MAX_STACK_SIZE, 32 * 1024][n % 3];
+            let body = move || if n.is_multiple_of(2) { semacquire(&GATE) } else { deep(15) };
+            go_with(Builder::new().stack_size(size), body).expect("memory for a goroutine")
+        };
+        let handles: Vec<_> = (0..100 + 50 * round).map(start).collect();
+        sleep(Nanos::from_millis(50));
+        agree("some have ended")?;
+        (0..handles.len().div_ceil(2)).for_each(|_| semrelease(&GATE));
+        wait_until_alone();
+        agree("all have ended")?;
+        handles.into_iter().for_each(JoinHandle::join);
+        agree("all are joined")?;
+        free_os_memory();
+        agree("what is unused was given back")?;
+    }
+    Ok(())
 }
 
 fn memory_can_be_given_back_under_load() -> Verdict {

@@ -11,14 +11,16 @@ use core::hint::{black_box, spin_loop};
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use gzero::{
-    Mailbox, Nanos, StopReason, current, go, go_named, gosched, lock_os_thread, now, num_cpu, num_goroutine,
-    park, sleep, start_the_world, stats, stop_the_world, testing, unpark, world,
+    Mailbox, MemStats, Nanos, StopReason, current, go, go_named, gosched, lock_os_thread, now, num_cpu,
+    num_goroutine, park, read_mem_stats, sleep, start_the_world, stats, stop_the_world, testing, unpark,
+    world,
 };
 use tests::{Load, Verdict, equal, word};
 
 tests::image! {
     pass: [
         a_stop_alone,
+        pauses_come_to_numbers_that_have_the_older_ones,
         all_stand_still_while_they_spin,
         all_stand_still_while_they_yield,
         all_stand_still_while_they_allocate,
@@ -68,6 +70,23 @@ fn stand_still(load: &Load, count: u64) -> Verdict {
 
 fn procs() -> usize {
     stats::gomaxprocs()
+}
+
+/// Numbers that are filled in again have the same pauses as new ones, however many stops lie between.
+fn pauses_come_to_numbers_that_have_the_older_ones() -> Verdict {
+    let mut again = MemStats::default();
+    for stops in [0, 1, 5, 255, 256, 700, 3] {
+        (0..stops).for_each(|_| drop(stop_the_world(StopReason::Program)));
+        let mut new = MemStats::default();
+        read_mem_stats(&mut new);
+        read_mem_stats(&mut again);
+        // The stop between the two.
+        let place = usize::try_from((again.num_stops - 1) % 256).expect("below 256");
+        (new.pause_ns[place], new.pause_end[place]) = (again.pause_ns[place], again.pause_end[place]);
+        equal("lengths", &again.pause_ns, &new.pause_ns)?;
+        equal("ends", &again.pause_end, &new.pause_end)?;
+    }
+    Ok(())
 }
 
 fn a_stop_alone() {

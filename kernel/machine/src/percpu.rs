@@ -57,6 +57,8 @@ pub struct PerCpu {
     apic_id: AtomicU32,
     /// Interrupts handled, for reports.
     interrupts: AtomicU64,
+    /// Pages of demand-mapped stacks that were mapped here, less those that were unmapped here, modulo 2^64.
+    stack_pages: AtomicU64,
     /// A word that belongs to the crate above: the address of its own block for this CPU.
     word: AtomicUsize,
     /// What this CPU has of the heap.
@@ -87,6 +89,7 @@ impl PerCpu {
             id: AtomicU32::new(id.0),
             apic_id: AtomicU32::new(0),
             interrupts: AtomicU64::new(0),
+            stack_pages: AtomicU64::new(0),
             word: AtomicUsize::new(0),
             cache: AtomicPtr::new(heap::boot_cache()),
             stack_bottom: AtomicU64::new(0),
@@ -146,6 +149,12 @@ impl PerCpu {
     /// Interrupts and exceptions handled so far.
     pub fn interrupts(&self) -> u64 {
         self.interrupts.load(Ordering::Relaxed)
+    }
+
+    /// Pages of demand-mapped stacks that were mapped by this CPU, less those that it has unmapped: the sum over all CPUs,
+    /// modulo 2^64, is how many there are.
+    pub fn stack_pages(&self) -> u64 {
+        self.stack_pages.load(Ordering::Relaxed)
     }
 
     pub(crate) fn count_interrupt(&self) {
@@ -308,6 +317,7 @@ fn asked_with(value: u64) -> u64 {
 }
 
 /// Asks something of the code that runs on this CPU. For interrupt handlers, and for code with interrupts off.
+#[inline]
 pub fn request(bits: u32) {
     // SAFETY: GS points to this CPU's block; one instruction, which only this CPU's interrupts could come between.
     unsafe {
@@ -320,6 +330,7 @@ pub fn request(bits: u32) {
 }
 
 /// Takes all that is asked of this CPU, as bits.
+#[inline]
 pub fn take_requests(_pinned: &Pinned) -> u32 {
     // SAFETY: as in `request`.
     unsafe {
@@ -390,6 +401,14 @@ fn count_at<const OFFSET: usize>(kind: u8) {
     // locks of memory, does not come in between.
     unsafe {
         asm!("inc qword ptr gs:[{} + 8 * {}]", const OFFSET, in(reg) u64::from(kind), options(nostack));
+    }
+}
+
+/// Counts pages of demand-mapped stacks as mapped here; those that were unmapped as the negative number.
+pub(crate) fn count_stack_pages(pages: u64) {
+    // SAFETY: GS points to this CPU's block. One instruction: neither a page fault nor a move to another CPU comes in between.
+    unsafe {
+        asm!("add qword ptr gs:[{}], {}", const offset_of!(PerCpu, stack_pages), in(reg) pages, options(nostack));
     }
 }
 

@@ -229,7 +229,9 @@ pub fn birth(id: StackId) -> Result<(), MapError> {
     if paging::translate(page).is_some() {
         return Ok(());
     }
-    paging::map_new(page)
+    paging::map_new(page)?;
+    percpu::count_stack_pages(1);
+    Ok(())
 }
 
 /// Unmaps all pages of a stack on which nobody stands; it is as before its first [`birth`].
@@ -240,7 +242,12 @@ pub fn unmap(id: StackId, unmapped: &mut Unmapped) {
 /// Unmaps the pages of a stack but for the topmost `pages`. Nobody stands on it.
 pub fn unmap_beyond(id: StackId, pages: u64, unmapped: &mut Unmapped) {
     let mapped = (pages + 1..=id.size().pages()).map_while(|n| paging::unmap(id.top() - n * FRAME_SIZE));
-    mapped.for_each(|frame| unmapped.add(frame));
+    let mut count: u64 = 0;
+    for frame in mapped {
+        unmapped.add(frame);
+        count += 1;
+    }
+    percpu::count_stack_pages(count.wrapping_neg());
 }
 
 /// Whether a stack has a page that lies beyond the topmost `pages`.
@@ -434,6 +441,7 @@ pub(crate) fn handle_fault(address: u64, rsp: u64) -> Fault {
     let page = address & !(FRAME_SIZE - 1);
     match paging::map_prepared(page, frame) {
         Ok(()) => {
+            percpu::count_stack_pages(1);
             tell_growth(id, id.top() - page);
             Fault::Mapped
         }

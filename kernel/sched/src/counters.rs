@@ -11,6 +11,11 @@ impl Tally {
     pub fn add(&self, amount: u64) {
         self.0.add(amount);
     }
+
+    /// The number, at about this moment.
+    pub fn get(&self) -> u64 {
+        self.0.get()
+    }
 }
 
 /// The counters of one P; reached for writing through [`Owner::counters`](crate::processor::Owner::counters).

@@ -91,6 +91,16 @@ impl Processor {
         self.counters.snapshot(nanos)
     }
 
+    /// Goroutines that were started on the P: one of its counters.
+    pub fn spawned(&self) -> u64 {
+        self.counters.spawned.get()
+    }
+
+    /// Goroutines that ended on the P: one of its counters.
+    pub fn exited(&self) -> u64 {
+        self.counters.exited.get()
+    }
+
     /// Dead goroutines that the P keeps, at about this moment.
     pub fn free_len(&self) -> u32 {
         self.own.free.len()

@@ -173,6 +173,7 @@ impl World {
     }
 
     /// Whether a stop is on that this CPU, which is in, must follow.
+    #[inline]
     pub fn must_stop(&self, cpu: usize) -> bool {
         // Acquire pairs with the Release in `begin`: stopper and count are those of this stop.
         !self.epoch.load(Ordering::Acquire).is_multiple_of(2)
@@ -184,6 +185,7 @@ impl World {
     ///
     /// # Panics
     /// No stop is on, or the gate is not In.
+    #[inline]
     pub fn stop(&self, cpu: usize) {
         assert!(self.is_stopping(), "cpu {cpu} stops and no stop is on");
         // Relaxed: the count below publishes it.
@@ -196,6 +198,7 @@ impl World {
     }
 
     /// Whether the CPU has stopped, or may not come in. When that ends, what the stopper did is visible.
+    #[inline]
     pub fn is_held(&self, cpu: usize) -> bool {
         // Acquire pairs with the Release in `end`.
         matches!(self.state(cpu).load(Ordering::Acquire), STOPPED | TAKEN | KNOCKED)
@@ -219,6 +222,7 @@ impl World {
     ///
     /// # Panics
     /// A stop is on, or `me` is not in.
+    #[inline]
     pub fn begin(&self, me: usize) {
         let epoch = self.epoch.load(Ordering::Relaxed) + 1;
         assert!(!epoch.is_multiple_of(2), "a stop begins while another is on");
@@ -234,6 +238,7 @@ impl World {
     }
 
     /// Arrow 5, or the advice to interrupt. Once for each CPU but the stopper.
+    #[inline]
     pub fn take(&self, cpu: usize) -> Taken {
         // Relaxed: the fence in `begin` orders it. Only its own CPU leaves In.
         if self.state(cpu).load(Ordering::Relaxed) == IN {
@@ -247,29 +252,34 @@ impl World {
     }
 
     /// Lowers the count by the CPUs that were taken.
+    #[inline]
     pub fn settle(&self, taken: u32) {
         // Release and the Acquire in `is_stopped` are one and the same CPU's here.
         self.waiting.fetch_sub(taken, Ordering::Release);
     }
 
     /// Whether all others have stopped.
+    #[inline]
     pub fn is_stopped(&self) -> bool {
         // Acquire pairs with the Release of `stop`; the decrements form one release sequence.
         self.waiting.load(Ordering::Acquire) == 0
     }
 
     /// Whether this CPU has not stopped yet, for the stopper.
+    #[inline]
     pub fn is_late(&self, cpu: usize) -> bool {
         // Relaxed: a look; `is_stopped` orders.
         self.state(cpu).load(Ordering::Relaxed) == IN && self.stopper.load(Ordering::Relaxed) as usize != cpu
     }
 
     /// Whether a stop is on, at about this moment.
+    #[inline]
     pub fn is_stopping(&self) -> bool {
         !self.epoch.load(Ordering::Relaxed).is_multiple_of(2)
     }
 
     /// The number of the stop that is on, or of the last one; 0 before the first. Numbers rise.
+    #[inline]
     pub fn number(&self) -> u64 {
         // Relaxed: the stopper's own, or a CPU's that has found that it must stop.
         self.epoch.load(Ordering::Relaxed).div_ceil(2)
@@ -280,6 +290,7 @@ impl World {
     ///
     /// # Panics
     /// No stop is on.
+    #[inline]
     pub fn end(&self, mut wake: impl FnMut(usize)) {
         assert!(self.is_stopping(), "a stop ends and none is on");
         // Relaxed, both: the gates publish them. Only the stopper changes the epoch, and a late interrupt in between must
@@ -308,6 +319,7 @@ impl World {
         }
     }
 
+    #[inline]
     fn state(&self, cpu: usize) -> &AtomicU32 {
         &self.gates[cpu].state
     }

@@ -54,6 +54,9 @@ pub(super) struct Arena {
     released: Released,
     /// Bytes of the page map and of the descriptions.
     pub(super) metadata: u64,
+    /// Spans that hold blocks, or could at once, and their pages.
+    pub(super) spans: u64,
+    pub(super) used_pages: u64,
     /// Numbers in use, and those that are free again.
     count: Number,
     unused: Number,
@@ -130,7 +133,16 @@ fn unclaimed() -> u64 {
 
 impl Arena {
     pub(super) const fn new() -> Self {
-        Self { runs: Heap::empty(), end: 0, released: Released::new(), metadata: 0, count: 0, unused: 0 }
+        Self {
+            runs: Heap::empty(),
+            end: 0,
+            released: Released::new(),
+            metadata: 0,
+            spans: 0,
+            used_pages: 0,
+            count: 0,
+            unused: 0,
+        }
     }
 
     /// Numbers that were ever used: 1 to this.
@@ -150,6 +162,8 @@ impl Arena {
         let (number, start) = self.take_run(wanted)?;
         prepare(Mapped.span(number), start);
         Mapped.mark_all(start, wanted.pages, number);
+        self.spans += 1;
+        self.used_pages += wanted.pages as u64;
         Some(number)
     }
 
@@ -171,6 +185,8 @@ impl Arena {
     /// Gives the run of a span back, which holds no block, and its number.
     pub(super) fn give_back(&mut self, number: Number) {
         let (start, pages) = (Mapped.span(number).start(), Mapped.span(number).pages());
+        self.spans -= 1;
+        self.used_pages -= pages as u64;
         Mapped.mark_all(start, pages, 0);
         self.forget(number);
         self.free_run(start, pages);

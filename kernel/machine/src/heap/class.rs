@@ -37,6 +37,19 @@ static FAR: [Class; (LARGEST - NEAR_END) / FAR_STEP + 1] = lookup(NEAR_END, FAR_
 /// Bytes in a block, pages and blocks in a span, of each class.
 static SHAPES: [Shape; CLASSES] = shapes();
 
+/// Bytes in a block of each class.
+pub static SIZES: [u64; CLASSES] = sizes();
+
+const fn sizes() -> [u64; CLASSES] {
+    let mut sizes = [0; CLASSES];
+    let mut number = 0;
+    while number < CLASSES {
+        sizes[number] = size_of_class(number) as u64;
+        number += 1;
+    }
+    sizes
+}
+
 #[derive(Clone, Copy)]
 struct Shape {
     /// In steps of [`NEAR_STEP`].

@@ -229,7 +229,14 @@ impl Magazine {
         (0..self.len.load(Ordering::Acquire)).any(|at| self.place(at).load(Ordering::Relaxed) == block)
     }
 
+    /// Whether this CPU has never had a block of the class: then its [`counts`](Self::counts) are 0.
+    #[inline]
+    pub(super) fn is_untouched(&self) -> bool {
+        self.limit.load(Ordering::Relaxed) == 0
+    }
+
     /// Blocks that this CPU has handed out, and that it has taken back.
+    #[inline]
     pub(super) fn counts(&self) -> (u64, u64) {
         let mallocs = self.mallocs.load(Ordering::Relaxed);
         let there = u64::from(self.len()).wrapping_add(self.flushed.load(Ordering::Relaxed));
@@ -259,6 +266,12 @@ impl Cache {
         let magazine = unsafe { self.magazines.as_ptr().byte_add(place) };
         // SAFETY: it lives as long as the cache.
         unsafe { &*magazine }
+    }
+
+    /// All magazines, that of the smallest class first.
+    #[inline]
+    pub(super) fn magazines(&self) -> &[Magazine; CLASSES] {
+        &self.magazines
     }
 
     /// The magazine of a class.

@@ -1,13 +1,13 @@
 //! The heap in numbers. Each CPU counts for itself; a reader adds them up, exactly while nobody allocates or frees.
 
+use core::ptr;
 use core::sync::atomic::Ordering;
 
-use super::arena::Mapped;
-use super::class::{Class, frame_size};
-use super::magazine::Large;
-use super::span::{Span, State};
-use super::tables::Tables;
+use super::class::{Class, SIZES};
+use super::magazine::{Cache, Large};
 use super::{ARENA, caches};
+use crate::frames::FRAME_SIZE;
+use crate::percpu::{self, Pinned};
 
 /// Blocks of one class, or the large ones.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -68,6 +68,91 @@ pub fn large() -> ClassStats {
     ClassStats { size: 0, mallocs: large_sum(Large::Allocated), frees }
 }
 
+/// What one CPU has counted.
+#[derive(Debug, Clone, Copy)]
+pub struct OfCpu<'c>(&'c Cache);
+
+/// A number of blocks, and their bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sum {
+    /// Blocks handed out.
+    pub mallocs: u64,
+    /// Blocks given back.
+    pub frees: u64,
+    /// Bytes of those handed out.
+    pub allocated: u64,
+    /// Bytes of those given back.
+    pub freed: u64,
+}
+
+/// What the CPU of the caller has counted, exactly: it is pinned.
+pub fn own(pinned: &Pinned) -> OfCpu<'_> {
+    OfCpu(percpu::cache(pinned))
+}
+
+/// What all other CPUs have counted, one after the other.
+pub fn others(pinned: &Pinned) -> impl Iterator<Item = OfCpu<'static>> {
+    let own: *const Cache = percpu::cache(pinned);
+    caches().filter(move |cache| !ptr::eq(*cache, own)).map(OfCpu)
+}
+
+impl OfCpu<'_> {
+    /// Adds to `sum`, and calls `add` with the number of a class, and how many blocks of it were handed out and given back:
+    /// for each class of which there were any, the smallest first.
+    #[inline]
+    pub fn classes(self, sum: &mut Sum, mut add: impl FnMut(usize, (u64, u64))) {
+        for (number, magazine) in self.0.magazines().iter().enumerate() {
+            if magazine.is_untouched() {
+                continue;
+            }
+            let ((mallocs, frees), size) = (magazine.counts(), SIZES[number]);
+            sum.mallocs = sum.mallocs.wrapping_add(mallocs);
+            sum.frees = sum.frees.wrapping_add(frees);
+            sum.allocated = sum.allocated.wrapping_add(mallocs.wrapping_mul(size));
+            sum.freed = sum.freed.wrapping_add(frees.wrapping_mul(size));
+            add(number, (mallocs, frees));
+        }
+    }
+
+    /// Adds the large blocks to a sum of such.
+    pub fn large(self, sum: &mut Sum) {
+        // Relaxed: as in `large_sum`.
+        let [mallocs, frees, allocated, freed] =
+            self.0.large.each_ref().map(|count| count.load(Ordering::Relaxed));
+        sum.mallocs = sum.mallocs.wrapping_add(mallocs);
+        sum.frees = sum.frees.wrapping_add(frees);
+        sum.allocated = sum.allocated.wrapping_add(allocated);
+        sum.freed = sum.freed.wrapping_add(freed);
+    }
+}
+
+/// The pages of the heap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PageStats {
+    /// Pages of the arena, mapped or not.
+    pub sys: u64,
+    /// Pages of the arena that are not mapped.
+    pub released: u64,
+    /// Pages of spans in use.
+    pub in_use: u64,
+    /// Spans in use: a number.
+    pub spans: u64,
+    /// Descriptions of spans and the page map.
+    pub metadata: u64,
+}
+
+/// The pages of now.
+pub fn pages() -> PageStats {
+    let arena = ARENA.lock();
+    PageStats {
+        sys: arena.end,
+        released: arena.unmapped(),
+        in_use: arena.used_pages * FRAME_SIZE,
+        spans: arena.spans,
+        metadata: arena.metadata,
+    }
+}
+
 /// The counts of now.
 pub fn heap() -> HeapStats {
     let freed = large_sum(Large::BytesFreed);
@@ -78,16 +163,6 @@ pub fn heap() -> HeapStats {
         total += class.size * class.mallocs;
         objects += class.live();
     }
-    let (in_use, spans) = spans_in_use();
-    let arena = ARENA.lock();
-    let (sys, released, metadata) = (arena.end, arena.unmapped(), arena.metadata);
+    let PageStats { sys, released, in_use, spans, metadata } = pages();
     HeapStats { sys, released, in_use, spans, live, objects, total, metadata }
-}
-
-/// Bytes and number of spans that hold blocks, or could at once.
-fn spans_in_use() -> (u64, u64) {
-    let numbers = ARENA.lock().numbers();
-    let used = |span: &&Span| span.is(State::Blocks) || span.is(State::Large);
-    let pages = (1..=numbers).map(|number| Mapped.span(number)).filter(used).map(|span| span.pages() as u64);
-    pages.fold((0, 0), |(bytes, spans), pages| (bytes + pages * frame_size() as u64, spans + 1))
 }
