@@ -1,4 +1,4 @@
-//! How often the locks of the runtime were taken, and how often a CPU waited for one that another had.
+//! How often the locks of the runtime were taken, and how often a CPU waited for one that another had, or did without.
 
 use machine::lock;
 
@@ -13,14 +13,20 @@ pub struct LockCounts {
     pub taken: u64,
     /// Those of them that waited for another CPU.
     pub contended: u64,
+    /// Times that a CPU found one busy and went elsewhere: none of those above.
+    pub passed: u64,
 }
 
 impl LockCounts {
     /// What was counted since `before`, of the same kind.
     #[must_use]
     pub const fn since(self, before: Self) -> Self {
-        let taken = self.taken.saturating_sub(before.taken);
-        Self { taken, contended: self.contended.saturating_sub(before.contended), ..self }
+        Self {
+            kind: self.kind,
+            taken: self.taken.saturating_sub(before.taken),
+            contended: self.contended.saturating_sub(before.contended),
+            passed: self.passed.saturating_sub(before.passed),
+        }
     }
 
     /// Contended acquisitions, in hundredths of a percent of all.
@@ -32,7 +38,7 @@ impl LockCounts {
     }
 }
 
-/// How often the runtime's locks were taken since boot, by kind, each at about this moment.
+/// How often the runtime's locks were taken, waited for and passed since boot, by kind, each at about this moment.
 ///
 /// ```
 /// let waited: u64 = gzero::stats::locks().map(|locks| locks.contended).sum();
@@ -45,10 +51,15 @@ impl LockCounts {
 /// ```
 pub fn locks() -> impl Iterator<Item = LockCounts> {
     lock::Kind::all().map(|kind| {
-        let none = LockCounts { kind, taken: 0, contended: 0 };
+        let none = LockCounts { kind, taken: 0, contended: 0, passed: 0 };
         m::runtime().ms.iter().fold(none, |sum, m| {
             let here = lock::counts(m.block, kind);
-            LockCounts { taken: sum.taken + here.taken, contended: sum.contended + here.contended, ..sum }
+            LockCounts {
+                kind,
+                taken: sum.taken + here.taken,
+                contended: sum.contended + here.contended,
+                passed: sum.passed + here.passed,
+            }
         })
     })
 }

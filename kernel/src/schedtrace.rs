@@ -57,14 +57,15 @@ pub(crate) fn print(rt: &Runtime) {
             Ok(())
         }
     }
-    /// The locks that CPUs have waited for since boot: how often, of how many times that they were taken.
+    /// The locks that CPUs have found busy since boot: how often they waited and how often they went elsewhere, and how often the
+    /// locks were taken.
     struct Contended;
 
     impl fmt::Display for Contended {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            for (i, locks) in locks::locks().filter(|locks| locks.contended > 0).enumerate() {
+            for (i, locks) in locks::locks().filter(|locks| locks.contended + locks.passed > 0).enumerate() {
                 let space = if i == 0 { "" } else { " " };
-                write!(f, "{space}{}:{}/{}", locks.kind, locks.contended, locks.taken)?;
+                write!(f, "{space}{}:{}+{}/{}", locks.kind, locks.contended, locks.passed, locks.taken)?;
             }
             Ok(())
         }

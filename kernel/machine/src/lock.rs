@@ -7,8 +7,9 @@
 //! Several locks of one rank can only be taken all at once ([`Together`]), by rising address: two CPUs that want some of
 //! the same wait for each other in one direction.
 //!
-//! Each acquisition is counted by [`Kind`], and each that had to wait for another CPU ([`counts`]). The numbers are in the
-//! block of the CPU that takes the lock, raised by one instruction: counting adds no line that CPUs share.
+//! Each acquisition is counted by [`Kind`], and each that had to wait for another CPU ([`counts`]): that is *contended*. Who
+//! finds a lock busy by [`try_lock`](Lock::try_lock) and does something else has *passed* it: that is no acquisition, and counted by itself. The
+//! numbers are in the block of the CPU that counts, raised by one instruction: counting adds no line that CPUs share.
 
 use core::fmt;
 use core::mem::ManuallyDrop;
@@ -151,16 +152,22 @@ impl fmt::Display for Kind {
 pub struct Counts {
     /// Times that one was taken.
     pub taken: u64,
-    /// Those of them that found another CPU holding it.
+    /// Those of them that found another CPU holding it, and waited.
     pub contended: u64,
+    /// Times that one was tried, found in the hands of another CPU, and left there.
+    pub passed: u64,
 }
 
-/// How often this CPU has taken locks of a kind, at about this moment.
+/// How often this CPU has taken or passed locks of a kind, at about this moment.
 pub fn counts(block: &PerCpu, kind: Kind) -> Counts {
     let number = usize::from(kind.number());
     // Relaxed: numbers that only that CPU raises.
     let read = |tallies: &[AtomicU64; Kind::COUNT]| tallies[number].load(Ordering::Relaxed);
-    Counts { taken: read(&block.locks_taken), contended: read(&block.locks_contended) }
+    Counts {
+        taken: read(&block.locks_taken),
+        contended: read(&block.locks_contended),
+        passed: read(&block.locks_passed),
+    }
 }
 
 /// A value behind a spinning lock with a rank.
@@ -204,7 +211,10 @@ impl<T> Lock<T> {
     /// Takes the lock if it is free. Checks no order: a caller that does not wait cannot be part of a ring.
     pub fn try_lock(&self) -> Option<Guard<'_, T>> {
         let pinned = Pinned::new();
-        let inner = self.inner.try_lock()?;
+        let Some(inner) = self.inner.try_lock() else {
+            percpu::count_passed(&pinned, self.kind);
+            return None;
+        };
         percpu::count_lock(&pinned, self.kind);
         set_held(&pinned, self.rank);
         Some(Guard { inner, rank: self.rank, pinned })

@@ -50,9 +50,10 @@ pub struct PerCpu {
     pub(crate) interrupt_depth: AtomicU32,
     /// Bit n: a lock of rank n is held. Kept in debug builds only.
     pub(crate) held_ranks: AtomicU64,
-    /// Locks taken here, and those of them that another CPU held, by the number of their kind.
+    /// Locks taken here, those of them that another CPU held, and those that were passed over, by the number of their kind.
     pub(crate) locks_taken: [AtomicU64; Kind::COUNT],
     pub(crate) locks_contended: [AtomicU64; Kind::COUNT],
+    pub(crate) locks_passed: [AtomicU64; Kind::COUNT],
     id: AtomicU32,
     apic_id: AtomicU32,
     /// Interrupts handled, for reports.
@@ -86,6 +87,7 @@ impl PerCpu {
             held_ranks: AtomicU64::new(0),
             locks_taken: [const { AtomicU64::new(0) }; Kind::COUNT],
             locks_contended: [const { AtomicU64::new(0) }; Kind::COUNT],
+            locks_passed: [const { AtomicU64::new(0) }; Kind::COUNT],
             id: AtomicU32::new(id.0),
             apic_id: AtomicU32::new(0),
             interrupts: AtomicU64::new(0),
@@ -391,6 +393,11 @@ pub(crate) fn count_lock(_pinned: &Pinned, kind: u8) {
 /// Counts one that another CPU held.
 pub(crate) fn count_contended(_pinned: &Pinned, kind: u8) {
     count_at::<{ offset_of!(PerCpu, locks_contended) }>(kind);
+}
+
+/// Counts one that another CPU held, and that this one did not wait for.
+pub(crate) fn count_passed(_pinned: &Pinned, kind: u8) {
+    count_at::<{ offset_of!(PerCpu, locks_passed) }>(kind);
 }
 
 /// Raises one of the counters by kind of lock that begin at this place in the block. The caller is pinned.

@@ -19,7 +19,7 @@ pub const FAMILIES: [Family; 8] = [
     Family { name: "stops", members: &["stw_", "raw_broadcast"] },
     Family { name: "latencies", members: &["sleep_", "preempt_"] },
     Family { name: "memory", members: &["parked_", "heap_", "raw_linked_list"] },
-    Family { name: "contention", members: &["contended."] },
+    Family { name: "contention", members: &["contended.", "passed."] },
     Family { name: "machine", members: &["ref_", "raw_switch", "raw_ipi"] },
 ];
 

@@ -3,9 +3,9 @@
 //! Only the CPU that a magazine belongs to writes to it, pinned, so that nothing else that runs on this CPU comes in
 //! between, nor a stop of all CPUs; handlers of interrupts do not allocate. Its numbers are atomics because reports read them.
 //!
-//! Blocks move between magazine and spans in batches of half a magazine, under the lock of the class's list. What another CPU handed out
+//! Blocks move between magazine and spans in batches of half a magazine, under the lock of the list that the span belongs to. What another CPU handed out
 //! comes back the same way: by the magazine of the CPU that gives it back. The blocks that were touched last are handed
-//! out first, and those that lie at the bottom go back.
+//! out first, and those that lie at the bottom go back. Blocks whose list is busy stay, unless none could go.
 //!
 //! # What is counted
 //!
@@ -14,10 +14,11 @@
 
 use alloc::boxed::Box;
 use core::alloc::Layout;
+use core::ops::{DerefMut, Range};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::class::{CLASSES, Class, size_of_class};
-use super::list::{ClassList, Given};
+use super::list::{ClassList, Given, Home, Lists};
 use super::tables::{Number, Tables};
 
 /// Blocks that a magazine has room for.
@@ -107,6 +108,11 @@ pub(super) enum Flushed {
     NotAllocated(u64),
 }
 
+/// The shard that a block belongs to, if it is in a span.
+fn home_of(tables: &impl Tables, block: u64) -> Option<Home> {
+    Some(tables.span(tables.number_at(block)?).home())
+}
+
 /// Adds to a number that only this CPU writes.
 #[inline]
 pub(super) fn add(number: &AtomicU64, amount: u64) {
@@ -169,8 +175,34 @@ impl Magazine {
         limit / 2
     }
 
-    /// Fetches a batch of blocks for an empty magazine, and says how many there were.
-    pub(super) fn refill(&self, list: &mut ClassList, tables: &impl Tables, class: Class) -> usize {
+    /// Fetches a batch of blocks for an empty magazine from the first list that has some and is not busy, that of the home
+    /// first. Says how many there were.
+    pub(super) fn refill(
+        &self,
+        lists: &impl Lists,
+        home: Home,
+        tables: &impl Tables,
+        class: Class,
+    ) -> usize {
+        let open = |home| lists.has_free(home, class).then(|| lists.try_open(home, class))?;
+        let fetch = |home| open(home).map(|mut list| self.fetch(&mut list, tables, class));
+        lists.from(home).filter_map(fetch).find(|count| *count > 0).unwrap_or(0)
+    }
+
+    /// The same from the first list that has some, busy or not.
+    pub(super) fn refill_by_waiting(
+        &self,
+        lists: &impl Lists,
+        home: Home,
+        tables: &impl Tables,
+        class: Class,
+    ) -> usize {
+        let fetch = |home| self.fetch(&mut lists.open(home, class), tables, class);
+        lists.from(home).map(fetch).find(|count| *count > 0).unwrap_or(0)
+    }
+
+    /// Fetches a batch of blocks from a list for an empty magazine, and says how many there were.
+    pub(super) fn fetch(&self, list: &mut ClassList, tables: &impl Tables, class: Class) -> usize {
         debug_assert_eq!(self.len(), 0, "only an empty magazine is filled");
         let batch = self.batch(class);
         let mut len = 0;
@@ -190,37 +222,116 @@ impl Magazine {
         count
     }
 
-    /// Makes room: gives the half back that was longest in here.
-    pub(super) fn make_room(&self, list: &mut ClassList, tables: &impl Tables, class: Class) -> Flushed {
+    /// Makes room: gives back of the half that was longest in here what belongs to lists that are not busy.
+    pub(super) fn make_room(&self, lists: &impl Lists, tables: &impl Tables, class: Class) -> Flushed {
         let batch = self.batch(class);
-        self.flush(list, tables, class, batch)
+        self.flush_some(lists, tables, class, batch)
     }
 
-    /// Gives all blocks back.
-    pub(super) fn drain(&self, list: &mut ClassList, tables: &impl Tables, class: Class) -> Flushed {
-        self.flush(list, tables, class, self.len() as usize)
+    /// Gives blocks back, all of them if no list is busy; some in any case. Says what became of them; to be called until there are
+    /// none.
+    pub(super) fn drain(
+        &self,
+        lists: &impl Lists,
+        tables: &impl Tables,
+        class: Class,
+    ) -> Option<Flushed> {
+        let len = self.len() as usize;
+        (len > 0).then(|| self.flush_some(lists, tables, class, len))
     }
 
-    fn flush(&self, list: &mut ClassList, tables: &impl Tables, class: Class, most: usize) -> Flushed {
+    /// Gives some of the blocks back that are lowest; waits for a list only if all are busy.
+    fn flush_some(&self, lists: &impl Lists, tables: &impl Tables, class: Class, most: usize) -> Flushed {
+        let before = self.len();
+        let flushed = self.flush(tables, class, most, |home| lists.try_open(home, class));
+        if self.len() < before || flushed != Flushed::Empty(0) {
+            return flushed;
+        }
+        let mut waits = true;
+        self.flush(tables, class, most, |home| {
+            if core::mem::take(&mut waits) { Some(lists.open(home, class)) } else { lists.try_open(home, class) }
+        })
+    }
+
+    /// Gives those of the lowest blocks back whose lists can be opened.
+    fn flush<L: DerefMut<Target = ClassList>>(
+        &self,
+        tables: &impl Tables,
+        class: Class,
+        most: usize,
+        mut open: impl FnMut(Home) -> Option<L>,
+    ) -> Flushed {
         let count = self.len().min(u32::try_from(most).unwrap_or(u32::MAX));
-        let mut empty = 0;
-        for block in (0..count).map(|at| self.place(at).load(Ordering::Relaxed)) {
-            match list.give(tables, class, block) {
-                Given::Kept => {}
-                Given::Empty(number) => {
-                    tables.span(number).next.store(empty, Ordering::Relaxed);
-                    empty = number;
-                }
-                Given::NotAllocated => return Flushed::NotAllocated(block),
+        // The blocks below `busy` stay, those from there to `end` are to be looked at.
+        let (mut busy, mut end, mut empty) = (0, count, 0);
+        while busy < end {
+            let block = self.at(busy);
+            let Some(home) = home_of(tables, block) else { return Flushed::NotAllocated(block) };
+            match open(home) {
+                Some(mut list) => match self.give(&mut list, tables, class, busy..end, &mut empty) {
+                    Ok(rest) => end = rest,
+                    Err(block) => return Flushed::NotAllocated(block),
+                },
+                None => busy = self.keep(tables, home, busy..end),
             }
         }
         let left = self.len() - count;
         for at in 0..left {
-            self.place(at).store(self.place(at + count).load(Ordering::Relaxed), Ordering::Relaxed);
+            self.set(busy + at, self.at(count + at));
         }
-        self.len.store(left, Ordering::Relaxed);
-        add(&self.flushed, count.into());
+        self.len.store(busy + left, Ordering::Relaxed);
+        add(&self.flushed, (count - busy).into());
         Flushed::Empty(empty)
+    }
+    /// Gives those blocks in a range of places to a list that belong there, and moves the others down. Returns where these end, or what is
+    /// no block. Chains spans that go back to the arena.
+    fn give(
+        &self,
+        list: &mut ClassList,
+        tables: &impl Tables,
+        class: Class,
+        places: Range<u32>,
+        empty: &mut Number,
+    ) -> Result<u32, u64> {
+        let mut rest = places.start;
+        for at in places {
+            let block = self.at(at);
+            match list.give(tables, class, block) {
+                Given::Kept => {}
+                Given::Empty(number) => {
+                    tables.span(number).next.store(*empty, Ordering::Relaxed);
+                    *empty = number;
+                }
+                Given::Elsewhere => {
+                    self.set(rest, block);
+                    rest += 1;
+                }
+                Given::NotAllocated => return Err(block),
+            }
+        }
+        Ok(rest)
+    }
+
+    /// Brings the blocks in a range of places that belong to a shard to its beginning, and returns where they end.
+    fn keep(&self, tables: &impl Tables, home: Home, places: Range<u32>) -> u32 {
+        let mut end = places.start;
+        for at in places {
+            let block = self.at(at);
+            if home_of(tables, block) == Some(home) {
+                self.set(at, self.at(end));
+                self.set(end, block);
+                end += 1;
+            }
+        }
+        end
+    }
+
+    fn at(&self, at: u32) -> u64 {
+        self.place(at).load(Ordering::Relaxed)
+    }
+
+    fn set(&self, at: u32, block: u64) {
+        self.place(at).store(block, Ordering::Relaxed);
     }
 
     /// Whether a block is in here.

@@ -4,7 +4,7 @@
 //!   magazine         blocks of one class that one CPU has at hand: no lock, no shared line
 //!        │ half of it, when it is full                          ▲ half of it, when it is empty
 //!        ▼                                                      │
-//!   class list       spans with free blocks; one lock for each class
+//!   class list       spans with free blocks; one lock for each class in each shard
 //!        │ spans in which nothing is out, all but one           ▲ new span
 //!        ▼                                                      │
 //!   arena            runs of pages; one lock
@@ -31,6 +31,7 @@ pub(crate) mod magazine;
 #[cfg(test)]
 mod model;
 mod released;
+mod shards;
 mod span;
 pub mod stats;
 mod tables;
@@ -42,10 +43,11 @@ use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 use alloc::boxed::Box;
 
 use self::arena::{Arena, Chunk, Claim, Mapped, Wanted};
-use self::class::{CLASSES, Class, frame_size};
-use self::list::ClassList;
+use self::class::{Class, frame_size};
+use self::list::{Home, Lists};
 pub use self::live::{arena_bounds, block_of, for_each_live};
-use self::magazine::{Cache, Flushed, Large, Magazine, Near};
+use self::magazine::{Cache, Flushed, Large, Near};
+use self::shards::{All, home};
 use self::span::{Span, State};
 use self::tables::{Number, Tables};
 use crate::address::at;
@@ -55,29 +57,20 @@ use crate::madt::MAX_CPUS;
 use crate::percpu::{self, PerCpu, Pinned};
 
 static ARENA: Lock<Arena> = Lock::new(Rank::Heap, Arena::new());
-static LISTS: [ListLock; CLASSES] =
-    [const { ListLock(Lock::new(Rank::HeapClass, ClassList::new())) }; CLASSES];
 /// Each CPU's cache but the boot CPU's, which is there from the beginning. For reports; a CPU finds its own by its block.
 static CACHES: [AtomicPtr<Cache>; MAX_CPUS] = [const { AtomicPtr::new(ptr::null_mut()) }; MAX_CPUS];
 /// One more than the highest number of a CPU that has its cache there.
 static END: AtomicUsize = AtomicUsize::new(0);
 static BOOT_CACHE: Cache = Cache::new();
 
-/// A class's list. CPUs that use different classes write to different lines.
-#[repr(align(128))]
-struct ListLock(Lock<ClassList>);
-
-fn list(class: Class) -> &'static Lock<ClassList> {
-    &LISTS[class.number()].0
-}
-
 /// The boot CPU's cache.
 pub(crate) const fn boot_cache() -> *mut Cache {
     (&raw const BOOT_CACHE).cast_mut()
 }
 
-/// Gives a CPU its cache, before it runs.
+/// Gives a CPU its cache and its shard, before it runs.
 pub(crate) fn add_cpu(block: &PerCpu) {
+    shards::add_cpu(block);
     let number = block.id().0 as usize;
     let Some(place) = CACHES.get(number) else { return };
     let cache: &Cache = Box::leak(Cache::boxed());
@@ -139,8 +132,10 @@ unsafe fn hand_out(pinned: Pinned, block: u64) -> u64 {
 fn refill(pinned: Pinned, layout: Layout) -> *mut u8 {
     let Some(class) = Class::of(layout) else { return ptr::null_mut() };
     let magazine = percpu::cache(&pinned).magazine(class);
-    let is_filled =
-        magazine.refill(&mut list(class).lock(), &Mapped, class) > 0 || refill_from_new(magazine, class);
+    let home = home(&pinned);
+    let is_filled = magazine.refill(&All, home, &Mapped, class) > 0
+        || refill_from_new(&pinned, class)
+        || magazine.refill_by_waiting(&All, home, &Mapped, class) > 0;
     let block = magazine.take().filter(|_| is_filled);
     match block {
         // SAFETY: it came from the magazine.
@@ -150,14 +145,14 @@ fn refill(pinned: Pinned, layout: Layout) -> *mut u8 {
 }
 
 /// Fetches blocks from a new span. `false`: memory is used up.
-fn refill_from_new(magazine: &Magazine, class: Class) -> bool {
+fn refill_from_new(pinned: &Pinned, class: Class) -> bool {
     let wanted = Wanted { pages: class.pages(), align: 1 };
     let Some(number) = new_span(wanted, &|span, start| span.prepare(start, class), &|_, _| {}) else {
         return false;
     };
-    let mut list = list(class).lock();
+    let mut list = All.open_any(home(pinned), class);
     list.add(&Mapped, number);
-    magazine.refill(&mut list, &Mapped, class) > 0
+    percpu::cache(pinned).magazine(class).fetch(&mut list, &Mapped, class) > 0
 }
 
 #[cold]
@@ -218,8 +213,14 @@ fn take_or_map(
 /// there were.
 fn reclaim() -> usize {
     let pinned = Pinned::new();
-    drain(percpu::cache(&pinned))
-        + Class::all().filter_map(|class| list(class).lock().take_empty()).map(unmake).count()
+    drain(percpu::cache(&pinned)) + unmake_empty()
+}
+
+/// Gives the arena the spans that the lists keep though nothing is out in them, and says how many there were.
+fn unmake_empty() -> usize {
+    let lists = || Class::all().flat_map(|class| All.from(Home::FIRST).map(move |home| (home, class)));
+    let listed = lists().filter(|(home, class)| All.has_free(*home, *class));
+    listed.filter_map(|(home, class)| All.open(home, class).take_empty()).map(unmake).count()
 }
 
 fn unmake(number: Number) {
@@ -228,11 +229,8 @@ fn unmake(number: Number) {
 
 /// Empties all magazines of a CPU, and returns how many spans that made empty.
 fn drain(cache: &Cache) -> usize {
-    let drain = |class: Class| {
-        let flushed = cache.magazine(class).drain(&mut list(class).lock(), &Mapped, class);
-        settle(flushed)
-    };
-    Class::all().map(drain).sum()
+    let flush = |class| cache.magazine(class).drain(&All, &Mapped, class).map(settle);
+    Class::all().flat_map(|class| core::iter::from_fn(move || flush(class))).sum()
 }
 
 /// Gives the spans back that a flush has emptied, and says how many there were.
@@ -306,8 +304,7 @@ unsafe fn is_marked(block: *mut u8) -> bool {
 fn put_in_full(pinned: Pinned, block: u64, layout: Layout) {
     let Some(class) = Class::of(layout) else { return };
     let magazine = percpu::cache(&pinned).magazine(class);
-    let flushed = magazine.make_room(&mut list(class).lock(), &Mapped, class);
-    settle(flushed);
+    settle(magazine.make_room(&All, &Mapped, class));
     let has_room = magazine.put(block);
     debug_assert!(has_room, "a part of it has gone");
     drop(pinned);
@@ -369,7 +366,7 @@ pub unsafe fn settle_all() {
     caches().for_each(|cache| {
         drain(cache);
     });
-    Class::all().filter_map(|class| list(class).lock().take_empty()).for_each(unmake);
+    unmake_empty();
 }
 
 /// Unmaps what is free. The frames can be used again once all CPUs have flushed their TLBs.

@@ -8,15 +8,15 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::alloc::Layout;
 use core::iter;
-use core::sync::atomic::{AtomicBool, Ordering};
-use std::sync::Mutex;
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard};
 use std::sync::mpsc;
 
 use proptest::prelude::{ProptestConfig, any, proptest};
 
 use super::class::{CLASSES, Class};
-use super::list::ClassList;
-use super::magazine::{Cache, Flushed, Magazine};
+use super::list::{ClassList, Home, Lists};
+use super::magazine::{Cache, Flushed};
 use super::span::{Span, State};
 use super::tables::host::Host;
 use super::tables::{Number, Tables};
@@ -42,10 +42,63 @@ struct Pages {
     numbers: Vec<Number>,
 }
 
+/// The lists of all shards: fewer than there are CPUs, so that some share a home.
+struct Shards {
+    lists: Vec<Mutex<ClassList>>,
+    /// Shards that look busy to who does not wait: bit by bit, by number.
+    busy: AtomicU64,
+}
+
+const SHARDS: usize = 3;
+
+impl Shards {
+    fn new() -> Self {
+        let list = |number| Mutex::new(ClassList::new(Home::of(number / CLASSES)));
+        Self { lists: (0..SHARDS * CLASSES).map(list).collect(), busy: AtomicU64::new(0) }
+    }
+
+    fn list(&self, home: Home, class: Class) -> &Mutex<ClassList> {
+        &self.lists[home.number() * CLASSES + class.number()]
+    }
+}
+
+impl Lists for Shards {
+    type Open<'l> = MutexGuard<'l, ClassList>;
+
+    fn count(&self) -> usize {
+        SHARDS
+    }
+
+    fn has_free(&self, home: Home, class: Class) -> bool {
+        self.list(home, class).try_lock().is_ok_and(|list| list.has_free())
+    }
+
+    fn try_open(&self, home: Home, class: Class) -> Option<MutexGuard<'_, ClassList>> {
+        let is_busy = self.busy.load(Ordering::Relaxed) >> home.number() & 1 == 1;
+        (!is_busy).then(|| self.list(home, class).try_lock().ok())?
+    }
+
+    fn open(&self, home: Home, class: Class) -> MutexGuard<'_, ClassList> {
+        self.list(home, class).lock().expect("no panic")
+    }
+}
+
+/// A CPU: what it has at hand, and where it is at home.
+struct Cpu {
+    cache: Box<Cache>,
+    home: Home,
+}
+
+impl Cpu {
+    fn new(number: usize) -> Self {
+        Self { cache: Cache::boxed(), home: Home::of(number % SHARDS) }
+    }
+}
+
 /// What all CPUs share.
 struct Shared {
     tables: Host,
-    lists: Vec<Mutex<ClassList>>,
+    shards: Shards,
     pages: Mutex<Pages>,
 }
 
@@ -54,12 +107,7 @@ impl Shared {
         let last = u32::try_from(PAGES).expect("small");
         let tables = Host::new(START, PAGES, last);
         let pages = Pages { used: alloc::vec![false; PAGES], numbers: (1..=last).collect() };
-        let lists = (0..CLASSES).map(|_| Mutex::new(ClassList::new())).collect();
-        Self { tables, lists, pages: Mutex::new(pages) }
-    }
-
-    fn list(&self, class: Class) -> &Mutex<ClassList> {
-        &self.lists[class.number()]
+        Self { tables, shards: Shards::new(), pages: Mutex::new(pages) }
     }
 
     fn new_span(&self, class: Class) -> Option<Number> {
@@ -93,45 +141,46 @@ impl Shared {
         }
     }
 
-    fn allocate(&self, cache: &Cache, class: Class) -> Option<u64> {
-        let magazine = cache.magazine(class);
-        magazine.take().or_else(|| self.refill(magazine, class))
+    fn allocate(&self, cpu: &Cpu, class: Class) -> Option<u64> {
+        cpu.cache.magazine(class).take().or_else(|| self.refill(cpu, class))
     }
 
-    fn refill(&self, magazine: &Magazine, class: Class) -> Option<u64> {
-        let count = magazine.refill(&mut self.list(class).lock().expect("no panic"), &self.tables, class);
-        if count == 0 {
-            let number = self.new_span(class)?;
-            let mut list = self.list(class).lock().expect("no panic");
-            list.add(&self.tables, number);
-            magazine.refill(&mut list, &self.tables, class);
+    fn refill(&self, Cpu { cache, home }: &Cpu, class: Class) -> Option<u64> {
+        let magazine = cache.magazine(class);
+        if magazine.refill(&self.shards, *home, &self.tables, class) == 0 {
+            match self.new_span(class) {
+                Some(number) => {
+                    let mut list = self.shards.open_any(*home, class);
+                    list.add(&self.tables, number);
+                    magazine.fetch(&mut list, &self.tables, class);
+                }
+                None => {
+                    magazine.refill_by_waiting(&self.shards, *home, &self.tables, class);
+                }
+            }
         }
         magazine.take()
     }
 
-    fn free(&self, cache: &Cache, class: Class, block: u64) {
-        let magazine = cache.magazine(class);
+    fn free(&self, cpu: &Cpu, class: Class, block: u64) {
+        let magazine = cpu.cache.magazine(class);
         if !magazine.put(block) {
-            let mut list = self.list(class).lock().expect("no panic");
-            let flushed = magazine.make_room(&mut list, &self.tables, class);
-            drop(list);
-            self.settle(flushed);
+            self.settle(magazine.make_room(&self.shards, &self.tables, class));
             assert!(magazine.put(block), "there is room now");
         }
     }
 
-    fn drain(&self, cache: &Cache) {
+    fn drain(&self, cpu: &Cpu) {
         for class in Class::all() {
-            let mut list = self.list(class).lock().expect("no panic");
-            let flushed = cache.magazine(class).drain(&mut list, &self.tables, class);
-            drop(list);
-            self.settle(flushed);
+            while let Some(flushed) = cpu.cache.magazine(class).drain(&self.shards, &self.tables, class) {
+                self.settle(flushed);
+            }
         }
     }
 
     fn drop_empty(&self) {
-        for class in Class::all() {
-            let empty = self.list(class).lock().expect("no panic").take_empty();
+        for list in &self.shards.lists {
+            let empty = list.lock().expect("no panic").take_empty();
             if let Some(number) = empty {
                 self.unmake(number);
             }
@@ -150,7 +199,7 @@ impl Shared {
 /// The heap, beside what it must amount to.
 struct Model {
     shared: Shared,
-    caches: Vec<Box<Cache>>,
+    cpus: Vec<Cpu>,
     live: BTreeMap<u64, Class>,
     mallocs: Vec<u64>,
     frees: Vec<u64>,
@@ -163,7 +212,7 @@ impl Model {
     fn new() -> Self {
         Self {
             shared: Shared::new(),
-            caches: (0..CPUS).map(|_| Cache::boxed()).collect(),
+            cpus: (0..CPUS).map(Cpu::new).collect(),
             live: BTreeMap::new(),
             mallocs: alloc::vec![0; CLASSES],
             frees: alloc::vec![0; CLASSES],
@@ -175,8 +224,9 @@ impl Model {
             let cpu = usize::from(what) % CPUS;
             match what / 4 % 32 {
                 0..16 => self.allocate(cpu, one, other),
-                16..31 => self.free(cpu, one, other),
-                _ => self.shared.drain(&self.caches[cpu]),
+                16..30 => self.free(cpu, one, other),
+                30 => self.shared.shards.busy.store(one.into(), Ordering::Relaxed),
+                _ => self.shared.drain(&self.cpus[cpu]),
             }
             if n % checks == checks - 1 {
                 self.check();
@@ -192,9 +242,9 @@ impl Model {
         let align = 1 << (other / 16 % 13);
         let layout = Layout::from_size_align(size.max(1), align).expect("a layout");
         let Some(class) = Class::of(layout) else { return };
-        let Some(block) = self.shared.allocate(&self.caches[cpu], class) else {
+        let Some(block) = self.shared.allocate(&self.cpus[cpu], class) else {
             // No memory: what this CPU has for nothing goes back, and it goes on.
-            self.shared.drain(&self.caches[cpu]);
+            self.shared.drain(&self.cpus[cpu]);
             self.shared.drop_empty();
             return;
         };
@@ -216,7 +266,7 @@ impl Model {
         for (block, class) in blocks {
             self.live.remove(&block);
             self.frees[class.number()] += 1;
-            self.shared.free(&self.caches[cpu], class, block);
+            self.shared.free(&self.cpus[cpu], class, block);
         }
     }
 
@@ -226,12 +276,12 @@ impl Model {
         for span in self.shared.spans() {
             let class = span.class().expect("it has blocks");
             assert_eq!(span.free() + span.out().count(), class.blocks());
-            let at_hand = |block: &u64| self.caches.iter().any(|cache| cache.magazine(class).holds(*block));
+            let at_hand = |block: &u64| self.cpus.iter().any(|cpu| cpu.cache.magazine(class).holds(*block));
             found.extend(span.out().filter(|block| !at_hand(block)).map(|block| (block, class)));
         }
         assert_eq!(found, self.live, "the blocks that are handed out");
         for class in Class::all() {
-            let counts = self.caches.iter().map(|cache| cache.magazine(class).counts());
+            let counts = self.cpus.iter().map(|cpu| cpu.cache.magazine(class).counts());
             let sums = counts.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
             assert_eq!(sums, (self.mallocs[class.number()], self.frees[class.number()]), "{class:?}");
         }
@@ -248,7 +298,7 @@ impl Model {
     /// Where the spans in the lists begin.
     fn listed(&self) -> impl Iterator<Item = u64> {
         let tables = &self.shared.tables;
-        self.shared.lists.iter().flat_map(|list| {
+        self.shared.shards.lists.iter().flat_map(|list| {
             let numbers: Vec<Number> = list.lock().expect("no panic").numbers(tables).collect();
             numbers.into_iter().map(|number| tables.span(number).start())
         })
@@ -258,12 +308,12 @@ impl Model {
     fn end(&mut self) {
         for (block, class) in core::mem::take(&mut self.live) {
             self.frees[class.number()] += 1;
-            self.shared.free(&self.caches[index(block / 16) % CPUS], class, block);
+            self.shared.free(&self.cpus[index(block / 16) % CPUS], class, block);
         }
-        self.caches.iter().for_each(|cache| self.shared.drain(cache));
+        self.cpus.iter().for_each(|cpu| self.shared.drain(cpu));
         self.check();
         let kept = self.shared.spans().count();
-        assert!(kept <= CLASSES, "one empty span of a class is kept, not {kept}");
+        assert!(kept <= SHARDS * CLASSES, "one empty span of a class is kept in each shard, not {kept}");
         self.shared.drop_empty();
         assert_eq!(self.shared.pages_in_use(), 0, "every page is back");
         assert_eq!(self.shared.pages.lock().expect("no panic").numbers.len(), PAGES, "every number is back");
@@ -321,14 +371,14 @@ fn threads_have_blocks_of_their_own() {
     let flag = |block: u64| &taken[index((block - START) / 16)];
     let (senders, receivers): (Vec<_>, Vec<_>) = (0..CPUS).map(|_| mpsc::channel::<(u64, Class)>()).unzip();
     let work = |seed: u64, to: mpsc::Sender<(u64, Class)>, from: mpsc::Receiver<(u64, Class)>| {
-        let (mut random, cache) = (random(seed), Cache::boxed());
+        let (mut random, cpu) = (random(seed), Cpu::new(index(seed)));
         let free = |(block, class)| {
             assert!(flag(block).swap(false, Ordering::Relaxed), "{block:#x} was taken");
-            shared.free(&cache, class, block);
+            shared.free(&cpu, class, block);
         };
         for _ in 0..unless_miri(20_000, 40) {
             let class = Class::new(index(random() >> 40) % 24).expect("there are more");
-            if let Some(block) = shared.allocate(&cache, class) {
+            if let Some(block) = shared.allocate(&cpu, class) {
                 assert!(!flag(block).swap(true, Ordering::Relaxed), "{block:#x} is somebody else's");
                 if random() >> 63 == 0 || to.send((block, class)).is_err() {
                     free((block, class));
@@ -338,7 +388,7 @@ fn threads_have_blocks_of_their_own() {
         }
         drop(to);
         from.iter().for_each(free);
-        shared.drain(&cache);
+        shared.drain(&cpu);
     };
     std::thread::scope(|scope| {
         let to = senders.into_iter().cycle().skip(1);
@@ -352,12 +402,11 @@ fn threads_have_blocks_of_their_own() {
 
 #[test]
 fn a_block_that_goes_back_twice_is_found_when_its_batch_does() {
-    let (shared, cache) = (Shared::new(), Cache::boxed());
+    let (shared, cpu) = (Shared::new(), Cpu::new(1));
     let class = Class::new(3).expect("a class");
-    let block = shared.allocate(&cache, class).expect("there is memory");
-    shared.free(&cache, class, block);
-    shared.free(&cache, class, block);
-    let mut list = shared.list(class).lock().expect("no panic");
-    let flushed = cache.magazine(class).drain(&mut list, &shared.tables, class);
-    assert_eq!(flushed, Flushed::NotAllocated(block));
+    let block = shared.allocate(&cpu, class).expect("there is memory");
+    shared.free(&cpu, class, block);
+    shared.free(&cpu, class, block);
+    let flushed = cpu.cache.magazine(class).drain(&shared.shards, &shared.tables, class);
+    assert_eq!(flushed, Some(Flushed::NotAllocated(block)));
 }

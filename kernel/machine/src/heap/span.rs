@@ -1,12 +1,13 @@
 //! A span: a run of pages cut into blocks of one size, with a bit for each block that is out: handed out, or in the
 //! magazine of a CPU.
 //!
-//! Bits, the number of free blocks and the links belong to whoever holds the lock of the class's list. They are atomics
+//! Bits, the number of free blocks and the links belong to whoever holds the lock of the span's list. They are atomics
 //! because reports look at them without it, at an instant at which nobody allocates.
 
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::class::{Class, MOST_BLOCKS};
+use super::list::Home;
 use super::tables::Number;
 
 /// Bits in a word of the bitmap.
@@ -40,6 +41,8 @@ pub(super) struct Span {
     state: AtomicU32,
     pages: AtomicU32,
     class: AtomicU32,
+    /// The shard that it belongs to.
+    home: AtomicU32,
     /// Blocks that are not out.
     free: AtomicU32,
     /// Its neighbours in a list, by number. They belong to whoever holds that list's lock.
@@ -112,6 +115,15 @@ impl Span {
     /// The class of its blocks.
     pub(super) fn class(&self) -> Option<Class> {
         Class::new(self.class.load(Ordering::Relaxed) as usize)
+    }
+
+    /// The shard that it belongs to. It stays the same while a block is out.
+    pub(super) fn home(&self) -> Home {
+        Home::of(self.home.load(Ordering::Relaxed) as usize)
+    }
+
+    pub(super) fn set_home(&self, home: Home) {
+        self.home.store(narrow(home.number()), Ordering::Relaxed);
     }
 
     /// Blocks that are not out.

@@ -22,15 +22,18 @@ pub(crate) fn bring_up() {
 /// its hands makes all others wait once.
 const ENOUGH: u64 = 100;
 
-/// The locks that CPUs have waited for. Whether that was in at most so many percent of the times that they were taken.
+/// The locks that CPUs have waited for, or found busy and passed. Whether that was in at most so many percent of the times that they were taken.
 pub(crate) fn locks(most: u64) -> bool {
     let mut ok = true;
     let enough = ENOUGH * gzero::num_cpu() as u64;
-    println!("lock             taken  contended");
-    for locks in stats::locks().filter(|locks| locks.contended > 0) {
+    println!("lock             taken  contended              passed");
+    for locks in stats::locks().filter(|locks| locks.contended + locks.passed > 0) {
         let percent = locks.contended_per_10_000();
         let (whole, rest) = (percent / 100, percent % 100);
-        println!("{:<10} {:>11} {:>10} {whole:>3}.{rest:02} %", locks.kind, locks.taken, locks.contended);
+        println!(
+            "{:<10} {:>11} {:>10} {whole:>3}.{rest:02} % {:>10}",
+            locks.kind, locks.taken, locks.contended, locks.passed
+        );
         if locks.taken >= enough && percent > most * 100 {
             println!("{}: more than {most} % were waited for", locks.kind);
             ok = false;
