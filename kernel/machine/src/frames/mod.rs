@@ -1,10 +1,13 @@
 //! Physical page frames.
 //!
-//! Memory that nobody has used yet is handed out by a cursor over the usable regions; a frame that comes back
-//! goes on a free list that is kept in the free frames themselves. So no table grows with memory, and nothing
+//! Memory that nobody has used yet is handed out by a cursor over the usable regions ([`fresh`]), without a lock; a frame that comes back
+//! goes on a free list that is kept in the free frames themselves ([`pool`]). So no table grows with memory, and nothing
 //! is touched before it is used. Each CPU keeps some frames, which it takes and gives back without a lock
 //! ([`cache`]); it gets them from the pool in batches, and returns them so. When the pool is empty a CPU takes
 //! what others keep: nobody is refused while there is a free frame.
+//!
+//! The pool's lock is passed when it is busy, as the host may have stopped the CPU that holds it: fresh memory serves, or what others keep, and
+//! others have room for what comes back. It is waited for when memory is nearly used up, and by whoever gives much back at once.
 //!
 //! # The page fault that must not happen
 //!
@@ -18,6 +21,7 @@
 //! what the CPU keeps does no harm.
 
 mod cache;
+mod fresh;
 mod pool;
 
 use core::arch::asm;
@@ -27,6 +31,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use bootloader_api::info::MemoryRegion;
 
 use self::cache::{Cache, PLACES};
+use self::fresh::Fresh;
 use self::pool::Pool;
 use crate::address::{at, size};
 use crate::lock::{Guard, Lock, Rank};
@@ -53,6 +58,10 @@ const SPARED: u64 = 64;
 
 /// CPUs that have a cache of their own; with more of them, several share one.
 const CACHES: usize = 256;
+
+/// Fresh frames that are left to the holder of the pool's lock: so many that those on their way into what a CPU keeps are no
+/// reason to refuse one.
+const LEFT_TO_POOL: u64 = (CACHES * BATCH) as u64;
 
 /// Bytes of stack below the caller that are mapped before the frame lock is taken.
 const PROBE: u64 = 2 * FRAME_SIZE;
@@ -84,6 +93,8 @@ pub struct FrameStats {
 
 static POOL: Lock<Pool> = Lock::new(Rank::Frames, Pool::EMPTY);
 
+static FRESH: Fresh = Fresh::new();
+
 static KEPT: [Cache; CACHES] = [const { Cache::new() }; CACHES];
 
 /// What this CPU keeps. Good for whoever is moved to another CPU meanwhile, too.
@@ -91,8 +102,8 @@ fn cache_here() -> &'static Cache {
     &KEPT[percpu::of_this_cpu().id().0 as usize % CACHES]
 }
 
-/// Frames in the pool, to be read without its lock.
-static FREE: AtomicU64 = AtomicU64::new(0);
+/// Frames in the pool, without fresh ones, to be read without its lock.
+static IN_POOL: AtomicU64 = AtomicU64::new(0);
 
 /// CPU that holds the pool's lock, plus one; 0 when nobody does.
 static HOLDER: AtomicU32 = AtomicU32::new(0);
@@ -122,7 +133,7 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         // Relaxed: a hint.
-        FREE.store(self.0.stats().free, Ordering::Relaxed);
+        IN_POOL.store(self.0.free(), Ordering::Relaxed);
         HOLDER.store(0, Ordering::Relaxed);
     }
 }
@@ -131,7 +142,8 @@ impl Drop for Held {
 ///
 /// Returns how many bytes had to be left unused because the map has too many holes.
 pub fn init(window: PhysWindow, map: &[MemoryRegion]) -> u64 {
-    Held::take().0.init(window, map)
+    Held::take().0.init(window);
+    FRESH.init(window, map)
 }
 
 /// Takes a frame. Its contents are undefined. `None`: memory is used up.
@@ -147,8 +159,14 @@ pub fn is_short() -> bool {
 
 /// Whether it would not be so either when this many more are taken.
 pub fn can_spare(count: u64) -> bool {
-    // Relaxed: a hint. What CPUs keep is added up only when it matters.
-    FREE.load(Ordering::Relaxed) >= SPARED + count || stats().free >= SPARED + count
+    // What CPUs keep is added up only when it matters.
+    not_kept() >= SPARED + count || stats().free >= SPARED + count
+}
+
+/// Frames that no CPU keeps.
+fn not_kept() -> u64 {
+    // Relaxed: a hint while somebody takes some or gives some back.
+    IN_POOL.load(Ordering::Relaxed) + FRESH.left()
 }
 
 /// How many of so many frames can be taken before it would be so.
@@ -156,41 +174,59 @@ pub(crate) fn spare(wanted: u64) -> u64 {
     if can_spare(wanted) { wanted } else { stats().free.saturating_sub(SPARED).min(wanted) }
 }
 
-/// Gets a batch from the pool, keeps all but one of it, and returns that. From a pool where another CPU is, or that is empty: what
-/// some CPU keeps.
+/// Gets a batch from the pool, keeps all but one of it, and returns that. If another CPU is at the pool: from fresh memory; if
+/// there is little of that: what some CPU keeps.
 #[cold]
 fn refill(cache: &Cache) -> Option<u64> {
     if let Some(pool) = Held::try_take() {
         return refill_from(pool, cache);
     }
-    // The host may have stopped the one that holds the lock.
-    steal().or_else(|| refill_from(Held::take(), cache))
+    fetch_fresh(cache).or_else(steal).or_else(|| refill_from(Held::take(), cache))
 }
 
 /// Holds the lock until the batch can be found by others: so no frame is in nobody's sight.
 fn refill_from(mut pool: Held, cache: &Cache) -> Option<u64> {
     let mut batch = [0; BATCH];
-    let taken = pool.0.take(&mut batch);
-    let Some((&mut first, rest)) = batch[..taken].split_first_mut() else { return steal() };
+    let taken = pool.0.take(&FRESH, &mut batch);
+    let first = keep(cache, &batch[..taken], &mut |frame| {
+        // SAFETY: taken from there above.
+        unsafe { pool.0.give(frame) };
+    });
+    first.or_else(steal)
+}
+
+/// Gets a batch of fresh frames without the lock, and keeps all but one of it.
+fn fetch_fresh(cache: &Cache) -> Option<u64> {
+    let mut batch = [0; BATCH];
+    let taken = FRESH.take(&mut batch, LEFT_TO_POOL);
+    // SAFETY: nobody has used it.
+    keep(cache, &batch[..taken], &mut |frame| unsafe { give_to_pool(frame) })
+}
+
+/// Keeps all frames of a batch but the first, which it returns. A page fault of this CPU may have filled places meanwhile: what has no room goes
+/// to `give`.
+fn keep(cache: &Cache, batch: &[u64], give: &mut dyn FnMut(u64)) -> Option<u64> {
+    let (first, rest) = batch.split_first()?;
     // The last is taken next: addresses rise.
-    for &mut frame in rest.iter_mut().rev() {
-        if !cache.put(frame) {
-            // SAFETY: taken from there above.
-            unsafe { pool.0.give(frame) };
-        }
-    }
-    Some(first)
+    rest.iter().rev().filter(|frame| !cache.put(**frame)).for_each(|frame| give(*frame));
+    Some(*first)
+}
+
+/// # Safety
+/// As [`free`].
+unsafe fn give_to_pool(frame: u64) {
+    // SAFETY: the caller's contract.
+    unsafe { Held::take().0.give(frame) };
 }
 
 /// Takes what some CPU keeps, the neighbours of this one first.
 fn steal() -> Option<u64> {
-    let (below, from) = KEPT.split_at(percpu::of_this_cpu().id().0 as usize % CACHES);
-    from.iter().chain(below).find_map(Cache::steal)
+    nearest().find_map(Cache::steal)
 }
 
 /// Takes the frames of a huge page, and returns the first. Each of them can be given back by itself.
 pub(crate) fn alloc_huge() -> Option<Frame> {
-    Held::take().0.take_huge().map(Frame)
+    Held::take().0.take_huge(&FRESH).map(Frame)
 }
 
 /// Takes a frame and fills it with zeros.
@@ -212,11 +248,24 @@ pub unsafe fn free(frame: Frame) {
     if cache.put(frame.0) {
         return;
     }
-    let mut pool = Held::take();
+    let Some(mut pool) = Held::try_take().or_else(|| (!put_elsewhere(frame.0)).then(Held::take)) else {
+        return;
+    };
     for frame in (1..BATCH).map_while(|_| cache.take()).chain([frame.0]) {
         // SAFETY: the caller's contract, and what the CPU keeps is free.
         unsafe { pool.0.give(frame) };
     }
+}
+
+/// Puts a frame where another CPU keeps some, if one has room.
+fn put_elsewhere(frame: u64) -> bool {
+    nearest().any(|cache| cache.put(frame))
+}
+
+/// What all CPUs keep, this one's neighbours first.
+fn nearest() -> impl Iterator<Item = &'static Cache> {
+    let (below, from) = KEPT.split_at(percpu::of_this_cpu().id().0 as usize % CACHES);
+    from.iter().chain(below)
 }
 
 /// Frames that are mapped nowhere any more, but that TLBs may still know. Linked through themselves.
@@ -284,8 +333,7 @@ impl Default for Unmapped {
 
 /// The counts of now: exact when nobody takes a frame or gives one back meanwhile.
 pub fn stats() -> FrameStats {
-    let pool = Held::take().0.stats();
-    FrameStats { free: pool.free + KEPT.iter().map(Cache::len).sum::<u64>(), ..pool }
+    FrameStats { total: FRESH.total(), free: not_kept() + KEPT.iter().map(Cache::len).sum::<u64>() }
 }
 
 /// Whether this CPU holds the frame lock.

@@ -177,13 +177,7 @@ impl Magazine {
 
     /// Fetches a batch of blocks for an empty magazine from the first list that has some and is not busy, that of the home
     /// first. Says how many there were.
-    pub(super) fn refill(
-        &self,
-        lists: &impl Lists,
-        home: Home,
-        tables: &impl Tables,
-        class: Class,
-    ) -> usize {
+    pub(super) fn refill(&self, lists: &impl Lists, home: Home, tables: &impl Tables, class: Class) -> usize {
         let open = |home| lists.has_free(home, class).then(|| lists.try_open(home, class))?;
         let fetch = |home| open(home).map(|mut list| self.fetch(&mut list, tables, class));
         lists.from(home).filter_map(fetch).find(|count| *count > 0).unwrap_or(0)
@@ -230,12 +224,7 @@ impl Magazine {
 
     /// Gives blocks back, all of them if no list is busy; some in any case. Says what became of them; to be called until there are
     /// none.
-    pub(super) fn drain(
-        &self,
-        lists: &impl Lists,
-        tables: &impl Tables,
-        class: Class,
-    ) -> Option<Flushed> {
+    pub(super) fn drain(&self, lists: &impl Lists, tables: &impl Tables, class: Class) -> Option<Flushed> {
         let len = self.len() as usize;
         (len > 0).then(|| self.flush_some(lists, tables, class, len))
     }
@@ -249,7 +238,11 @@ impl Magazine {
         }
         let mut waits = true;
         self.flush(tables, class, most, |home| {
-            if core::mem::take(&mut waits) { Some(lists.open(home, class)) } else { lists.try_open(home, class) }
+            if core::mem::take(&mut waits) {
+                Some(lists.open(home, class))
+            } else {
+                lists.try_open(home, class)
+            }
         })
     }
 

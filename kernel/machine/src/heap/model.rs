@@ -9,8 +9,8 @@ use alloc::vec::Vec;
 use core::alloc::Layout;
 use core::iter;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard};
 use std::sync::mpsc;
+use std::sync::{Mutex, MutexGuard};
 
 use proptest::prelude::{ProptestConfig, any, proptest};
 
