@@ -32,6 +32,7 @@ use machine::context;
 use machine::frames::{FRAME_SIZE, Unmapped};
 use machine::percpu::Pinned;
 use machine::stack::{self, Size, StackId};
+use sched::free::FreeList;
 use sched::join::{Ended, Outcome};
 use sched::latch::Latch;
 use sched::list::Chain;
@@ -411,12 +412,15 @@ fn take_dead(rt: &'static Runtime, m: &'static M, size: Size) -> Result<GoIndex,
         if let Some(g) = owner.take_free(&rt.table) {
             break g;
         }
-        match rt.free.take(m.index, |list| list.take(&rt.table)) {
-            Some(batch) => {
-                perform::keep_dead(rt, m, owner.refill(batch));
-                grow_ahead(rt, m);
+        if let Some(batch) = rt.free.take(m.index, |list| list.take(&rt.table)) {
+            perform::keep_dead(rt, m, owner.refill(batch));
+            grow_ahead(rt, m);
+        } else {
+            grow(rt, m)?;
+            // Another CPU may be at it.
+            while rt.grow.is_held() && rt.free.is_empty() {
+                core::hint::spin_loop();
             }
-            None => grow(rt, m)?,
         }
     };
     let body = rt.slot(g).body();
@@ -450,24 +454,32 @@ fn grow_ahead(rt: &'static Runtime, m: &'static M) {
 /// meanwhile.
 fn grow(rt: &'static Runtime, m: &'static M) -> Result<(), GoError> {
     rt.grow.check_order();
-    let Some(growing) = rt.grow.try_lock() else {
-        core::hint::spin_loop();
-        return Ok(());
-    };
+    let Some(growing) = rt.grow.try_lock() else { return Ok(()) };
     if !rt.free.is_empty() {
         // Somebody else has grown the table, or has spilled, since this CPU looked.
         return Ok(());
     }
     for added in 0..=rt.ms.len() / CPUS_PER_CHUNK {
         match slots::grow(rt) {
-            Ok(new) => {
-                idle_stacks::add_bare(m, new.as_ref().map_or(0, Chain::len));
-                perform::keep_dead(rt, m, new);
+            Ok(Some(new)) => {
+                idle_stacks::add_bare(m, new.len());
+                spread(rt, m.index + added * CPUS_PER_CHUNK, new);
             }
+            Ok(None) => {}
             Err(error) if added == 0 => return Err(GoError::Table(error)),
             Err(_) => break,
         }
     }
     drop(growing);
     Ok(())
+}
+
+/// Leaves new goroutines to this CPU and to those behind it, a batch for each: all of them may come at once.
+fn spread(rt: &'static Runtime, first: usize, new: Chain) {
+    let (mut list, _) = FreeList::new();
+    list.put(&rt.table, new);
+    for cpu in first.. {
+        let Some(batch) = list.take(&rt.table) else { break };
+        rt.free.open(cpu).put(&rt.table, batch);
+    }
 }

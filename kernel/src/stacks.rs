@@ -211,7 +211,7 @@ pub(crate) fn from_goroutine<R, F: FnOnce() -> R>(pinned: &Pinned, function: F) 
 /// The stack of the goroutine that was interrupted, if it stood there.
 #[inline]
 pub(crate) fn interrupted_stack(m: &M, rsp: u64) -> Option<StackId> {
-    let slot = m.running()?.number();
+    let slot = m.current()?.get();
     // One word down: with an empty stack rsp is the bottom of the one above.
     let stack = StackId::of(rsp.wrapping_sub(8)).filter(|stack| stack.number() == slot)?;
     (!m.block.borrows_kernel_stack()).then_some(stack)

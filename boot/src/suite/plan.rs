@@ -92,7 +92,7 @@ const SKYNET: &str = "run=skynet rounds=200 leaves=100000";
 
 /// Machines for a tree of a million leaves: CPUs, and boot arguments besides.
 ///
-/// No lock may be waited for in more than 1 % of the times that it is taken, on as many CPUs as a large machine has: the program
+/// No kind of lock may be waited for in more than 1 % of the times that it is taken, on as many CPUs as a large machine has: the program
 /// checks that. With 255 the host has so few for them that most waits are its own.
 const LEAVES: [(u32, &str); 5] = [(1, ""), (2, ""), (4, ""), (64, " contended=1"), (255, "")];
 

@@ -220,6 +220,11 @@ impl<T> Lock<T> {
         Some(Guard { inner, rank: self.rank, pinned })
     }
 
+    /// Whether somebody holds the lock at this moment. Counts nothing, and writes to no line.
+    pub fn is_held(&self) -> bool {
+        self.inner.is_locked()
+    }
+
     /// Waits for the lock, and counts that it was taken.
     #[inline]
     fn wait(&self, pinned: &Pinned) -> spin::MutexGuard<'_, T> {

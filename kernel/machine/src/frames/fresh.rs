@@ -33,7 +33,8 @@ pub(super) struct Fresh {
 
 // Relaxed throughout: regions are written once, before other CPUs start, and the cursor says only whose a frame is.
 impl Fresh {
-    /// Without memory.
+    /// Without memory, for a static.
+    #[expect(clippy::large_stack_frames, reason = "the compiler makes it")]
     pub(super) const fn new() -> Self {
         Self {
             regions: [const { Region { start: AtomicU64::new(0), before: AtomicU64::new(0) } }; MAX_REGIONS],

@@ -6,7 +6,7 @@ use super::arena::Mapped;
 use super::magazine::Cache;
 use super::span::{Span, State};
 use super::tables::Tables;
-use super::{ARENA, caches};
+use super::{caches, ready};
 use crate::paging::HEAP;
 
 /// Whether a block that is out lies in the magazine of a CPU.
@@ -17,7 +17,7 @@ fn is_at_hand(span: &Span, block: u64) -> bool {
 
 /// Calls `found` with start and size of each block that is handed out. Takes the arena's lock for a moment at first.
 pub fn for_each_live(mut found: impl FnMut(u64, u64)) {
-    let numbers = ARENA.lock().numbers();
+    let numbers = ready::arena().numbers();
     for span in (1..=numbers).map(|number| Mapped.span(number)) {
         if span.is(State::Large) {
             found(span.start(), span.size());
@@ -43,5 +43,5 @@ pub fn block_of(address: u64) -> Option<(u64, u64)> {
 
 /// Bounds of the arena: no block lies outside.
 pub fn arena_bounds() -> (u64, u64) {
-    (HEAP, HEAP + ARENA.lock().end)
+    (HEAP, HEAP + ready::arena().end)
 }

@@ -276,8 +276,10 @@ impl Magazine {
         add(&self.flushed, (count - busy).into());
         Flushed::Empty(empty)
     }
+
     /// Gives those blocks in a range of places to a list that belong there, and moves the others down. Returns where these end, or what is
     /// no block. Chains spans that go back to the arena.
+    #[expect(clippy::too_many_arguments, reason = "the state of one loop, which is too long with this in it")]
     fn give(
         &self,
         list: &mut ClassList,

@@ -7,7 +7,7 @@
 //!   class list       spans with free blocks; one lock for each class in each shard
 //!        │ spans in which nothing is out, all but one           ▲ new span
 //!        ▼                                                      │
-//!   arena            runs of pages; one lock
+//!   arena            runs of pages; one lock, and a way past it
 //! ```
 //!
 //! Interrupt handlers do not allocate. A caller is pinned to its CPU while it uses a magazine. No lock here is
@@ -30,8 +30,10 @@ mod live;
 pub(crate) mod magazine;
 #[cfg(test)]
 mod model;
+mod ready;
 mod released;
 mod shards;
+mod shelf;
 mod span;
 pub mod stats;
 mod tables;
@@ -42,7 +44,7 @@ use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 use alloc::boxed::Box;
 
-use self::arena::{Arena, Chunk, Claim, Mapped, Wanted};
+use self::arena::{Chunk, Claim, Mapped, Wanted};
 use self::class::{Class, frame_size};
 use self::list::{Home, Lists};
 pub use self::live::{arena_bounds, block_of, for_each_live};
@@ -52,11 +54,9 @@ use self::span::{Span, State};
 use self::tables::{Number, Tables};
 use crate::address::at;
 use crate::frames::Unmapped;
-use crate::lock::{Lock, Rank};
 use crate::madt::MAX_CPUS;
 use crate::percpu::{self, PerCpu, Pinned};
 
-static ARENA: Lock<Arena> = Lock::new(Rank::Heap, Arena::new());
 /// Each CPU's cache but the boot CPU's, which is there from the beginning. For reports; a CPU finds its own by its block.
 static CACHES: [AtomicPtr<Cache>; MAX_CPUS] = [const { AtomicPtr::new(ptr::null_mut()) }; MAX_CPUS];
 /// One more than the highest number of a CPU that has its cache there.
@@ -146,10 +146,11 @@ fn refill(pinned: Pinned, layout: Layout) -> *mut u8 {
 
 /// Fetches blocks from a new span. `false`: memory is used up.
 fn refill_from_new(pinned: &Pinned, class: Class) -> bool {
-    let wanted = Wanted { pages: class.pages(), align: 1 };
-    let Some(number) = new_span(wanted, &|span, start| span.prepare(start, class), &|_, _| {}) else {
-        return false;
+    let new = || {
+        let wanted = Wanted { pages: class.pages(), align: 1 };
+        new_span(wanted, &|span, start| span.prepare(start, class), &|_, _| {})
     };
+    let Some(number) = ready::take(class).or_else(new) else { return false };
     let mut list = All.open_any(home(pinned), class);
     list.add(&Mapped, number);
     percpu::cache(pinned).magazine(class).fetch(&mut list, &Mapped, class) > 0
@@ -191,7 +192,7 @@ fn take_or_map(
 ) -> Option<Number> {
     let mut chunk: Option<Chunk> = None;
     loop {
-        let mut arena = ARENA.lock();
+        let mut arena = ready::arena();
         let is_short = chunk.take().is_some_and(|chunk| !arena.finish(chunk));
         if let Some(number) = arena.take(wanted, prepare) {
             done(&arena.unlock(), number);
@@ -213,18 +214,14 @@ fn take_or_map(
 /// there were.
 fn reclaim() -> usize {
     let pinned = Pinned::new();
-    drain(percpu::cache(&pinned)) + unmake_empty()
+    drain(percpu::cache(&pinned)) + unmake_empty() + ready::put_back()
 }
 
 /// Gives the arena the spans that the lists keep though nothing is out in them, and says how many there were.
 fn unmake_empty() -> usize {
     let lists = || Class::all().flat_map(|class| All.from(Home::FIRST).map(move |home| (home, class)));
     let listed = lists().filter(|(home, class)| All.has_free(*home, *class));
-    listed.filter_map(|(home, class)| All.open(home, class).take_empty()).map(unmake).count()
-}
-
-fn unmake(number: Number) {
-    ARENA.lock().give_back(number);
+    listed.filter_map(|(home, class)| All.open(home, class).take_empty()).map(ready::give_back).count()
 }
 
 /// Empties all magazines of a CPU, and returns how many spans that made empty.
@@ -242,7 +239,7 @@ fn settle(flushed: Flushed) -> usize {
     let mut count = 0;
     while empty != 0 {
         let next = Mapped.span(empty).next.load(Ordering::Relaxed);
-        unmake(empty);
+        ready::give_back(empty);
         (empty, count) = (next, count + 1);
     }
     count
@@ -335,7 +332,7 @@ fn free_large(address: u64) {
     });
     let Some(number) = number else { not_allocated(address) };
     let size = Mapped.span(number).size();
-    unmake(number);
+    ready::give_back(number);
     let cache = percpu::cache(&pinned);
     cache.count_large(Large::Freed, 1);
     cache.count_large(Large::BytesFreed, size);
@@ -367,6 +364,7 @@ pub unsafe fn settle_all() {
         drain(cache);
     });
     unmake_empty();
+    ready::put_back();
 }
 
 /// Unmaps what is free. The frames can be used again once all CPUs have flushed their TLBs.
@@ -378,6 +376,6 @@ pub unsafe fn unmap_idle() -> Unmapped {
     // SAFETY: the caller's contract.
     unsafe { settle_all() };
     let mut unmapped = Unmapped::new();
-    ARENA.lock().release(&mut unmapped);
+    ready::arena().release(&mut unmapped);
     unmapped
 }

@@ -69,7 +69,12 @@ fn narrow(number: usize) -> u32 {
 impl Span {
     /// Prepares a span of blocks that nobody knows yet.
     pub(super) fn prepare(&self, start: u64, class: Class) {
-        self.set(start, class.size() as u64, class.pages(), State::Blocks);
+        self.prepare_in(start, class.pages(), class);
+    }
+
+    /// The same for a run that may be longer than the class needs.
+    pub(super) fn prepare_in(&self, start: u64, pages: usize, class: Class) {
+        self.set(start, class.size() as u64, pages, State::Blocks);
         self.class.store(narrow(class.number()), Ordering::Relaxed);
         self.free.store(narrow(class.blocks()), Ordering::Relaxed);
         for (word, bits) in self.bits.iter().enumerate() {

@@ -5,7 +5,7 @@ use core::sync::atomic::Ordering;
 
 use super::class::{Class, SIZES};
 use super::magazine::{Cache, Large};
-use super::{ARENA, caches};
+use super::{caches, ready};
 use crate::frames::FRAME_SIZE;
 use crate::percpu::{self, Pinned};
 
@@ -143,12 +143,14 @@ pub struct PageStats {
 
 /// The pages of now.
 pub fn pages() -> PageStats {
-    let arena = ARENA.lock();
+    let arena = ready::arena();
+    let (spans, pages) = ready::aside();
     PageStats {
         sys: arena.end,
         released: arena.unmapped(),
-        in_use: arena.used_pages * FRAME_SIZE,
-        spans: arena.spans,
+        // What lies aside was taken from the arena, and nobody uses it.
+        in_use: (arena.used_pages - pages) * FRAME_SIZE,
+        spans: arena.spans - spans,
         metadata: arena.metadata,
     }
 }
