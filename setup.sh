@@ -73,6 +73,7 @@ apt_packages() {
     if ! have qemu-system-x86_64 || [ "$backports" = yes ]; then missing+=(qemu-system-x86); fi
     ovmf || missing+=(ovmf)
     have cc || missing+=(gcc libc6-dev)
+    have c++ || missing+=(g++)
     have curl || have rustup || missing+=(curl ca-certificates)
     if [ ${#missing[@]} -eq 0 ]; then
         say "system packages: all there"
@@ -239,6 +240,7 @@ check() {
     need "qemu-system-x86_64 (package qemu-system-x86)" qemu-system-x86_64 --version
     need "UEFI firmware OVMF (package ovmf or edk2-ovmf, or set GZERO_OVMF)" ovmf
     need "C linker cc (package gcc)" have cc
+    need "C++ compiler c++ (package g++)" have c++
     if [ "$peer" = yes ]; then
         need "Go 1.23 or newer (package golang-1.23-go, or name one by GZERO_GO)" peer_go
         need "a Linux kernel for the peer (Debian's linux-image-cloud-amd64, or name a vmlinuz by GZERO_LINUX)" peer_kernel

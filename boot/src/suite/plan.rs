@@ -96,6 +96,9 @@ const SKYNET: &str = "run=skynet rounds=200 leaves=100000";
 /// checks that. With 255 the host has so few for them that most waits are its own.
 const LEAVES: [(u32, &str); 5] = [(1, ""), (2, ""), (4, ""), (64, " contended=1"), (255, "")];
 
+/// Some inputs for the fuzzer, the same ones in each run; more of them by hand.
+const FUZZ: &str = "fuzz-heap -- -runs=20000 -seed=1 -max_len=4000 -len_control=5";
+
 /// What the plan has to know of the host.
 #[derive(Clone, Debug, Default)]
 pub struct Host {
@@ -115,6 +118,7 @@ pub fn steps(host: &Host) -> Vec<Step> {
     plan.cargo("host-tests", "test-host", None);
     let loom = "test --package sched --release --test loom --target host-tuple --target-dir target/loom";
     plan.cargo("loom", loom, Some("--cfg loom"));
+    plan.cargo("fuzz-heap", FUZZ, None);
     plan.add("build", Action::Build);
     plan.main_program(host);
     plan.a_million_leaves();

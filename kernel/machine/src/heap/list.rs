@@ -153,7 +153,7 @@ impl ClassList {
     }
 
     /// The spans in it.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "model"))]
     pub(super) fn numbers(&self, tables: &impl Tables) -> impl Iterator<Item = Number> {
         self.partial.numbers(tables).chain((self.empty != 0).then_some(self.empty))
     }

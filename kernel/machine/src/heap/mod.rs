@@ -28,8 +28,8 @@ pub mod class;
 mod list;
 mod live;
 pub(crate) mod magazine;
-#[cfg(test)]
-mod model;
+#[cfg(any(test, feature = "model"))]
+pub mod model;
 mod ready;
 mod released;
 mod shards;
@@ -287,8 +287,9 @@ fn free_other(address: u64, layout: Layout) {
 #[inline]
 unsafe fn is_marked(block: *mut u8) -> bool {
     let word: *mut u64 = block.cast();
+    // Volatile: the program may have left the word without a value, and then any will do, but one.
     // SAFETY: blocks are 16 bytes long at least, and aligned to them.
-    if unsafe { word.read() } == block.addr() as u64 {
+    if unsafe { word.read_volatile() } == block.addr() as u64 {
         return true;
     }
     // SAFETY: likewise.

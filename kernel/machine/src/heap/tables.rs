@@ -36,7 +36,7 @@ pub(super) trait Tables {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, feature = "model"))]
 pub(super) mod host {
     use alloc::vec::Vec;
 

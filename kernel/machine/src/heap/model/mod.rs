@@ -1,18 +1,14 @@
 //! Magazines, lists and spans together, against a plain map of what is handed out; CPUs are caches, or threads.
 //!
-//! Programs are rows of numbers: proptest makes short ones, and shrinks those that fail; a seeded soak runs long ones. Under
-//! Miri both are cut short.
+//! Programs are rows of numbers: proptest makes short ones, and shrinks those that fail; a seeded soak runs long ones; a fuzzer looks
+//! for those that reach code which others do not (`kernel/machine/fuzz`).
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::alloc::Layout;
-use core::iter;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc;
+use core::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
-
-use proptest::prelude::{ProptestConfig, any, proptest};
 
 use super::class::{CLASSES, Class};
 use super::list::{ClassList, Home, Lists};
@@ -205,6 +201,17 @@ struct Model {
     frees: Vec<u64>,
 }
 
+/// Any layout: each power of two is as likely as another one, and so are alignments.
+fn layout(one: u16, other: u16) -> Layout {
+    let size = usize::from(one) >> (other % 16);
+    Layout::from_size_align(size.max(1), 1 << (other / 16 % 13)).expect("a layout")
+}
+
+/// An address in the arena.
+fn from(number: u16) -> u64 {
+    START + u64::from(number) * (PAGES as u64 * PAGE / 65_536)
+}
+
 /// One step of a program: what, and two numbers for it.
 type Step = (u8, u16, u16);
 
@@ -223,8 +230,10 @@ impl Model {
         for (n, (what, one, other)) in steps.enumerate() {
             let cpu = usize::from(what) % CPUS;
             match what / 4 % 32 {
-                0..16 => self.allocate(cpu, one, other),
-                16..30 => self.free(cpu, one, other),
+                0..14 => self.allocate(cpu, one, other),
+                14..16 => self.reallocate(cpu, one, other),
+                16..29 => self.free(cpu, one, other),
+                29 => self.free_os_memory(),
                 30 => self.shared.shards.busy.store(one.into(), Ordering::Relaxed),
                 _ => self.shared.drain(&self.cpus[cpu]),
             }
@@ -237,18 +246,20 @@ impl Model {
     }
 
     fn allocate(&mut self, cpu: usize, one: u16, other: u16) {
-        // Each power of two is as likely as any, and so are alignments.
-        let size = usize::from(one) >> (other % 16);
-        let align = 1 << (other / 16 % 13);
-        let layout = Layout::from_size_align(size.max(1), align).expect("a layout");
-        let Some(class) = Class::of(layout) else { return };
+        let layout = layout(one, other);
+        if let Some(class) = Class::of(layout) {
+            self.allocate_class(cpu, class, layout);
+        }
+    }
+
+    fn allocate_class(&mut self, cpu: usize, class: Class, layout: Layout) {
         let Some(block) = self.shared.allocate(&self.cpus[cpu], class) else {
             // No memory: what this CPU has for nothing goes back, and it goes on.
             self.shared.drain(&self.cpus[cpu]);
             self.shared.drop_empty();
             return;
         };
-        assert!(block.is_multiple_of(align as u64), "{block:#x} for {layout:?}");
+        assert!(block.is_multiple_of(layout.align() as u64), "{block:#x} for {layout:?}");
         let end = block + class.size() as u64;
         let before = self.live.range(..end).next_back();
         let is_apart = before.is_none_or(|(start, class)| start + class.size() as u64 <= block);
@@ -257,16 +268,36 @@ impl Model {
         self.mallocs[class.number()] += 1;
     }
 
+    /// Moves a block to where one of another size has room, if it has none itself.
+    fn reallocate(&mut self, cpu: usize, one: u16, other: u16) {
+        let layout = layout(one, other);
+        let Some((&block, &old)) = self.live.range(from(other)..).next() else { return };
+        if let Some(class) = Class::of(layout).filter(|class| *class != old) {
+            self.allocate_class(cpu, class, layout);
+            self.give_back(cpu, block, old);
+        }
+    }
+
+    fn give_back(&mut self, cpu: usize, block: u64, class: Class) {
+        self.live.remove(&block);
+        self.frees[class.number()] += 1;
+        self.shared.free(&self.cpus[cpu], class, block);
+    }
+
+    /// All CPUs stand still, and what nobody uses goes back.
+    fn free_os_memory(&self) {
+        self.cpus.iter().for_each(|cpu| self.shared.drain(cpu));
+        self.shared.drop_empty();
+        assert!(self.shared.spans().all(|span| !span.is_empty()), "nothing is kept that is empty");
+    }
+
     /// Gives a block back, or some in the order of their addresses.
     fn free(&mut self, cpu: usize, one: u16, other: u16) {
-        let from = START + u64::from(one) * (PAGES as u64 * PAGE / 65_536);
         let count = 1 + usize::from(other % 64) * usize::from(other >> 12 == 0);
         let blocks: Vec<(u64, Class)> =
-            self.live.range(from..).take(count).map(|(block, class)| (*block, *class)).collect();
+            self.live.range(from(one)..).take(count).map(|(block, class)| (*block, *class)).collect();
         for (block, class) in blocks {
-            self.live.remove(&block);
-            self.frees[class.number()] += 1;
-            self.shared.free(&self.cpus[cpu], class, block);
+            self.give_back(cpu, block, class);
         }
     }
 
@@ -320,93 +351,17 @@ impl Model {
     }
 }
 
-/// Numbers that a seed makes.
-fn random(seed: u64) -> impl FnMut() -> u64 {
-    let mut state = seed;
-    move || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        state ^ state >> 29
-    }
-}
-
-const fn unless_miri(usual: u32, miri: u32) -> u32 {
-    if cfg!(miri) { miri } else { usual }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig {
-        cases: unless_miri(128, 1), failure_persistence: None, ..ProptestConfig::default()
-    })]
-    #[test]
-    fn any_program_gets_what_the_map_says(
-        steps in proptest::collection::vec(any::<Step>(), 0..unless_miri(2_000, 40) as usize)
-    ) {
-        Model::new().run(steps.into_iter(), 100);
-    }
-}
-
-#[test]
-fn long_programs_get_what_the_map_says() {
-    for seed in 1..=unless_miri(8, 1).into() {
-        // Printed only if the test fails.
-        std::println!("seed {seed}");
-        let mut random = random(seed);
-        let [what, _, one, _, other, ..] = [0, 1, 2, 3, 4, 5];
-        let step = move |_| {
-            let bytes = random().to_le_bytes();
-            let word = |at: usize| u16::from_le_bytes([bytes[at], bytes[at + 1]]);
-            (bytes[what], word(one), word(other))
-        };
-        let steps = unless_miri(100_000, 60);
-        Model::new().run((0..steps).map(step), 1_000);
-    }
-}
-
-/// Each thread is a CPU, which keeps some blocks, gives half of the others to the next to give back, and never has one that
-/// somebody else has.
-#[test]
-fn threads_have_blocks_of_their_own() {
-    let shared = Shared::new();
-    let taken: Vec<AtomicBool> = (0..PAGES * 256).map(|_| AtomicBool::new(false)).collect();
-    let flag = |block: u64| &taken[index((block - START) / 16)];
-    let (senders, receivers): (Vec<_>, Vec<_>) = (0..CPUS).map(|_| mpsc::channel::<(u64, Class)>()).unzip();
-    let work = |seed: u64, to: mpsc::Sender<(u64, Class)>, from: mpsc::Receiver<(u64, Class)>| {
-        let (mut random, cpu) = (random(seed), Cpu::new(index(seed)));
-        let free = |(block, class)| {
-            assert!(flag(block).swap(false, Ordering::Relaxed), "{block:#x} was taken");
-            shared.free(&cpu, class, block);
-        };
-        for _ in 0..unless_miri(20_000, 40) {
-            let class = Class::new(index(random() >> 40) % 24).expect("there are more");
-            if let Some(block) = shared.allocate(&cpu, class) {
-                assert!(!flag(block).swap(true, Ordering::Relaxed), "{block:#x} is somebody else's");
-                if random() >> 63 == 0 || to.send((block, class)).is_err() {
-                    free((block, class));
-                }
-            }
-            from.try_iter().for_each(free);
-        }
-        drop(to);
-        from.iter().for_each(free);
-        shared.drain(&cpu);
+/// Runs the program that some bytes are, five for each step.
+///
+/// # Panics
+/// When what comes out differs from what the map says.
+pub fn run(program: &[u8]) {
+    let (steps, _) = program.as_chunks();
+    let step = |[what, one, more, other, last]: &[u8; 5]| {
+        (*what, u16::from_le_bytes([*one, *more]), u16::from_le_bytes([*other, *last]))
     };
-    std::thread::scope(|scope| {
-        let to = senders.into_iter().cycle().skip(1);
-        for ((seed, from), to) in iter::zip(1.., receivers).zip(to.take(CPUS).collect::<Vec<_>>()) {
-            scope.spawn(move || work(seed, to, from));
-        }
-    });
-    shared.drop_empty();
-    assert_eq!(shared.pages_in_use(), 0, "every page is back");
+    Model::new().run(steps.iter().map(step), 64);
 }
 
-#[test]
-fn a_block_that_goes_back_twice_is_found_when_its_batch_does() {
-    let (shared, cpu) = (Shared::new(), Cpu::new(1));
-    let class = Class::new(3).expect("a class");
-    let block = shared.allocate(&cpu, class).expect("there is memory");
-    shared.free(&cpu, class, block);
-    shared.free(&cpu, class, block);
-    let flushed = cpu.cache.magazine(class).drain(&shared.shards, &shared.tables, class);
-    assert_eq!(flushed, Some(Flushed::NotAllocated(block)));
-}
+#[cfg(test)]
+mod tests;
