@@ -32,11 +32,12 @@ use machine::context;
 use machine::frames::{FRAME_SIZE, Unmapped};
 use machine::percpu::Pinned;
 use machine::stack::{self, Size, StackId};
-use sched::free::FreeList;
+use sched::free::FREE_BATCH;
 use sched::join::{Ended, Outcome};
 use sched::latch::Latch;
 use sched::list::Chain;
 use sched::pick::Place;
+use sched::sync::CHUNK_SLOTS;
 use sched::table::{GrowError, Slot};
 use sched::{GoIndex, GoRef};
 
@@ -405,6 +406,9 @@ fn give_way_unusually(pinned: &Pinned, m: &'static M, me: &'static Slot<Body>) {
 /// The table grows by a chunk, and by another one for each so many CPUs: all of them may want goroutines at once.
 const CPUS_PER_CHUNK: usize = 16;
 
+/// Batches in a chunk.
+const BATCHES: usize = (CHUNK_SLOTS / FREE_BATCH) as usize;
+
 /// A dead goroutine whose stack, of this size, has its first page.
 fn take_dead(rt: &'static Runtime, m: &'static M, size: Size) -> Result<GoIndex, GoError> {
     let owner = m.proc().owner();
@@ -474,12 +478,14 @@ fn grow(rt: &'static Runtime, m: &'static M) -> Result<(), GoError> {
     Ok(())
 }
 
-/// Leaves new goroutines to this CPU and to those behind it, a batch for each: all of them may come at once.
+/// Leaves new goroutines to the CPU with this number and to those behind it, a batch for each: all of them may come at once.
 fn spread(rt: &'static Runtime, first: usize, new: Chain) {
-    let (mut list, _) = FreeList::new();
+    let mut list = rt.free.open(first);
     list.put(&rt.table, new);
-    for cpu in first.. {
-        let Some(batch) = list.take(&rt.table) else { break };
+    // Not on the heap: memory may be used up.
+    let batches: [Option<Chain>; BATCHES] = core::array::from_fn(|_| list.take(&rt.table));
+    drop(list);
+    for (cpu, batch) in (first..).zip(batches.into_iter().flatten()) {
         rt.free.open(cpu).put(&rt.table, batch);
     }
 }

@@ -128,12 +128,17 @@ impl Held {
         HOLDER.store(percpu::of_this_cpu().id().0 + 1, Ordering::Relaxed);
         Self(pool)
     }
+
+    /// Says how many frames are in the pool.
+    fn tell(&self) {
+        // Relaxed: a hint.
+        IN_POOL.store(self.0.free(), Ordering::Relaxed);
+    }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        // Relaxed: a hint.
-        IN_POOL.store(self.0.free(), Ordering::Relaxed);
+        self.tell();
         HOLDER.store(0, Ordering::Relaxed);
     }
 }
@@ -188,6 +193,8 @@ fn refill(cache: &Cache) -> Option<u64> {
 fn refill_from(mut pool: Held, cache: &Cache) -> Option<u64> {
     let mut batch = [0; BATCH];
     let taken = pool.0.take(&FRESH, &mut batch);
+    // Before the CPU has them: nobody counts them twice, and takes what is spared.
+    pool.tell();
     let first = keep(cache, &batch[..taken], &mut |frame| {
         // SAFETY: taken from there above.
         unsafe { pool.0.give(frame) };
