@@ -156,11 +156,12 @@ pub(crate) unsafe fn spawn_with<A: Send + 'static>(
 struct Taken {
     m: &'static M,
     slot: &'static Slot<Body>,
-    stack: StackId,
+    shelf: Shelf,
 }
 
 /// Takes a dead goroutine. The caller, pinned, must start it.
-#[inline]
+#[expect(clippy::inline_always, reason = "a call costs as much as the whole")]
+#[inline(always)]
 fn take(builder: &Builder) -> Result<(Pinned, Taken), GoError> {
     let pinned = Pinned::new();
     let m = m::current(&pinned);
@@ -171,7 +172,8 @@ fn take(builder: &Builder) -> Result<(Pinned, Taken), GoError> {
 }
 
 /// What is taken almost always: one that this P keeps, whose only stack is a usual one with one page.
-#[inline]
+#[expect(clippy::inline_always, reason = "as above")]
+#[inline(always)]
 fn take_usual(m: &'static M) -> Option<Taken> {
     let rt = m::runtime_of(m);
     let owner = m.proc().owner();
@@ -182,7 +184,7 @@ fn take_usual(m: &'static M) -> Option<Taken> {
         return None;
     }
     slot.body().set_stack_limit(0);
-    Some(Taken { m, slot, stack: StackId::new(slot.index().get(), Size::Usual) })
+    Some(Taken { m, slot, shelf: Shelf::of(StackId::new(slot.index().get(), Size::Usual)) })
 }
 
 /// The rest of [`take`].
@@ -201,7 +203,7 @@ fn take_otherwise(mut pinned: Pinned, builder: &Builder) -> Result<(Pinned, Take
     let g = dead?;
     let (m, slot) = (m::current(&pinned), rt.slot(g));
     limit_stack(slot.body(), g, wish.pages);
-    Ok((pinned, Taken { m, slot, stack: slot.body().stack(g) }))
+    Ok((pinned, Taken { m, slot, shelf: Shelf::of(slot.body().stack(g)) }))
 }
 
 /// Starts a goroutine that was taken. The caller is pinned since before.
@@ -210,7 +212,7 @@ fn take_otherwise(mut pinned: Pinned, builder: &Builder) -> Result<(Pinned, Take
 /// As [`launch`]; and it was taken by [`take`], and not started since.
 #[inline]
 unsafe fn start<F, S>(
-    Taken { m, slot, stack }: Taken,
+    Taken { m, slot, shelf }: Taken,
     builder: &Builder,
     scope: Option<&Latch>,
     f: F,
@@ -219,11 +221,11 @@ where
     F: FnOnce() -> S + Send,
     S: Send,
 {
-    let (owner, body, shelf) = (m.proc().owner(), slot.body(), Shelf::of(stack));
+    let (owner, body) = (m.proc().owner(), slot.body());
     body.set_name(builder.get_name());
     if body.grown_pages() != 0 && high_water::wants_clear_stack(body) {
         // SAFETY: the slot is ours, and the stack is used by nobody before the goroutine runs.
-        unsafe { stack::clear(stack) };
+        unsafe { stack::clear(body.stack(slot.index())) };
     }
     // SAFETY: the goroutine is dead and taken from its list, so its stack is ours; its first page is mapped.
     unsafe { shelf.place::<F>().write(f) };

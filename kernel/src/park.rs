@@ -153,7 +153,8 @@ impl Here {
     ///
     /// # Throws
     /// When no goroutine calls.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "a call costs as much as the whole")]
+    #[inline(always)]
     pub(crate) fn new(pinned: &Pinned) -> Self {
         Self::on(m::current(pinned))
     }
@@ -162,7 +163,8 @@ impl Here {
     ///
     /// # Throws
     /// As [`new`](Self::new).
-    #[inline]
+    #[expect(clippy::inline_always, reason = "a call costs as much as the whole")]
+    #[inline(always)]
     pub(crate) fn on(m: &'static M) -> Self {
         Self { m, slot: m::current_slot(m) }
     }
