@@ -80,18 +80,18 @@ impl Counters {
     /// Reads all counters, one after the other. `nanos` says how many nanoseconds so many ticks are.
     pub fn snapshot(&self, nanos: impl FnOnce(u64) -> u64) -> Snapshot {
         Snapshot {
-            run: self.run.0.get(),
-            spawned: self.spawned.0.get(),
-            exited: self.exited.0.get(),
-            steals: self.steals.0.get(),
-            stolen: self.stolen.0.get(),
-            wakes: self.wakes.0.get(),
-            parks: self.parks.0.get(),
-            preempted: self.preempted.0.get(),
-            sema_waits: self.sema_waits.0.get(),
-            sema_wait_nanos: nanos(self.sema_wait_ticks.0.get()),
-            idle_nanos: self.idle_nanos.0.get(),
-            idle_periods: self.idle_periods.0.get(),
+            run: self.run.get(),
+            spawned: self.spawned.get(),
+            exited: self.exited.get(),
+            steals: self.steals.get(),
+            stolen: self.stolen.get(),
+            wakes: self.wakes.get(),
+            parks: self.parks.get(),
+            preempted: self.preempted.get(),
+            sema_waits: self.sema_waits.get(),
+            sema_wait_nanos: nanos(self.sema_wait_ticks.get()),
+            idle_nanos: self.idle_nanos.get(),
+            idle_periods: self.idle_periods.get(),
         }
     }
 }

@@ -26,12 +26,13 @@ impl Glance {
     }
 
     pub(crate) fn get(&self) -> u64 {
-        // Acquire: pairs with the Release of those who write it. What came before a close is visible to who learns of it
+        // Acquire: pairs with the Release in `publish`. What came before a close is visible to who learns of it
         // here.
         self.0.load(Ordering::Acquire)
     }
 
     /// Shows another word, with the channel's lock held.
+    #[inline]
     pub(crate) fn publish(&self, word: u64) {
         // Release pairs with the Acquire in `get`.
         self.0.store(word, Ordering::Release);
@@ -40,21 +41,26 @@ impl Glance {
     /// Sets a bit, with the channel's lock held.
     #[inline]
     pub(crate) fn set(&self, bit: u64) {
-        // As in `add`, here and below.
-        self.0.store(self.0.load(Ordering::Relaxed) | bit, Ordering::Release);
+        self.publish(self.own() | bit);
     }
 
     /// Clears a bit, with the channel's lock held.
     #[inline]
     pub(crate) fn clear(&self, bit: u64) {
-        self.0.store(self.0.load(Ordering::Relaxed) & !bit, Ordering::Release);
+        self.publish(self.own() & !bit);
     }
 
     /// Changes the word by a difference, with the channel's lock held.
     #[inline]
     pub(crate) fn add(&self, difference: u64) {
-        // Relaxed load: nobody else writes. Release pairs with the Acquire in `get`.
-        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(difference), Ordering::Release);
+        self.publish(self.own().wrapping_add(difference));
+    }
+
+    /// The word, for who holds the channel's lock.
+    #[inline]
+    fn own(&self) -> u64 {
+        // Relaxed: nobody else writes.
+        self.0.load(Ordering::Relaxed)
     }
 
     /// Values in the ring.

@@ -2,7 +2,6 @@
 //!
 //! The core passes indices, never pointers: an index can be checked, and a queue of them needs no `unsafe`.
 
-use core::cmp::Ordering as Compared;
 use core::fmt;
 use core::num::{NonZeroU32, NonZeroU64};
 
@@ -45,7 +44,7 @@ impl fmt::Display for ProcId {
 }
 
 /// Index of a slot in the goroutine table. Says where a goroutine is, not that it still lives; see [`GoRef`].
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GoIndex(NonZeroU32);
 
 impl GoIndex {
@@ -65,7 +64,7 @@ impl GoIndex {
 }
 
 /// Index of a sudog in the store of sudogs.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SudogIndex(NonZeroU32);
 
 impl SudogIndex {
@@ -84,7 +83,7 @@ impl SudogIndex {
     }
 }
 
-/// What a derive would do, if the number were not one more.
+/// What both kinds have.
 macro_rules! by_number {
     ($($name:ident)*) => {$(
         impl fmt::Debug for $name {
@@ -107,18 +106,6 @@ macro_rules! by_number {
                     Some(number) => Some(Self(number)),
                     None => None,
                 }
-            }
-        }
-
-        impl PartialOrd for $name {
-            fn partial_cmp(&self, other: &Self) -> Option<Compared> {
-                Some(self.cmp(other))
-            }
-        }
-
-        impl Ord for $name {
-            fn cmp(&self, other: &Self) -> Compared {
-                self.get().cmp(&other.get())
             }
         }
     )*};

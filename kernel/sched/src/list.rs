@@ -120,8 +120,7 @@ impl<I: Index> Chain<I> {
 
     /// Takes the first goroutine off; the rest may be nothing.
     pub fn split_first(self, store: &impl Linked<Index = I>) -> (I, Option<Self>) {
-        let next = store.next(self.first).filter(|_| self.len > 1);
-        store.set_next(self.first, None);
+        let next = store.take_next(self.first).filter(|_| self.len > 1);
         (self.first, next.map(|first| Self { first, last: self.last, len: self.len - 1 }))
     }
 }

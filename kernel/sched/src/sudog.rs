@@ -141,7 +141,7 @@ impl Sudog {
     #[inline]
     pub fn check_idle(&self, index: SudogIndex) {
         if self.address() != 0 {
-            still_queued(index, self.address());
+            still_queued("used anew", (index, self.address()));
         }
         debug_assert!(!self.is_queued(), "sudog {} is used anew and is linked", index.get());
     }
@@ -153,7 +153,7 @@ impl Sudog {
     /// It is still in a queue: whoever finds it there would wake a goroutine that no longer waits.
     pub(crate) fn retire(&self, index: SudogIndex) {
         if self.is_queued() {
-            still_queued(index, self.address());
+            still_queued("given back", (index, self.address()));
         }
         self.goroutine.set(None);
     }
@@ -240,8 +240,8 @@ impl Linked for Sudogs {
 /// Always.
 #[cold]
 #[inline(never)]
-fn still_queued(index: SudogIndex, address: u64) -> ! {
-    panic!("sudog {} is given back or used anew, and still waits for {address:#x}", index.get())
+fn still_queued(what: &str, (index, address): (SudogIndex, u64)) -> ! {
+    panic!("sudog {} is {what} and still waits for {address:#x}", index.get())
 }
 
 /// Kept out of the hot path.

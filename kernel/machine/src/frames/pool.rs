@@ -69,9 +69,9 @@ impl Pool {
 
     fn pop(&mut self) -> Option<u64> {
         if self.list == 0 {
-            let frame = self.crumbs.start;
-            self.crumbs.start += if self.crumbs.is_empty() { 0 } else { FRAME_SIZE };
-            return (frame < self.crumbs.start).then_some(frame);
+            let frame = (!self.crumbs.is_empty()).then_some(self.crumbs.start)?;
+            self.crumbs.start += FRAME_SIZE;
+            return Some(frame);
         }
         let frame = self.list;
         // SAFETY: a frame on the list is free, so its first word is ours and holds the link.

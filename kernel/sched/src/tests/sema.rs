@@ -151,11 +151,12 @@ fn a_waiter_for_another_word_is_left_alone() {
 
 #[test]
 fn words_are_spread_over_the_roots() {
-    for bytes in [4, 8, 64, 192, 256, 4096] {
+    // Exactly what the product gives.
+    for (bytes, bound) in [(4, 3), (8, 4), (64, 3), (192, 3), (256, 3), (4096, 5)] {
         let mut roots = [0; SEMA_ROOTS];
         (0..SEMA_ROOTS as u64 * 2).for_each(|n| roots[root_of(0xffff_9000_0000_0000 + n * bytes)] += 1);
         let most = roots.iter().max().copied().unwrap_or(0);
-        assert!(most <= 6, "{most} words that lie {bytes} bytes apart share a root, 2 would be even");
+        assert!(most <= bound, "{most} words that lie {bytes} bytes apart share a root, 2 would be even");
     }
 }
 

@@ -115,7 +115,7 @@ fn a_p_keeps_some_spills_and_refills() {
 }
 
 #[test]
-#[should_panic(expected = "sudog 3 is given back or used anew, and still waits for 0x40")]
+#[should_panic(expected = "sudog 3 is given back and still waits for 0x40")]
 fn a_sudog_that_waits_is_not_given_back() {
     let (sudogs, _) = store(10);
     sudogs.get(s(3)).set_address(0x40);
