@@ -32,12 +32,10 @@ use machine::context;
 use machine::frames::{FRAME_SIZE, Unmapped};
 use machine::percpu::Pinned;
 use machine::stack::{self, Size, StackId};
-use sched::free::FREE_BATCH;
 use sched::join::{Ended, Outcome};
 use sched::latch::Latch;
 use sched::list::Chain;
 use sched::pick::Place;
-use sched::sync::CHUNK_SLOTS;
 use sched::table::{GrowError, Slot};
 use sched::{GoIndex, GoRef};
 
@@ -50,7 +48,7 @@ use crate::m::{self, M};
 use crate::panic::{check, throw};
 use crate::park::{Here, goready, ready_pinned};
 use crate::perform::{self, After};
-use crate::runtime::Runtime;
+use crate::runtime::{BATCHES, Runtime};
 use crate::shelf::{self, Shelf};
 use crate::slots;
 use crate::stacks::{check_g_stack, is_free, own_slot};
@@ -123,13 +121,9 @@ where
     F: FnOnce() -> S + Send,
     S: Send,
 {
-    let (pinned, taken) = take(builder)?;
-    let started = {
-        // SAFETY: the caller's contract; it was just taken.
-        unsafe { start(taken, builder, scope, f) }
-    };
-    drop(pinned);
-    Ok(started)
+    let taken = take(builder)?;
+    // SAFETY: the caller's contract; it was just taken.
+    Ok(unsafe { start(taken, builder, scope, f) })
 }
 
 /// Starts a goroutine that calls a function with a value. Without memory for it the value comes back: it is never dropped
@@ -143,38 +137,38 @@ pub(crate) unsafe fn spawn_with<A: Send + 'static>(
     f: fn(A),
 ) -> Result<GoRef, A> {
     const { assert!(size_of::<A>() <= 512, "value and function fit on the shelf") };
-    let Ok((pinned, taken)) = take(builder) else { return Err(value) };
-    let started = {
-        // SAFETY: nothing is borrowed, and there is no scope; it was just taken; the rest is the caller's contract.
-        unsafe { start(taken, builder, None, move || f(value)) }
-    };
-    drop(pinned);
-    Ok(started)
+    let Ok(taken) = take(builder) else { return Err(value) };
+    // SAFETY: nothing is borrowed, and there is no scope; it was just taken; the rest is the caller's contract.
+    Ok(unsafe { start(taken, builder, None, move || f(value)) })
 }
 
 /// A dead goroutine that was taken for a new life, on this CPU: its stack has its first page and its limit.
 struct Taken {
+    /// The taker stays on the CPU until it has started it.
+    pinned: Pinned,
     m: &'static M,
     slot: &'static Slot<Body>,
     shelf: Shelf,
 }
 
-/// Takes a dead goroutine. The caller, pinned, must start it.
+/// Takes a dead goroutine. The caller must start it.
 #[expect(clippy::inline_always, reason = "a call costs as much as the whole")]
 #[inline(always)]
-fn take(builder: &Builder) -> Result<(Pinned, Taken), GoError> {
+fn take(builder: &Builder) -> Result<Taken, GoError> {
     let pinned = Pinned::new();
     let m = m::current(&pinned);
-    match if builder.has_usual_stack() { take_usual(m) } else { None } {
-        Some(taken) => Ok((pinned, taken)),
-        None => take_otherwise(pinned, builder),
+    if builder.has_usual_stack()
+        && let Some((slot, shelf)) = take_usual(m)
+    {
+        return Ok(Taken { pinned, m, slot, shelf });
     }
+    take_otherwise(pinned, builder)
 }
 
 /// What is taken almost always: one that this P keeps, whose only stack is a usual one with one page.
 #[expect(clippy::inline_always, reason = "as above")]
 #[inline(always)]
-fn take_usual(m: &'static M) -> Option<Taken> {
+fn take_usual(m: &'static M) -> Option<(&'static Slot<Body>, Shelf)> {
     let rt = m::runtime_of(m);
     let owner = m.proc().owner();
     let slot = rt.slot(owner.take_free(&rt.table)?);
@@ -184,12 +178,12 @@ fn take_usual(m: &'static M) -> Option<Taken> {
         return None;
     }
     slot.body().set_stack_limit(0);
-    Some(Taken { m, slot, shelf: Shelf::of(StackId::new(slot.index().get(), Size::Usual)) })
+    Some((slot, Shelf::of(StackId::new(slot.index().get(), Size::Usual))))
 }
 
 /// The rest of [`take`].
 #[inline(never)]
-fn take_otherwise(mut pinned: Pinned, builder: &Builder) -> Result<(Pinned, Taken), GoError> {
+fn take_otherwise(mut pinned: Pinned, builder: &Builder) -> Result<Taken, GoError> {
     let wish = builder.stack()?;
     let rt = m::runtime();
     let mut dead = take_dead(rt, m::current(&pinned), wish.size);
@@ -203,16 +197,16 @@ fn take_otherwise(mut pinned: Pinned, builder: &Builder) -> Result<(Pinned, Take
     let g = dead?;
     let (m, slot) = (m::current(&pinned), rt.slot(g));
     limit_stack(slot.body(), g, wish.pages);
-    Ok((pinned, Taken { m, slot, shelf: Shelf::of(slot.body().stack(g)) }))
+    Ok(Taken { pinned, m, slot, shelf: Shelf::of(slot.body().stack(g)) })
 }
 
-/// Starts a goroutine that was taken. The caller is pinned since before.
+/// Starts a goroutine that was taken.
 ///
 /// # Safety
 /// As [`launch`]; and it was taken by [`take`], and not started since.
 #[inline]
 unsafe fn start<F, S>(
-    Taken { m, slot, shelf }: Taken,
+    Taken { pinned, m, slot, shelf }: Taken,
     builder: &Builder,
     scope: Option<&Latch>,
     f: F,
@@ -242,6 +236,7 @@ where
     owner.counters().spawned.add(1);
     let generation = check(slot.status().spawn());
     perform::enqueue(m, slot, Place::Next);
+    drop(pinned);
     GoRef { index: slot.index(), generation }
 }
 
@@ -407,9 +402,6 @@ fn give_way_unusually(pinned: &Pinned, m: &'static M, me: &'static Slot<Body>) {
 
 /// The table grows by a chunk, and by another one for each so many CPUs: all of them may want goroutines at once.
 const CPUS_PER_CHUNK: usize = 16;
-
-/// Batches in a chunk.
-const BATCHES: usize = (CHUNK_SLOTS / FREE_BATCH) as usize;
 
 /// A dead goroutine whose stack, of this size, has its first page.
 fn take_dead(rt: &'static Runtime, m: &'static M, size: Size) -> Result<GoIndex, GoError> {

@@ -370,15 +370,11 @@ pub(crate) fn vacate_if_inactive(pinned: &Pinned) {
     }
 }
 
-/// The M of the CPU where this was called, for who asks again if it was moved meanwhile. `None` before the runtime is up.
+/// The M of this CPU for handlers and reports, which nothing moves, and for who asks again if it was moved meanwhile. `None` before the
+/// runtime is up.
 #[inline]
-pub(crate) fn of_this_cpu_if_up() -> Option<&'static M> {
-    from_word(percpu::word_here())
-}
-
-/// The M of this CPU for handlers and reports, which nothing moves. `None` before the runtime is up.
 pub(crate) fn of_this_cpu() -> Option<&'static M> {
-    from_word(percpu::of_this_cpu().word())
+    from_word(percpu::word_here())
 }
 
 fn from_word(word: usize) -> Option<&'static M> {

@@ -102,8 +102,8 @@ pub(crate) struct Limits {
     pub(crate) reclaim: fn() -> u64,
 }
 
-/// Batches of sudogs in what their store grows by.
-const BATCHES: usize = (CHUNK_SLOTS / FREE_BATCH) as usize;
+/// Batches in what the goroutine table and the store of sudogs grow by.
+pub(crate) const BATCHES: usize = (CHUNK_SLOTS / FREE_BATCH) as usize;
 
 /// Makes the runtime: an M for each CPU, with a P for the first 256.
 ///

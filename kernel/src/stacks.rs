@@ -125,7 +125,7 @@ pub(crate) fn is_free(pinned: &Pinned) -> bool {
 pub(crate) fn check_g_stack(function: &str) -> &'static Slot<Body> {
     // Not pinned: a goroutine that moves meanwhile may only be taken for one on another stack, and is asked again. The one on whose
     // stack the caller stands is the caller's.
-    match m::of_this_cpu_if_up().and_then(M::running) {
+    match m::of_this_cpu().and_then(M::running) {
         Some(slot) if stands_on(slot) => slot,
         Some(_) | None => ask_again(function, Location::caller()),
     }

@@ -46,8 +46,8 @@ use sched::sudog::Sudogs;
 use sched::{GoIndex, GoRef, SudogIndex};
 
 use super::wait::Waited;
-use crate::m;
-use crate::park::{ready_on, ready_pinned};
+use crate::m::{self, M};
+use crate::park::ready_on;
 use crate::runtime::Runtime;
 
 /// Bytes of a page of a stack.
@@ -232,11 +232,7 @@ impl Core {
                 SendStep::Hand(_) | SendStep::Store(_) => {
                     // SAFETY: 1. The contract. 2. The guard.
                     let wake = unsafe { self.move_in(step, value, size) };
-                    let pinned = guard.unlock();
-                    if let Some(g) = wake {
-                        ready_on(m, g);
-                    }
-                    drop(pinned);
+                    ready_by(m, wake, guard.unlock());
                     return Outcome::Passed;
                 }
             }
@@ -293,11 +289,7 @@ impl Core {
                 RecvStep::Hand(_) | RecvStep::Take(_) | RecvStep::Rotate(_, _) => {
                     // SAFETY: 1. The contract. 2. The guard.
                     let wake = unsafe { self.move_out(step, slot, size) };
-                    let pinned = guard.unlock();
-                    if let Some(g) = wake {
-                        ready_on(m, g);
-                    }
-                    drop(pinned);
+                    ready_by(m, wake, guard.unlock());
                     return Outcome::Passed;
                 }
             }
@@ -412,8 +404,14 @@ impl Core {
 /// Readies whom a step has taken out of a queue, now that the lock has gone and while its pin is still held.
 #[inline]
 pub(crate) fn ready(wake: Option<GoRef>, pinned: Pinned) {
+    ready_by(m::current(&pinned), wake, pinned);
+}
+
+/// [`ready`], for who knows its CPU's M.
+#[inline]
+fn ready_by(m: &'static M, wake: Option<GoRef>, pinned: Pinned) {
     if let Some(g) = wake {
-        ready_pinned(&pinned, g);
+        ready_on(m, g);
     }
     drop(pinned);
 }

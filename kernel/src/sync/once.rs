@@ -6,8 +6,10 @@ use core::mem::MaybeUninit;
 use core::ops::Deref;
 
 use sched::once::OnceWord;
+use sched::table::Slot;
 
-use crate::park::{WaitReason, current_slot};
+use crate::goroutine::Body;
+use crate::park::WaitReason;
 use crate::stacks::check_g_stack;
 use crate::waits::{LockHead, LockKind};
 
@@ -70,17 +72,16 @@ impl Once {
     /// When not called on a goroutine's own stack, even if it has been called before.
     #[track_caller]
     pub fn call_once(&self, function: impl FnOnce()) {
-        check_g_stack("Once::call_once");
+        let me = check_g_stack("Once::call_once");
         if !self.word.is_done() {
-            self.call(function);
+            self.call(me, function);
         }
     }
 
     #[cold]
     #[track_caller]
-    fn call(&self, function: impl FnOnce()) {
+    fn call(&self, me: &'static Slot<Body>, function: impl FnOnce()) {
         assert!(!self.head.is_mine(), "Once: called again by the function that it calls");
-        let me = current_slot();
         lock_word(self.word.mutex(), (&self.head, me), WaitReason::Once);
         self.head.hold(me);
         if !self.word.is_done() {

@@ -11,7 +11,9 @@ use machine::percpu::Pinned;
 use sched::mutex::MutexWord;
 use sched::rwmutex::{Entry, RwWord};
 use sched::sema::{Handoff, Order};
+use sched::table::Slot;
 
+use crate::goroutine::Body;
 use crate::park::{Wait, WaitReason, current_slot};
 use crate::sema;
 use crate::stacks::check_g_stack;
@@ -100,15 +102,14 @@ impl<T: ?Sized> RwMutex<T> {
     /// When not called on a goroutine's own stack, even if there is no writer.
     #[track_caller]
     pub fn read(&self) -> RwMutexReadGuard<'_, T> {
-        check_g_stack("RwMutex::read");
-        self.share()
+        self.share(check_g_stack("RwMutex::read"))
     }
 
-    /// [`read`](Self::read), for who has looked at the stack.
-    pub(super) fn share(&self) -> RwMutexReadGuard<'_, T> {
+    /// [`read`](Self::read) for a caller that has checked the stack, in its slot.
+    pub(super) fn share(&self, me: &'static Slot<Body>) -> RwMutexReadGuard<'_, T> {
         match self.word.read() {
             Entry::Now => {}
-            Entry::Wait => while_blocked((&self.head, current_slot()), || {
+            Entry::Wait => while_blocked((&self.head, me), || {
                 sema::acquire(self.word.readers_sema(), Order::Fifo, self.wait(WaitReason::RwMutexRead));
             }),
         }
@@ -140,13 +141,11 @@ impl<T: ?Sized> RwMutex<T> {
     /// When not called on a goroutine's own stack, even if the lock is free.
     #[track_caller]
     pub fn write(&self) -> RwMutexWriteGuard<'_, T> {
-        check_g_stack("RwMutex::write");
-        self.take()
+        self.take(check_g_stack("RwMutex::write"))
     }
 
-    /// [`write`](Self::write), for who has looked at the stack.
-    pub(super) fn take(&self) -> RwMutexWriteGuard<'_, T> {
-        let me = current_slot();
+    /// [`write`](Self::write) for a caller that has checked the stack, in its slot.
+    pub(super) fn take(&self, me: &'static Slot<Body>) -> RwMutexWriteGuard<'_, T> {
         lock_word(&self.writers, (&self.head, me), WaitReason::RwMutexWrite);
         // Before it announces itself: who then waits for it finds the name.
         self.head.hold(me);

@@ -6,7 +6,9 @@ use core::mem;
 
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
+use sched::table::Slot;
 
+use crate::goroutine::Body;
 use crate::stacks::check_g_stack;
 
 use super::Map;
@@ -32,8 +34,8 @@ impl<K: Hash + Eq, V> Map<K, V> {
         Q: Hash + Eq + ?Sized,
         V: Clone,
     {
-        check_g_stack("Map::get");
-        self.look(self.seed.hash(key), key, V::clone)
+        let me = check_g_stack("Map::get");
+        self.look((me, self.seed.hash(key)), key, V::clone)
     }
 
     /// What a function makes of the value of a key; without it, it is not called. May block, on the goroutine's own
@@ -56,16 +58,21 @@ impl<K: Hash + Eq, V> Map<K, V> {
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        check_g_stack("Map::with");
-        self.look(self.seed.hash(key), key, f)
+        let me = check_g_stack("Map::with");
+        self.look((me, self.seed.hash(key)), key, f)
     }
 
-    fn look<Q, R>(&self, hash: u64, key: &Q, f: impl FnOnce(&V) -> R) -> Option<R>
+    fn look<Q, R>(
+        &self,
+        (me, hash): (&'static Slot<Body>, u64),
+        key: &Q,
+        f: impl FnOnce(&V) -> R,
+    ) -> Option<R>
     where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
-        let table = self.table(hash).share();
+        let table = self.table(hash).share(me);
         table.find(hash, |entry| entry.0.borrow() == key).map(|entry| f(&entry.1))
     }
 
@@ -82,9 +89,9 @@ impl<K: Hash + Eq, V> Map<K, V> {
     /// When not called on a goroutine's own stack.
     #[track_caller]
     pub fn insert(&self, key: K, value: V) -> Option<V> {
-        check_g_stack("Map::insert");
+        let me = check_g_stack("Map::insert");
         let hash = self.seed.hash(&key);
-        let replaced = put(&mut self.table(hash).take(), &self.seed, hash, key, value);
+        let replaced = put(&mut self.table(hash).take(me), &self.seed, hash, key, value);
         // Here, without the lock, the surplus key is dropped.
         replaced.map(|(_, value)| value)
     }
@@ -107,13 +114,13 @@ impl<K: Hash + Eq, V> Map<K, V> {
     where
         V: Clone,
     {
-        check_g_stack("Map::get_or_insert_with");
+        let me = check_g_stack("Map::get_or_insert_with");
         let hash = self.seed.hash(&key);
-        if let Some(value) = self.look(hash, &key, V::clone) {
+        if let Some(value) = self.look((me, hash), &key, V::clone) {
             return (value, true);
         }
         let value = make();
-        let mut table = self.table(hash).take();
+        let mut table = self.table(hash).take(me);
         let (there, surplus) = match entry(&mut table, &self.seed, hash, &key) {
             Entry::Occupied(entry) => (Some(entry.get().1.clone()), Some(key)),
             Entry::Vacant(entry) => {
@@ -146,9 +153,9 @@ impl<K: Hash + Eq, V> Map<K, V> {
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        check_g_stack("Map::remove");
+        let me = check_g_stack("Map::remove");
         let hash = self.seed.hash(key);
-        let mut table = self.table(hash).take();
+        let mut table = self.table(hash).take(me);
         let removed =
             table.find_entry(hash, |entry| entry.0.borrow() == key).ok().map(|found| found.remove().0);
         drop(table);
@@ -178,10 +185,10 @@ impl<K: Hash + Eq, V> Map<K, V> {
         Q: Hash + Eq + ?Sized,
         V: PartialEq + Clone,
     {
-        check_g_stack("Map::compare_exchange");
+        let me = check_g_stack("Map::compare_exchange");
         let hash = self.seed.hash(key);
         // Of this function's values the lock is given back first, and `new` dropped last.
-        let mut table = self.table(hash).take();
+        let mut table = self.table(hash).take(me);
         match table.find_mut(hash, |entry| entry.0.borrow() == key) {
             Some((_, value)) if value == old => Ok(mem::replace(value, new)),
             Some((_, value)) => Err(Some(value.clone())),
@@ -212,9 +219,9 @@ impl<K: Hash + Eq, V> Map<K, V> {
         Q: Hash + Eq + ?Sized,
         V: PartialEq + Clone,
     {
-        check_g_stack("Map::compare_remove");
+        let me = check_g_stack("Map::compare_remove");
         let hash = self.seed.hash(key);
-        let mut table = self.table(hash).take();
+        let mut table = self.table(hash).take(me);
         let removed = match table.find_entry(hash, |entry| entry.0.borrow() == key) {
             Ok(found) if found.get().1 == *old => Ok(found.remove().0),
             Ok(found) => Err(Some(found.get().1.clone())),

@@ -20,7 +20,9 @@ use core::ops::ControlFlow;
 
 use hashbrown::HashTable;
 use sched::sync::Padded;
+use sched::table::Slot;
 
+use crate::goroutine::Body;
 use crate::stacks::check_g_stack;
 use crate::stats::num_cpu;
 
@@ -104,8 +106,8 @@ impl<K, V> Map<K, V> {
     /// When not called on a goroutine's own stack.
     #[track_caller]
     pub fn len(&self) -> usize {
-        check_g_stack("Map::len");
-        self.tables.iter().map(|table| table.share().len()).sum()
+        let me = check_g_stack("Map::len");
+        self.tables.iter().map(|table| table.share(me).len()).sum()
     }
 
     /// Whether there is no entry. Looks at table after table, like [`len`](Self::len). May block, on the goroutine's own
@@ -121,8 +123,8 @@ impl<K, V> Map<K, V> {
     /// When not called on a goroutine's own stack.
     #[track_caller]
     pub fn is_empty(&self) -> bool {
-        check_g_stack("Map::is_empty");
-        self.tables.iter().all(|table| table.share().is_empty())
+        let me = check_g_stack("Map::is_empty");
+        self.tables.iter().all(|table| table.share(me).is_empty())
     }
 
     /// Removes all entries, and drops them. Go's `Map.Clear`, but that it goes from table to table: what others insert
@@ -139,9 +141,9 @@ impl<K, V> Map<K, V> {
     /// When not called on a goroutine's own stack.
     #[track_caller]
     pub fn clear(&self) {
-        check_g_stack("Map::clear");
+        let me = check_g_stack("Map::clear");
         for table in &self.tables {
-            let entries = mem::take(&mut *table.take());
+            let entries = mem::take(&mut *table.take(me));
             drop(entries);
         }
     }
@@ -173,8 +175,8 @@ impl<K, V> Map<K, V> {
         K: Clone,
         V: Clone,
     {
-        check_g_stack("Map::for_each");
-        let ControlFlow::Continue(()) = self.walk(|key, value| {
+        let me = check_g_stack("Map::for_each");
+        let ControlFlow::Continue(()) = self.walk(me, |key, value| {
             f(key, value);
             ControlFlow::<Infallible>::Continue(())
         });
@@ -202,18 +204,18 @@ impl<K, V> Map<K, V> {
         K: Clone,
         V: Clone,
     {
-        check_g_stack("Map::try_for_each");
-        self.walk(f)
+        let me = check_g_stack("Map::try_for_each");
+        self.walk(me, f)
     }
 
-    fn walk<B>(&self, mut f: impl FnMut(K, V) -> ControlFlow<B>) -> ControlFlow<B>
+    fn walk<B>(&self, me: &'static Slot<Body>, mut f: impl FnMut(K, V) -> ControlFlow<B>) -> ControlFlow<B>
     where
         K: Clone,
         V: Clone,
     {
         let mut copies = Vec::new();
         for table in &self.tables {
-            copies.extend(table.share().iter().cloned());
+            copies.extend(table.share(me).iter().cloned());
             for (key, value) in copies.drain(..) {
                 f(key, value)?;
             }
