@@ -6,8 +6,8 @@
 //! ([`cache`]); it gets them from the pool in batches, and returns them so. When the pool is empty a CPU takes
 //! what others keep: nobody is refused while there is a free frame.
 //!
-//! The pool's lock is passed when it is busy, as the host may have stopped the CPU that holds it: fresh memory serves, or what others keep, and
-//! others have room for what comes back. It is waited for when memory is nearly used up, and by whoever gives much back at once.
+//! Who wants frames passes the pool's lock when it is busy, as the host may have stopped the CPU that holds it: fresh memory serves, or what
+//! others keep. It is waited for when memory is nearly used up, and by whoever gives back more than its CPU keeps.
 //!
 //! # The page fault that must not happen
 //!
@@ -228,7 +228,8 @@ unsafe fn give_to_pool(frame: u64) {
 
 /// Takes what some CPU keeps, the neighbours of this one first.
 fn steal() -> Option<u64> {
-    nearest().find_map(Cache::steal)
+    let (below, from) = KEPT.split_at(percpu::of_this_cpu().id().0 as usize % CACHES);
+    from.iter().chain(below).find_map(Cache::steal)
 }
 
 /// Takes the frames of a huge page, and returns the first. Each of them can be given back by itself.
@@ -255,24 +256,11 @@ pub unsafe fn free(frame: Frame) {
     if cache.put(frame.0) {
         return;
     }
-    let Some(mut pool) = Held::try_take().or_else(|| (!put_elsewhere(frame.0)).then(Held::take)) else {
-        return;
-    };
+    let mut pool = Held::take();
     for frame in (1..BATCH).map_while(|_| cache.take()).chain([frame.0]) {
         // SAFETY: the caller's contract, and what the CPU keeps is free.
         unsafe { pool.0.give(frame) };
     }
-}
-
-/// Puts a frame where another CPU keeps some, if one has room.
-fn put_elsewhere(frame: u64) -> bool {
-    nearest().any(|cache| cache.put(frame))
-}
-
-/// What all CPUs keep, this one's neighbours first.
-fn nearest() -> impl Iterator<Item = &'static Cache> {
-    let (below, from) = KEPT.split_at(percpu::of_this_cpu().id().0 as usize % CACHES);
-    from.iter().chain(below)
 }
 
 /// Frames that are mapped nowhere any more, but that TLBs may still know. Linked through themselves.
