@@ -43,7 +43,8 @@ fn interrupt(frame: &mut Frame) {
 /// Stops this CPU if a stop is on, and comes back when it is over. On the kernel stack, with interrupts on.
 pub(crate) fn hold(rt: &Runtime, m: &M) {
     while rt.world.must_stop(m.index) {
-        stop(rt, m);
+        m.mark.acknowledged(rt.world.number(), clock::now());
+        rt.world.stop(m.index);
         wait(rt, m);
     }
     tlb::catch_up(rt, m);
@@ -56,12 +57,6 @@ pub(crate) fn stop_in_handler(rt: &Runtime, m: &M, vector: u64) {
     if vector != u64::from(Vector::STOP.0) {
         m.mark.acknowledged(rt.world.number(), clock::now());
     }
-    rt.world.stop(m.index);
-}
-
-/// Counts this CPU as stopped. It must wait for the end from here on.
-pub(crate) fn stop(rt: &Runtime, m: &M) {
-    m.mark.acknowledged(rt.world.number(), clock::now());
     rt.world.stop(m.index);
 }
 

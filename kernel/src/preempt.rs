@@ -165,12 +165,8 @@ fn answer(pinned: &Pinned) {
     let asked = percpu::take_requests(pinned);
     if asked & ask::STOP != 0 && rt.world.must_stop(m.index) {
         m.stand(Start::caller());
-        // Counted here, before the move to the other stack: the stopper waits for it.
-        hold::stop(rt, m);
-        from_goroutine(pinned, || {
-            hold::wait(rt, m);
-            hold::hold(rt, m);
-        });
+        // Counted there and not before: the way there may still fault on this stack, and map a page in a stopped world.
+        from_goroutine(pinned, || hold::hold(rt, m));
         m.go_on();
     }
     if asked & ask::TRACE != 0 {
