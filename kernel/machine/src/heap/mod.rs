@@ -15,7 +15,7 @@
 //! in the middle takes a frame, whose lock is the innermost (`frames` argues that one).
 //!
 //! What is handed out is known exactly: [`for_each_live`] finds each block once while nobody allocates.
-//! `docs/adr/0020-magazines-in-front-of-spans.md` says what else was thought of.
+//! `docs/adr/0020-magazines-in-front-of-spans.md`, and 0024 for shards and busy locks, say what else was thought of.
 //!
 //! # Blocks that are given back twice
 //!
