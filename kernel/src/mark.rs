@@ -121,7 +121,7 @@ impl Mark {
         self.stop.store(stop, Ordering::Relaxed);
     }
 
-    /// The CPU stops, not at the end of the stop's handler, and asked by it or not.
+    /// The CPU stops, not at the end of the stop's handler, and asked by it or not. Interrupts are off until it is counted as stopped.
     pub(crate) fn acknowledged(&self, stop: u64, now: Nanos) {
         if self.stop.load(Ordering::Relaxed) != stop {
             self.begin(stop, Nanos(0), 0, Doing::Scheduling);

@@ -12,7 +12,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use gzero::world::{CpuStop, Doing};
 use gzero::{
-    MemStats, Nanos, StopReason, fd, go, gomaxprocs, gosched, now, num_cpu, read_mem_stats, stats,
+    MemStats, Nanos, StopReason, fd, go, gomaxprocs, gosched, now, num_cpu, read_mem_stats, sleep, stats,
     stop_the_world, testing, world, write_heap_dump,
 };
 use tests::{Load, Random, Verdict, equal, wait_until_alone, word};
@@ -23,6 +23,7 @@ tests::image! {
         shootdowns_meet_stops,
         a_stopped_cpu_forgets_translations,
         each_cpu_leaves_a_record,
+        who_comes_to_a_stop_by_itself_leaves_a_record,
     ],
 }
 
@@ -201,4 +202,23 @@ fn each_cpu_leaves_a_record() -> Verdict {
     equal("all others were asked", &most, &(stats::gomaxprocs() - 1))?;
     let expected = if num_cpu() == 1 { 0 } else { num_cpu() };
     equal("CPUs with whole records", &whole.iter().filter(|count| **count >= 5).count(), &expected)
+}
+
+/// Records of CPUs that pass their gates when stops begin are in order.
+///
+/// They sleep and wake all the time: the stop's interrupt comes before they have stopped by themselves, meanwhile, or after it.
+fn who_comes_to_a_stop_by_itself_leaves_a_record() -> Verdict {
+    let load = Load::start(num_cpu(), |_| sleep(Nanos(1_000)));
+    load.wait_for_all();
+    for _ in 0..rounds(20_000) {
+        let world = stop_the_world(StopReason::Program);
+        let (began, stops) = (world.record().began, world::cpu_stops().collect::<Vec<_>>());
+        drop(world);
+        for stop in &stops {
+            check(stop, began)?;
+        }
+        gosched();
+    }
+    drop(load);
+    Ok(())
 }
