@@ -115,11 +115,16 @@ impl LockHead {
         self.holder.load(Ordering::Relaxed) == blocked::pack(current())
     }
 
+    /// Who holds it, at about this moment.
+    pub(crate) fn holder(&self) -> Option<GoRef> {
+        // Relaxed: a hint.
+        blocked::unpack(self.holder.load(Ordering::Relaxed))
+    }
+
     /// Whether the holder has a CPU, or nobody is known to hold it: then it may be free soon.
     pub(crate) fn holder_runs(&self, rt: &Runtime) -> bool {
-        // Relaxed: a hint.
-        let holder = blocked::unpack(self.holder.load(Ordering::Relaxed));
-        holder.is_none_or(|g| rt.table.get(g).is_some_and(|slot| slot.status().get().0 == Status::Running))
+        let has_cpu = |g| rt.table.get(g).is_some_and(|slot| slot.status().get().0 == Status::Running);
+        self.holder().is_none_or(has_cpu)
     }
 
     pub(crate) fn address(&self) -> u64 {

@@ -11,7 +11,8 @@ use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use gzero::sync::{Cond, Mutex, MutexGuard, WaitGroup};
 use gzero::{
-    Nanos, WaitReason, go, goid, gosched, num_cpu, semacquire, semrelease, sleep, stats, try_semacquire,
+    Nanos, WaitReason, go, goid, gomaxprocs, gosched, num_cpu, semacquire, semrelease, sleep, stats,
+    try_semacquire,
 };
 use tests::{Verdict, equal, wait_until_alone};
 
@@ -22,6 +23,7 @@ tests::image! {
         a_hog_does_not_starve_others,
         a_hog_that_does_not_sleep_does_not_starve_others,
         a_starving_waiter_is_next,
+        who_finds_the_holder_next_in_line_makes_room,
         a_holder_is_named_as_long_as_it_holds,
         a_guard_is_released_on_every_path,
         what_a_mutex_guards_comes_back,
@@ -127,6 +129,27 @@ fn fairness(hold: fn(MutexGuard<'_, u32>)) -> Verdict {
     stop.store(true, Ordering::Relaxed);
     wait_until_alone();
     equal("turns", &*mutex.lock(), &10)
+}
+
+/// A contender does not sleep where the holder goes on at once when it makes room.
+fn who_finds_the_holder_next_in_line_makes_room() -> Verdict {
+    let procs = gomaxprocs(1);
+    let mutex = Arc::new(Mutex::new(0_u32));
+    let waits = || stats::per_cpu().map(|(_, counters)| counters.sema_waits).sum::<u64>();
+    let before = waits();
+    for _ in 0..200 {
+        let guard = mutex.lock();
+        let theirs = Arc::clone(&mutex);
+        let contender = go(move || *theirs.lock() += 1);
+        // It runs, and comes back here.
+        gosched();
+        drop(guard);
+        contender.join();
+    }
+    gomaxprocs(i32::try_from(procs).unwrap_or(i32::MAX));
+    equal("turns", &*mutex.lock(), &200)?;
+    // A holder that was preempted is in the global queue: then it does sleep.
+    equal("most did not sleep", &(waits() - before < 100), &true)
 }
 
 /// Who has waited for longer than a millisecond and has lost once more gets the mutex next, whoever comes by.

@@ -380,6 +380,20 @@ impl Local<'_> {
         None
     }
 
+    /// Whether `g` is all that the queue holds, at about this moment: it runs when the owner's goroutine gives way.
+    #[must_use]
+    pub fn holds_only(&self, g: GoIndex) -> bool {
+        let RunQueue { head, tail, .. } = self.queue;
+        // Relaxed: only the owner adds anything; what stealers have taken meanwhile makes this a hint.
+        let (next, end) = (tail.next.load(Ordering::Relaxed), tail.tail.load(Ordering::Relaxed));
+        let begin = head.load(Ordering::Relaxed);
+        match end.wrapping_sub(begin) {
+            0 => next == g.word(),
+            1 => next == NOBODY && self.queue.slot(begin).load(Ordering::Relaxed) == g.word(),
+            _ => false,
+        }
+    }
+
     /// Appends a chain that fits into [`room`](Self::room).
     ///
     /// # Panics

@@ -12,6 +12,7 @@ use sched::mutex::{Awake, Contender, MutexWord, Step};
 use sched::sema::Order;
 use sched::table::Slot;
 
+use crate::go::goyield;
 use crate::goroutine::Body;
 use crate::m;
 use crate::park::{Wait, WaitReason, current_slot};
@@ -40,24 +41,13 @@ pub(crate) fn unlock_word(word: &MutexWord) {
     }
 }
 
-/// The harder case: spins first, because short sections are over sooner than a goroutine is asleep.
+/// The harder case: waits awake first, because short sections are over sooner than a goroutine is asleep.
 #[cold]
 fn lock_slow(word: &MutexWord, (head, goroutine): (&LockHead, &'static Slot<Body>), reason: WaitReason) {
     let mut me = Contender::default();
-    let mut spins = 0;
-    loop {
-        match step(word, head, &mut me, spins) {
-            Step::Locked => return,
-            Step::Spin => {
-                spins += 1;
-                pause();
-            }
-            Step::Sleep(order) => {
-                let what = Wait { reason, on: head.address(), since: Ticks(me.since()) };
-                return while_blocked((head, goroutine), || sleep(word, head, me, order, what));
-            }
-        }
-    }
+    let Some(order) = compete(word, head, &mut me) else { return };
+    let what = Wait { reason, on: head.address(), since: Ticks(me.since()) };
+    while_blocked((head, goroutine), || sleep(word, head, me, order, what));
 }
 
 /// The rest of the way, from the first sleep on.
@@ -68,22 +58,33 @@ fn sleep(word: &MutexWord, head: &LockHead, mut me: Contender, mut order: Order,
             Awake::Locked => return,
             Awake::Again => {}
         }
-        let mut spins = 0;
-        order = loop {
-            match step(word, head, &mut me, spins) {
-                Step::Locked => return,
-                Step::Spin => {
-                    spins += 1;
-                    pause();
-                }
-                Step::Sleep(order) => break order,
-            }
-        };
+        match compete(word, head, &mut me) {
+            None => return,
+            Some(again) => order = again,
+        }
     }
 }
 
-fn step(word: &MutexWord, head: &LockHead, me: &mut Contender, spins: u32) -> Step {
-    word.step(me, || spins < SPINS && pays_to_spin(head), || clock::rdtsc_unordered().0)
+/// Goes on until the contender has the mutex, or has to sleep, at this place in the queue.
+#[inline]
+fn compete(word: &MutexWord, head: &LockHead, me: &mut Contender) -> Option<Order> {
+    let mut spins = 0;
+    loop {
+        let mut how = None;
+        let pays = || {
+            how = if spins < SPINS { how_to_spin(head) } else { None };
+            how.is_some()
+        };
+        match word.step(me, pays, || clock::rdtsc_unordered().0) {
+            Step::Locked => return None,
+            Step::Sleep(order) => return Some(order),
+            Step::Spin => match how {
+                Some(Spin::GiveWay) => goyield(),
+                _ => pause(),
+            },
+        }
+        spins += 1;
+    }
 }
 
 /// How long a contender has waited that began then.
@@ -96,11 +97,27 @@ fn pause() {
     (0..PAUSES).for_each(|_| hint::spin_loop());
 }
 
-/// Whether the holder is at work on another CPU, and nobody waits for this one.
-fn pays_to_spin(head: &LockHead) -> bool {
+/// How a contender waits awake.
+#[derive(Debug, Clone, Copy)]
+enum Spin {
+    /// The holder is at work on another CPU, and nobody waits for this one.
+    Pause,
+    /// The holder is all that waits for this CPU: it goes on at once if the contender makes room.
+    GiveWay,
+}
+
+/// How it pays to wait awake, if it does.
+fn how_to_spin(head: &LockHead) -> Option<Spin> {
     let pinned = Pinned::new();
-    let rt = m::runtime();
-    rt.procs().len() > 1 && m::current(&pinned).proc().queue().is_empty() && head.holder_runs(rt)
+    let m = m::current(&pinned);
+    let (rt, proc) = (m::runtime_of(m), m.proc());
+    if head.holder().is_some_and(|g| proc.owner().queue().holds_only(g.index)) {
+        Some(Spin::GiveWay)
+    } else if rt.procs().len() > 1 && proc.queue().is_empty() && head.holder_runs(rt) {
+        Some(Spin::Pause)
+    } else {
+        None
+    }
 }
 
 /// A value that one goroutine at a time has access to. Go's `sync.Mutex`, around what it guards.

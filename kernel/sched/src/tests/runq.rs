@@ -53,6 +53,20 @@ fn a_new_run_next_kicks_the_old_one_to_the_back() {
 }
 
 #[test]
+fn one_is_all_that_a_queue_holds_in_the_ring_or_next() {
+    let queue = RunQueue::new();
+    assert!(!queue.local().holds_only(g(0)), "it is empty");
+    assert!(queue.local().push_back(g(0)).is_none());
+    assert!(queue.local().holds_only(g(0)));
+    assert!(!queue.local().holds_only(g(1)), "another one");
+    assert!(queue.local().put_next(g(1)).is_none());
+    assert!(!queue.local().holds_only(g(0)) && !queue.local().holds_only(g(1)), "two");
+    assert_eq!(queue.local().pop_ring(), Some(g(0)));
+    assert!(queue.local().holds_only(g(1)));
+    assert!(!queue.local().holds_only(g(0)), "it was there");
+}
+
+#[test]
 fn a_queue_with_only_run_next_is_not_empty() {
     let queue = RunQueue::new();
     assert!(!queue.has_only_next());
