@@ -306,12 +306,12 @@ impl Core {
         match step {
             SendStep::Hand(Waiter { g, element }) => {
                 // SAFETY: a receiver's slot, mapped, which is ours until the ready.
-                unsafe { ptr::copy_nonoverlapping(value, at(element), size) };
+                unsafe { copy(value, at(element), size) };
                 Some(g)
             }
             SendStep::Store(place) => {
                 // SAFETY: the queue says that this place is free; the lock keeps it so.
-                unsafe { ptr::copy_nonoverlapping(value, self.place(place, size), size) };
+                unsafe { copy(value, self.place(place, size), size) };
                 None
             }
             SendStep::Wait | SendStep::Closed => None,
@@ -329,20 +329,20 @@ impl Core {
             RecvStep::Hand(Waiter { g, element }) => {
                 let value: *const u8 = at(element);
                 // SAFETY: a sender's slot, whose value is ours until the ready.
-                unsafe { ptr::copy_nonoverlapping(value, slot, size) };
+                unsafe { copy(value, slot, size) };
                 Some(g)
             }
             RecvStep::Take(place) => {
                 // SAFETY: the queue says that this place holds a value; the lock keeps it so.
-                unsafe { ptr::copy_nonoverlapping(self.place(place, size), slot, size) };
+                unsafe { copy(self.place(place, size), slot, size) };
                 None
             }
             RecvStep::Rotate(place, Waiter { g, element }) => {
                 // SAFETY: as for `Take`.
-                unsafe { ptr::copy_nonoverlapping(self.place(place, size), slot, size) };
+                unsafe { copy(self.place(place, size), slot, size) };
                 let value: *const u8 = at(element);
                 // SAFETY: as for `Hand`; the place has just become free.
-                unsafe { ptr::copy_nonoverlapping(value, self.place(place, size), size) };
+                unsafe { copy(value, self.place(place, size), size) };
                 Some(g)
             }
             RecvStep::Wait | RecvStep::Closed => None,
@@ -414,6 +414,25 @@ fn ready_by(m: &'static M, wake: Option<GoRef>, pinned: Pinned) {
         ready_on(m, g);
     }
     drop(pinned);
+}
+
+/// Copies a value: one of a word, which most are, without a call.
+///
+/// # Safety
+/// As [`ptr::copy_nonoverlapping`].
+#[inline]
+unsafe fn copy(from: *const u8, to: *mut u8, size: usize) {
+    /// Bytes of any kind: some may have no value, or belong to a pointer.
+    type Word = MaybeUninit<u64>;
+    if size == size_of::<Word>() {
+        // SAFETY: the contract.
+        let word = unsafe { from.cast::<Word>().read_unaligned() };
+        // SAFETY: the contract.
+        unsafe { to.cast::<Word>().write_unaligned(word) };
+    } else {
+        // SAFETY: the contract.
+        unsafe { ptr::copy_nonoverlapping(from, to, size) };
+    }
 }
 
 /// Makes sure that a slot on the caller's stack is mapped.
