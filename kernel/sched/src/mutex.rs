@@ -86,7 +86,7 @@ enum Mood {
 pub enum Step {
     /// It has the mutex.
     Locked,
-    /// It waits for some dozens of instructions and asks again.
+    /// It waits for some dozens of instructions, or makes room for the holder, and asks again.
     Spin,
     /// It acquires a unit of the semaphore, at this place in the queue, and says [`MutexWord::woken`].
     Sleep(Order),

@@ -20,7 +20,8 @@ use crate::sema;
 use crate::stacks::check_g_stack;
 use crate::waits::{HeldBy, LockHead, LockKind, while_blocked};
 
-/// Times that a goroutine waits awake before it sleeps, and how many pauses each takes; as Go's.
+/// Times that a goroutine waits awake before it sleeps, and how many pauses each takes; as Go's. It may also make room for the holder instead:
+/// docs/adr/0025-make-room-for-the-holder-that-is-next.md.
 const SPINS: u32 = 4;
 const PAUSES: u32 = 30;
 
