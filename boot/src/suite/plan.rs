@@ -97,7 +97,7 @@ const SKYNET: &str = "run=skynet rounds=200 leaves=100000";
 const LEAVES: [(u32, &str); 5] = [(1, ""), (2, ""), (4, ""), (64, " contended=1"), (255, "")];
 
 /// Some inputs for the fuzzer, the same ones in each run; more of them by hand.
-const FUZZ: &str = "fuzz-heap -- -runs=20000 -seed=1 -max_len=4000 -len_control=5";
+const FUZZ: &str = "fuzz-heap -- -runs=20000 -seed=1 -max_len=4000 -len_control=5 -artifact_prefix=target/";
 
 /// What the plan has to know of the host.
 #[derive(Clone, Debug, Default)]

@@ -6,6 +6,7 @@
 //! their hands. It is waited for only when there is no other way.
 
 use alloc::boxed::Box;
+use core::array;
 use core::ops::{Deref, DerefMut};
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
@@ -18,8 +19,9 @@ use crate::percpu::{self, PerCpu, Pinned};
 /// Shards at most: each is looked at before the heap grows.
 const MOST: usize = 64;
 
-/// One shard: a list for each class.
-type Shard = [ListLock; CLASSES];
+/// One shard: a list for each class. It has cache lines of its own, in pairs as x86 fetches them.
+#[repr(align(128))]
+struct Shard([ListLock; CLASSES]);
 
 /// A class's list, and whether there is something in it, to be known without the lock.
 struct ListLock {
@@ -28,7 +30,7 @@ struct ListLock {
 }
 
 /// The boot CPU's shard, which is there from the beginning.
-static FIRST: Shard = [const { ListLock::new(Home::FIRST) }; CLASSES];
+static FIRST: Shard = Shard([const { ListLock::new(Home::FIRST) }; CLASSES]);
 /// Those of the others. Null: there is no such CPU.
 static OTHERS: [AtomicPtr<Shard>; MOST] = [const { AtomicPtr::new(ptr::null_mut()) }; MOST];
 /// One more than the highest number of a shard.
@@ -76,22 +78,22 @@ pub(super) fn home(pinned: &Pinned) -> Home {
 pub(super) fn add_cpu(block: &PerCpu) {
     let number = block.id().0 as usize;
     let Some(place) = OTHERS.get(number) else { return };
-    let locks: Box<[ListLock]> = (0..CLASSES).map(|_| ListLock::new(Home::of(number))).collect();
-    let Ok(shard) = Box::<Shard>::try_from(locks) else { return };
+    let shard = Box::new(Shard(array::from_fn(|_| ListLock::new(Home::of(number)))));
     // Release pairs with the Acquire in `shard`.
     place.store(Box::leak(shard), Ordering::Release);
     // Relaxed: who sees it and not the shard leaves that out.
     END.fetch_max(number + 1, Ordering::Relaxed);
 }
 
-fn shard(home: Home) -> Option<&'static Shard> {
+/// The lists of a shard, if it is there.
+fn shard(home: Home) -> Option<&'static [ListLock; CLASSES]> {
     if home == Home::FIRST {
-        return Some(&FIRST);
+        return Some(&FIRST.0);
     }
     // Acquire pairs with the Release in `add_cpu`.
     let shard = OTHERS.get(home.number())?.load(Ordering::Acquire);
     // SAFETY: it is null, or was leaked by `add_cpu`.
-    unsafe { shard.as_ref() }
+    unsafe { shard.as_ref() }.map(|shard| &shard.0)
 }
 
 /// The lists of all shards.
@@ -114,7 +116,7 @@ impl Lists for All {
     }
 
     fn open(&self, home: Home, class: Class) -> Open<'_> {
-        let ListLock { list, has_free } = &shard(home).unwrap_or(&FIRST)[class.number()];
+        let ListLock { list, has_free } = &shard(home).unwrap_or(&FIRST.0)[class.number()];
         Open { list: list.lock(), has_free }
     }
 }
