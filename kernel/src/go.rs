@@ -384,9 +384,9 @@ pub(crate) fn goyield() {
     give_way(&pinned, m, m::current_slot(m));
 }
 
-/// Goes to the end of this P's queue, if anything else is runnable here.
+/// The goroutine in this slot, which calls, on its own stack, goes to the end of this P's queue, if anything else is runnable here.
 #[inline]
-fn give_way(pinned: &Pinned, m: &'static M, me: &'static Slot<Body>) {
+pub(crate) fn give_way(pinned: &Pinned, m: &'static M, me: &'static Slot<Body>) {
     match perform::usual_successor(pinned, m) {
         Some(next) => perform::leave_for(pinned, m, me, After::Yielded, next),
         None => give_way_unusually(pinned, m, me),

@@ -293,8 +293,7 @@ pub(crate) struct HeldBy<'l>(pub(crate) &'l LockHead);
 impl HeldBy<'_> {
     /// The holder.
     pub(crate) fn holder(&self) -> Option<GoRef> {
-        // Relaxed: for reports of what does not change.
-        blocked::unpack(self.0.holder.load(Ordering::Relaxed))
+        self.0.holder()
     }
 }
 

@@ -24,6 +24,7 @@ tests::image! {
         a_hog_that_does_not_sleep_does_not_starve_others,
         a_starving_waiter_is_next,
         who_finds_the_holder_next_in_line_makes_room,
+        who_sleeps_is_not_forgotten_by_those_who_make_room,
         a_holder_is_named_as_long_as_it_holds,
         a_guard_is_released_on_every_path,
         what_a_mutex_guards_comes_back,
@@ -150,6 +151,27 @@ fn who_finds_the_holder_next_in_line_makes_room() -> Verdict {
     equal("turns", &*mutex.lock(), &200)?;
     // A holder that was preempted is in the global queue: then it does sleep.
     equal("most did not sleep", &(waits() - before < 100), &true)
+}
+
+/// Who makes room keeps the holder's unlock from waking others; they get their turns all the same.
+fn who_sleeps_is_not_forgotten_by_those_who_make_room() -> Verdict {
+    let procs = gomaxprocs(1);
+    let mutex = Arc::new(Mutex::new(0_u32));
+    for _ in 0..100 {
+        let guard = mutex.lock();
+        let sleeper = Arc::clone(&mutex);
+        let sleeper = go(move || *sleeper.lock() += 1);
+        wait_for_waiter();
+        let contender = Arc::clone(&mutex);
+        let contender = go(move || *contender.lock() += 1);
+        // It runs, makes room, and is awake when this unlocks.
+        gosched();
+        drop(guard);
+        sleeper.join();
+        contender.join();
+    }
+    gomaxprocs(i32::try_from(procs).unwrap_or(i32::MAX));
+    equal("turns", &*mutex.lock(), &200)
 }
 
 /// Who has waited for longer than a millisecond and has lost once more gets the mutex next, whoever comes by.

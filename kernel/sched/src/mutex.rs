@@ -5,7 +5,8 @@
 //! *Normal:* an unlock wakes one waiter, which then competes with whoever comes by. Those who run win more often, which is
 //! what makes a mutex fast. *Starvation:* a waiter that has lost for longer than [`PATIENCE`] sets a bit; from then on the
 //! mutex is handed from the unlocker to the first waiter, and nobody else takes it, though it looks free. The waiter that
-//! gets it and is the last one, or has not waited for long, sets the mode back. Go's mutex, in steps:
+//! gets it and is the last one, or has not waited for long, sets the mode back. Go's mutex, in steps, with one thing more: who waits
+//! awake may make room for the holder ([`Contender::may_make_room`]), and its patience counts from then on.
 //!
 //! | lock | unlock |
 //! |---|---|
@@ -40,6 +41,8 @@
 //! What was written under the lock is visible to the next holder: each taking is an `Acquire` exchange, each unlock a
 //! `Release` addition, and all changes in between are read-modify-writes of the same word, which carry the release on.
 
+use core::mem;
+
 use crate::sema::{Handoff, Order};
 use crate::sync::{AtomicU32, Ordering, const_unless_modelled};
 
@@ -65,8 +68,10 @@ pub struct MutexWord {
 /// A goroutine that wants the mutex.
 #[derive(Debug, Default)]
 pub struct Contender {
-    /// When it began to wait; none while it has not.
+    /// When it began to wait, or to make room for the holder; none while it has not.
     since: Option<u64>,
+    /// Where it goes in the queue: to the front if it was there before.
+    order: Order,
     mood: Mood,
     /// [`WOKEN`] is set for it.
     awoke: bool,
@@ -107,6 +112,21 @@ impl Contender {
     pub fn since(&self) -> u64 {
         self.since.unwrap_or(0)
     }
+
+    /// Whether it may make room for a holder that goes on then; asked each time. Once its patience is up it may not, and is starving.
+    ///
+    /// `waited` is as for [`MutexWord::woken`].
+    pub fn may_make_room(&mut self, now: u64, waited: impl FnOnce(u64) -> u64) -> bool {
+        self.look_at_patience(waited);
+        self.since.get_or_insert(now);
+        self.mood == Mood::Patient
+    }
+
+    fn look_at_patience(&mut self, waited: impl FnOnce(u64) -> u64) {
+        if self.mood == Mood::Patient && self.since.is_some_and(|since| waited(since) > PATIENCE) {
+            self.mood = Mood::Starving;
+        }
+    }
 }
 
 impl MutexWord {
@@ -142,17 +162,17 @@ impl MutexWord {
         false
     }
 
-    /// One step towards the mutex. `spin` says whether it pays to wait awake, and is asked only where that is possible;
-    /// `now` is asked for the time before the first sleep.
+    /// One step towards the mutex. `spin` says whether it pays to wait awake, and is asked only where that is possible, last of all
+    /// before [`Step::Spin`]; `now` is asked for the time before the first sleep.
     pub fn step(
         &self,
         me: &mut Contender,
-        mut spin: impl FnMut() -> bool,
+        mut spin: impl FnMut(&mut Contender) -> bool,
         mut now: impl FnMut() -> u64,
     ) -> Step {
         let mut old = self.state.load(Ordering::Relaxed);
         loop {
-            if old & (LOCKED | STARVING) == LOCKED && spin() {
+            if old & (LOCKED | STARVING) == LOCKED && spin(me) {
                 self.announce(me, old);
                 return Step::Spin;
             }
@@ -175,9 +195,8 @@ impl MutexWord {
                 Ok(_) if free => return Step::Locked,
                 Ok(_) => {
                     me.awoke = false;
-                    let order = if me.since.is_some() { Order::Lifo } else { Order::Fifo };
                     me.since.get_or_insert_with(&mut now);
-                    return Step::Sleep(order);
+                    return Step::Sleep(mem::replace(&mut me.order, Order::Lifo));
                 }
                 Err(found) => old = found,
             }
@@ -198,9 +217,7 @@ impl MutexWord {
     ///
     /// `waited` says how many nanoseconds ago that was when the kernel's counter was at a number.
     pub fn woken(&self, me: &mut Contender, waited: impl FnOnce(u64) -> u64) -> Awake {
-        if me.since.is_some_and(|since| waited(since) > PATIENCE) {
-            me.mood = Mood::Starving;
-        }
+        me.look_at_patience(waited);
         // Acquire: as in `lock_free`, for the mutex that was handed over.
         let old = self.state.load(Ordering::Acquire);
         if old & STARVING == 0 {

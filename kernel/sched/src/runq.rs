@@ -380,7 +380,8 @@ impl Local<'_> {
         None
     }
 
-    /// Whether `g` is all that the queue holds, at about this moment: it runs when the owner's goroutine gives way.
+    /// Whether `g` is all that the queue holds, at about this moment. If so, it usually runs when the owner's goroutine gives way: unless it is
+    /// stolen, or it is the turn of a goroutine elsewhere.
     #[must_use]
     pub fn holds_only(&self, g: GoIndex) -> bool {
         let RunQueue { head, tail, .. } = self.queue;

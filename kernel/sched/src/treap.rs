@@ -20,9 +20,10 @@ use crate::link::Link;
 use crate::sudog::{Sudog, Sudogs};
 
 /// Where a new waiter stands among those who wait for the same address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Default, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
     /// At the end.
+    #[default]
     Fifo,
     /// At the head: the next release is for it.
     Lifo,

@@ -6,15 +6,15 @@ use core::hint;
 use core::marker::PhantomData;
 use core::ops::{Deref, DerefMut};
 
-use machine::clock::{self, Nanos, Ticks};
+use machine::clock::{self, Ticks};
 use machine::percpu::Pinned;
 use sched::mutex::{Awake, Contender, MutexWord, Step};
 use sched::sema::Order;
 use sched::table::Slot;
 
-use crate::go::goyield;
+use crate::go::give_way;
 use crate::goroutine::Body;
-use crate::m;
+use crate::m::{self, M};
 use crate::park::{Wait, WaitReason, current_slot};
 use crate::sema;
 use crate::stacks::check_g_stack;
@@ -46,52 +46,68 @@ pub(crate) fn unlock_word(word: &MutexWord) {
 #[cold]
 fn lock_slow(word: &MutexWord, (head, goroutine): (&LockHead, &'static Slot<Body>), reason: WaitReason) {
     let mut me = Contender::default();
-    let Some(order) = compete(word, head, &mut me) else { return };
+    let Some(order) = compete(word, (head, goroutine), &mut me) else { return };
     let what = Wait { reason, on: head.address(), since: Ticks(me.since()) };
-    while_blocked((head, goroutine), || sleep(word, head, me, order, what));
+    while_blocked((head, goroutine), || sleep(word, (head, goroutine), me, order, what));
 }
 
 /// The rest of the way, from the first sleep on.
-fn sleep(word: &MutexWord, head: &LockHead, mut me: Contender, mut order: Order, what: Wait) {
+fn sleep(
+    word: &MutexWord,
+    named: (&LockHead, &'static Slot<Body>),
+    mut me: Contender,
+    mut order: Order,
+    what: Wait,
+) {
     loop {
         sema::acquire(word.sema(), order, what);
-        match word.woken(&mut me, |since| waited(Ticks(since)).0) {
+        match word.woken(&mut me, waited) {
             Awake::Locked => return,
             Awake::Again => {}
         }
-        match compete(word, head, &mut me) {
+        match compete(word, named, &mut me) {
             None => return,
             Some(again) => order = again,
         }
     }
 }
 
-/// Goes on until the contender has the mutex, or has to sleep, at this place in the queue.
+/// Goes on until the contender, the goroutine in this slot, has the mutex, or has to sleep, at this place in the queue.
 #[inline]
-fn compete(word: &MutexWord, head: &LockHead, me: &mut Contender) -> Option<Order> {
+fn compete(
+    word: &MutexWord,
+    (head, goroutine): (&LockHead, &'static Slot<Body>),
+    me: &mut Contender,
+) -> Option<Order> {
     let mut spins = 0;
     loop {
-        let mut how = None;
-        let pays = || {
-            how = if spins < SPINS { how_to_spin(head) } else { None };
-            how.is_some()
+        let mut how = Spin::Not;
+        let pays = |me: &mut Contender| {
+            how = if spins < SPINS { how_to_spin(head, me) } else { Spin::Not };
+            !matches!(how, Spin::Not)
         };
-        match word.step(me, pays, || clock::rdtsc_unordered().0) {
+        match word.step(me, pays, now) {
             Step::Locked => return None,
             Step::Sleep(order) => return Some(order),
-            Step::Spin => match how {
-                Some(Spin::GiveWay) => goyield(),
-                _ => pause(),
-            },
+            Step::Spin => spins += 1,
         }
-        spins += 1;
+        match how {
+            Spin::Not => {}
+            Spin::Pause => pause(),
+            Spin::MakeRoom(pinned, m) => give_way(&pinned, m, goroutine),
+        }
     }
 }
 
-/// How long a contender has waited that began then.
-fn waited(since: Ticks) -> Nanos {
+/// The time.
+fn now() -> u64 {
+    clock::rdtsc_unordered().0
+}
+
+/// How many nanoseconds a contender has waited that began then.
+fn waited(since: u64) -> u64 {
     // Clocks of two CPUs may differ a little.
-    clock::length_of(Ticks(clock::rdtsc_unordered().0.saturating_sub(since.0)))
+    clock::length_of(Ticks(now().saturating_sub(since))).0
 }
 
 fn pause() {
@@ -99,25 +115,25 @@ fn pause() {
 }
 
 /// How a contender waits awake.
-#[derive(Debug, Clone, Copy)]
 enum Spin {
+    /// It does not: it does not pay.
+    Not,
     /// The holder is at work on another CPU, and nobody waits for this one.
     Pause,
-    /// The holder is all that waits for this CPU: it goes on at once if the contender makes room.
-    GiveWay,
+    /// The holder is all that waits for this CPU: it goes on if the contender, pinned since it was found, makes room.
+    MakeRoom(Pinned, &'static M),
 }
 
-/// How it pays to wait awake, if it does.
-fn how_to_spin(head: &LockHead) -> Option<Spin> {
+fn how_to_spin(head: &LockHead, me: &mut Contender) -> Spin {
     let pinned = Pinned::new();
     let m = m::current(&pinned);
     let (rt, proc) = (m::runtime_of(m), m.proc());
     if head.holder().is_some_and(|g| proc.owner().queue().holds_only(g.index)) {
-        Some(Spin::GiveWay)
+        if me.may_make_room(now(), waited) { Spin::MakeRoom(pinned, m) } else { Spin::Not }
     } else if rt.procs().len() > 1 && proc.queue().is_empty() && head.holder_runs(rt) {
-        Some(Spin::Pause)
+        Spin::Pause
     } else {
-        None
+        Spin::Not
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{Awake, Contender, MutexWord, PATIENCE, Step};
 use crate::sema::{Handoff, Order};
 
-fn never() -> bool {
+fn never(_: &mut Contender) -> bool {
     false
 }
 
@@ -77,7 +77,11 @@ fn a_starving_waiter_is_handed_the_mutex() {
     assert!(!mutex.try_lock(), "though it looks free");
     assert!(!mutex.lock_free());
     let mut late = Contender::default();
-    assert_eq!(mutex.step(&mut late, || panic!("spins"), || 0), Step::Sleep(Order::Fifo), "it does not spin");
+    assert_eq!(
+        mutex.step(&mut late, |_| panic!("spins"), || 0),
+        Step::Sleep(Order::Fifo),
+        "it does not spin"
+    );
     assert_eq!(mutex.woken(&mut waiter, |since| PATIENCE + 2 - since), Awake::Locked);
     assert!(mutex.is_starving(), "somebody waits still");
     assert_eq!(mutex.unlock(), Some(Handoff::Yes));
@@ -107,10 +111,34 @@ fn who_spins_keeps_unlockers_from_waking_another() {
     assert!(mutex.lock_free());
     let (mut sleeper, mut spinner) = (Contender::default(), Contender::default());
     assert_eq!(step(&mutex, &mut sleeper, 0), Step::Sleep(Order::Fifo));
-    assert_eq!(mutex.step(&mut spinner, || true, || 0), Step::Spin);
+    assert_eq!(mutex.step(&mut spinner, |_| true, || 0), Step::Spin);
     assert_eq!(mutex.unlock(), None, "somebody is awake");
     assert_eq!(step(&mutex, &mut spinner, 0), Step::Locked);
     assert_eq!(mutex.unlock(), Some(Handoff::No));
+}
+
+#[test]
+fn patience_counts_from_the_first_time_that_room_was_made() {
+    let mutex = MutexWord::new();
+    assert!(mutex.lock_free());
+    let (mut sleeper, mut one) = (Contender::default(), Contender::default());
+    assert_eq!(step(&mutex, &mut sleeper, 0), Step::Sleep(Order::Fifo));
+    let make_room = |me: &mut Contender, now: u64| me.may_make_room(now, |since| now - since);
+    assert_eq!(mutex.step(&mut one, |me| make_room(me, 5), || panic!("sleeps")), Step::Spin);
+    assert_eq!(mutex.step(&mut one, |me| make_room(me, PATIENCE + 5), || panic!("sleeps")), Step::Spin);
+    assert!(!mutex.is_starving());
+    let late = mutex.step(&mut one, |me| make_room(me, PATIENCE + 6), || panic!("its wait has begun"));
+    assert_eq!(late, Step::Sleep(Order::Fifo), "behind who came to the queue before");
+    assert_eq!(one.since(), 5);
+    assert!(mutex.is_starving());
+    assert_eq!(mutex.unlock(), Some(Handoff::Yes));
+}
+
+#[test]
+fn who_starves_makes_no_room() {
+    let (mutex, mut waiter) = (MutexWord::new(), Contender::default());
+    starving(&mutex, &mut waiter);
+    assert!(!waiter.may_make_room(PATIENCE + 2, |_| 0));
 }
 
 #[test]

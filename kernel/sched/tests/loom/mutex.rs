@@ -29,7 +29,7 @@ impl Guarded {
 
     /// All of a lock, with this much time gone after each sleep.
     fn lock(&self, slept: u64) {
-        lock(&self.word, &self.units, slept);
+        lock(&self.word, &self.units, slept, 0);
     }
 
     fn unlock(&self) {
@@ -47,15 +47,19 @@ impl Guarded {
     }
 }
 
-fn lock(word: &MutexWord, units: &Units, slept: u64) {
+/// A lock, that waits awake so often at first.
+fn lock(word: &MutexWord, units: &Units, slept: u64, mut awake: u32) {
     if word.lock_free() {
         return;
     }
     let (mut me, mut now) = (Contender::default(), 0);
     loop {
-        match word.step(&mut me, || false, || now) {
+        match word.step(&mut me, |_| awake > 0, || now) {
             Step::Locked => return,
-            Step::Spin => unreachable!("it never pays"),
+            Step::Spin => {
+                awake -= 1;
+                thread::yield_now();
+            }
             Step::Sleep(_) => {
                 units.acquire();
                 now += slept;
@@ -73,12 +77,12 @@ fn unlock(word: &MutexWord, units: &Units) {
     }
 }
 
-fn contend(preemptions: usize, threads: u32, rounds: u32, slept: u64) {
+fn contend(preemptions: usize, threads: u32, rounds: u32, slept: u64, awake: u32) {
     model(preemptions, move || {
         let mutex = Guarded::new();
         let work = move |mutex: &Guarded| {
             for _ in 0..rounds {
-                mutex.lock(slept);
+                lock(&mutex.word, &mutex.units, slept, awake);
                 mutex.work();
                 mutex.unlock();
             }
@@ -100,23 +104,34 @@ fn contend(preemptions: usize, threads: u32, rounds: u32, slept: u64) {
 
 #[test]
 fn one_is_inside_at_a_time_and_nobody_is_forgotten() {
-    contend(3, 2, 2, 0);
+    contend(3, 2, 2, 0, 0);
 }
 
 #[test]
 fn three_are_not_forgotten_either() {
-    contend(2, 3, 1, 0);
+    contend(2, 3, 1, 0, 0);
 }
 
 /// Each sleep is too long: the mutex goes from hand to hand.
 #[test]
 fn nobody_is_forgotten_in_starvation_mode() {
-    contend(3, 2, 2, PATIENCE + 1);
+    contend(3, 2, 2, PATIENCE + 1, 0);
 }
 
 #[test]
 fn three_are_not_forgotten_in_starvation_mode() {
-    contend(2, 3, 1, PATIENCE + 1);
+    contend(2, 3, 1, PATIENCE + 1, 0);
+}
+
+/// Who waits awake keeps unlockers from waking those who sleep, and then sleeps as well.
+#[test]
+fn nobody_is_forgotten_while_others_wait_awake() {
+    contend(2, 3, 1, 0, 1);
+}
+
+#[test]
+fn nobody_is_forgotten_in_starvation_mode_while_others_wait_awake() {
+    contend(2, 3, 1, PATIENCE + 1, 1);
 }
 
 /// The mutex is locked, in starvation mode, with one waiter. From the unlock on nobody gets it before the waiter.
@@ -126,11 +141,11 @@ fn nobody_comes_between_a_hand_off_and_its_waiter() {
         let mutex = Guarded::new();
         assert!(mutex.word.lock_free());
         let mut waiter = Contender::default();
-        assert_eq!(mutex.word.step(&mut waiter, || false, || 0), Step::Sleep(Order::Fifo));
+        assert_eq!(mutex.word.step(&mut waiter, |_| false, || 0), Step::Sleep(Order::Fifo));
         assert_eq!(mutex.word.unlock(), Some(Handoff::No));
         assert!(mutex.word.try_lock());
         assert_eq!(mutex.word.woken(&mut waiter, |since| PATIENCE + 1 - since), Awake::Again);
-        assert_eq!(mutex.word.step(&mut waiter, || false, || 0), Step::Sleep(Order::Lifo));
+        assert_eq!(mutex.word.step(&mut waiter, |_| false, || 0), Step::Sleep(Order::Lifo));
         let served = Arc::new(AtomicU32::new(0));
         let queue = Arc::new(Units::default());
         let behind = Arc::clone(&queue);
@@ -150,7 +165,7 @@ fn nobody_comes_between_a_hand_off_and_its_waiter() {
             thread::spawn(move || {
                 // By the easy ways, and else by the steps of one who has just come.
                 if !mutex.word.try_lock() {
-                    lock(&mutex.word, &queue, 0);
+                    lock(&mutex.word, &queue, 0, 0);
                 }
                 assert_eq!(served.load(Ordering::Relaxed), 1, "it has come in between");
                 mutex.work();
@@ -177,7 +192,7 @@ fn once_is_once() {
     unsafe impl Sync for Once {}
     fn call(once: &Once) {
         if !once.word.is_done() {
-            lock(once.word.mutex(), &once.units, 0);
+            lock(once.word.mutex(), &once.units, 0, 0);
             if !once.word.is_done() {
                 // SAFETY: the first one writes, before anybody reads; else the model checker says so.
                 once.value.with_mut(|value| unsafe { *value += 1 });
