@@ -103,7 +103,7 @@ pub(crate) fn note_end(body: &Body, g: GoIndex) {
 pub struct StackUse {
     /// The name; `None` for goroutines that have none.
     pub name: Option<&'static str>,
-    /// The most bytes that one of them has used, in whole pages. Where it was preempted, the room for that counts (4,352 bytes).
+    /// The most bytes that one of them has used, in whole pages. Where it was preempted, the room for that counts: a little more than a page.
     pub bytes: u64,
 }
 

@@ -6,8 +6,8 @@
 //! ([`cache`]); it gets them from the pool in batches, and returns them so. When the pool is empty a CPU takes
 //! what others keep: nobody is refused while there is a free frame.
 //!
-//! Who wants frames passes the pool's lock when it is busy, as the host may have stopped the CPU that holds it: fresh memory serves, or what
-//! others keep. It is waited for when memory is nearly used up, and by whoever gives back more than its CPU keeps.
+//! Who wants a frame passes the pool's lock when it is busy, as the host may have stopped the CPU that holds it: fresh memory serves, or what
+//! others keep. It is waited for when memory is nearly used up, for a huge page, and by whoever gives back more than its CPU keeps.
 //!
 //! # The page fault that must not happen
 //!
