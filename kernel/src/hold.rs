@@ -15,7 +15,7 @@ use machine::apic::icr::{Ipi, Target};
 use machine::clock::{self, Nanos};
 use machine::entry::Frame;
 use machine::idt;
-use machine::irq::{self, IrqGuard};
+use machine::irq;
 use machine::percpu;
 use machine::vector::Vector;
 use sched::world::{Entered, Left};
@@ -43,12 +43,8 @@ fn interrupt(frame: &mut Frame) {
 /// Stops this CPU if a stop is on, and comes back when it is over. On the kernel stack, with interrupts on.
 pub(crate) fn hold(rt: &Runtime, m: &M) {
     while rt.world.must_stop(m.index) {
-        {
-            // The stop's interrupt comes before the record is made or finds a CPU that has stopped: in between its times would be mixed in.
-            let _off = IrqGuard::new();
-            m.mark.acknowledged(rt.world.number(), clock::now());
-            rt.world.stop(m.index);
-        }
+        m.mark.acknowledged(rt.world.number(), clock::now());
+        rt.world.stop(m.index);
         wait(rt, m);
     }
     tlb::catch_up(rt, m);

@@ -9,6 +9,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use machine::backtrace::Pc;
 use machine::clock::Nanos;
+use machine::irq::IrqGuard;
 
 /// What a CPU was doing when the stop reached it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -121,24 +122,37 @@ impl Mark {
         self.stop.store(stop, Ordering::Relaxed);
     }
 
-    /// The CPU stops, not at the end of the stop's handler, and asked by it or not. Interrupts are off until it is counted as stopped.
+    /// The CPU stops, not at the end of the stop's handler, and asked by it or not. The interrupt may come meanwhile.
     pub(crate) fn acknowledged(&self, stop: u64, now: Nanos) {
+        if self.stop.load(Ordering::Relaxed) != stop {
+            self.begin_unasked(stop);
+        }
+        self.acknowledged.store(now.0, Ordering::Relaxed);
+    }
+
+    #[cold]
+    fn begin_unasked(&self, stop: u64) {
+        // Else the interrupt's words would be mixed with these.
+        let _off = IrqGuard::new();
         if self.stop.load(Ordering::Relaxed) != stop {
             self.begin(stop, Nanos(0), 0, Doing::Scheduling);
         }
-        self.acknowledged.store(now.0, Ordering::Relaxed);
     }
 
     /// The part in a stop of the CPU with this number, which was asked then, if it was asked.
     pub(crate) fn read(&self, stop: u64, cpu: u32, sent: Nanos) -> Option<CpuStop> {
         let time = |word: &AtomicU64| Nanos(word.load(Ordering::Relaxed));
-        (self.stop.load(Ordering::Relaxed) == stop).then(|| CpuStop {
-            cpu,
-            doing: Doing::from_number(self.doing.load(Ordering::Relaxed)),
-            sent,
-            received: time(&self.received),
-            acknowledged: time(&self.acknowledged),
-            rip: self.rip.load(Ordering::Relaxed),
+        (self.stop.load(Ordering::Relaxed) == stop).then(|| {
+            let received = time(&self.received);
+            CpuStop {
+                cpu,
+                doing: Doing::from_number(self.doing.load(Ordering::Relaxed)),
+                sent,
+                received,
+                // The interrupt may have come after the look at the clock and before the time was stored.
+                acknowledged: time(&self.acknowledged).max(received),
+                rip: self.rip.load(Ordering::Relaxed),
+            }
         })
     }
 
