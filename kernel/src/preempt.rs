@@ -164,7 +164,7 @@ fn answer(pinned: &Pinned) {
     let m = m::current(pinned);
     let asked = percpu::take_requests(pinned);
     if asked & ask::STOP != 0 && rt.world.must_stop(m.index) {
-        m.stand(Start::caller());
+        m.stand(Start::here());
         // Counted there and not before: the way there may still fault on this stack, and map a page in a stopped world.
         from_goroutine(pinned, || hold::hold(rt, m));
         m.go_on();

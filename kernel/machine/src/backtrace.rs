@@ -100,6 +100,21 @@ impl Start {
         Self::above(rbp)
     }
 
+    /// The function that calls this. Reads no memory.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "it reads the registers of the function that it is part of")]
+    pub fn here() -> Self {
+        let (pc, rsp, rbp): (u64, u64, u64);
+        // SAFETY: reads registers.
+        unsafe {
+            asm!(
+                "lea {}, [rip]", "mov {}, rsp", "mov {}, rbp",
+                out(reg) pc, out(reg) rsp, out(reg) rbp, options(nomem, nostack, preserves_flags)
+            );
+        }
+        Self { pc: Pc::Next(pc), rsp, rbp }
+    }
+
     /// The function that called the one with frame pointer `rbp`.
     fn above(rbp: u64) -> Self {
         let word = |address| paging::peek(address).unwrap_or(0);
