@@ -49,7 +49,11 @@ pub(crate) struct Cache {
     magazines: [Magazine; CLASSES],
     /// Large blocks, by [`Large`].
     pub(super) large: [AtomicU64; 4],
+    /// A bit for each class of which this CPU has had blocks: the magazines of the others count nothing.
+    used: [AtomicU64; CLASSES.div_ceil(BITS)],
 }
+
+const BITS: usize = u64::BITS as usize;
 
 /// What is counted of large blocks: a place in [`Cache::large`].
 #[derive(Debug, Clone, Copy)]
@@ -335,12 +339,6 @@ impl Magazine {
         (0..self.len.load(Ordering::Acquire)).any(|at| self.place(at).load(Ordering::Relaxed) == block)
     }
 
-    /// Whether this CPU has never had a block of the class: then its [`counts`](Self::counts) are 0.
-    #[inline]
-    pub(super) fn is_untouched(&self) -> bool {
-        self.limit.load(Ordering::Relaxed) == 0
-    }
-
     /// Blocks that this CPU has handed out, and that it has taken back.
     #[inline]
     pub(super) fn counts(&self) -> (u64, u64) {
@@ -355,7 +353,11 @@ impl Cache {
     /// An empty one, for a static.
     #[expect(clippy::large_stack_frames, clippy::large_stack_arrays, reason = "the compiler makes it")]
     pub(super) const fn new() -> Self {
-        Self { magazines: [const { Magazine::new() }; CLASSES], large: [const { AtomicU64::new(0) }; 4] }
+        Self {
+            magazines: [const { Magazine::new() }; CLASSES],
+            large: [const { AtomicU64::new(0) }; 4],
+            used: [const { AtomicU64::new(0) }; CLASSES.div_ceil(BITS)],
+        }
     }
 
     /// An empty one.
@@ -374,10 +376,28 @@ impl Cache {
         unsafe { &*magazine }
     }
 
-    /// All magazines, that of the smallest class first.
+    /// The magazine of a class, for who puts something into it that had no room, or nothing: it is counted from now on.
+    pub(super) fn use_magazine(&self, class: Class) -> &Magazine {
+        let (word, bit) = (class.number() / BITS, 1 << (class.number() % BITS));
+        // Relaxed, as all of this CPU's own.
+        let used = self.used[word].load(Ordering::Relaxed);
+        if used & bit == 0 {
+            self.used[word].store(used | bit, Ordering::Relaxed);
+        }
+        self.magazine(class)
+    }
+
+    /// Shows the magazines that have been used, with the numbers of their classes.
     #[inline]
-    pub(super) fn magazines(&self) -> &[Magazine; CLASSES] {
-        &self.magazines
+    pub(super) fn for_each_used(&self, mut visit: impl FnMut(usize, &Magazine)) {
+        for (word, used) in self.used.iter().enumerate() {
+            let mut left = used.load(Ordering::Relaxed);
+            while left != 0 {
+                let number = word * BITS + left.trailing_zeros() as usize;
+                left &= left - 1;
+                visit(number, &self.magazines[number]);
+            }
+        }
     }
 
     /// The magazine of a class.

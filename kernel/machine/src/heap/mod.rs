@@ -131,7 +131,7 @@ unsafe fn hand_out(pinned: Pinned, block: u64) -> u64 {
 #[inline(never)]
 fn refill(pinned: Pinned, layout: Layout) -> *mut u8 {
     let Some(class) = Class::of(layout) else { return ptr::null_mut() };
-    let magazine = percpu::cache(&pinned).magazine(class);
+    let magazine = percpu::cache(&pinned).use_magazine(class);
     let home = home(&pinned);
     let is_filled = magazine.refill(&All, home, &Mapped, class) > 0
         || refill_from_new(&pinned, class)
@@ -301,7 +301,7 @@ unsafe fn is_marked(block: *mut u8) -> bool {
 #[inline(never)]
 fn put_in_full(pinned: Pinned, block: u64, layout: Layout) {
     let Some(class) = Class::of(layout) else { return };
-    let magazine = percpu::cache(&pinned).magazine(class);
+    let magazine = percpu::cache(&pinned).use_magazine(class);
     settle(magazine.make_room(&All, &Mapped, class));
     let has_room = magazine.put(block);
     debug_assert!(has_room, "a part of it has gone");

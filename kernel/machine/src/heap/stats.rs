@@ -101,17 +101,14 @@ impl OfCpu<'_> {
     /// for each class of which there were any, the smallest first.
     #[inline]
     pub fn classes(self, sum: &mut Sum, mut add: impl FnMut(usize, (u64, u64))) {
-        for (number, magazine) in self.0.magazines().iter().enumerate() {
-            if magazine.is_untouched() {
-                continue;
-            }
+        self.0.for_each_used(|number, magazine| {
             let ((mallocs, frees), size) = (magazine.counts(), SIZES[number]);
             sum.mallocs = sum.mallocs.wrapping_add(mallocs);
             sum.frees = sum.frees.wrapping_add(frees);
             sum.allocated = sum.allocated.wrapping_add(mallocs.wrapping_mul(size));
             sum.freed = sum.freed.wrapping_add(frees.wrapping_mul(size));
             add(number, (mallocs, frees));
-        }
+        });
     }
 
     /// Adds the large blocks to a sum of such.
