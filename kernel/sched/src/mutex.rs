@@ -34,7 +34,8 @@
 //! [`MutexWord::step`] and [`MutexWord::try_lock`] refuse. The bit is set only together with `LOCKED` held by somebody else and
 //! with the setter counted, so the unlock that follows finds a waiter; the bit goes only by the waiter that takes over.
 //! Between an unlock and that moment the semaphore holds the one unit for one waiter: nobody else releases it, because
-//! nobody else unlocks.
+//! nobody else unlocks; and no unit is left from before, because the bit is set only while nobody else is on the way ([`WOKEN`]): who was
+//! released a unit is, until it has taken it.
 //!
 //! # Order of memory
 //!
@@ -108,7 +109,7 @@ pub enum Awake {
 }
 
 impl Contender {
-    /// When it began to wait, by the kernel's counter; 0 if it has not.
+    /// When it began to wait, or to make room, by the kernel's counter; 0 if it has not.
     pub fn since(&self) -> u64 {
         self.since.unwrap_or(0)
     }
@@ -182,8 +183,9 @@ impl MutexWord {
             if !free {
                 new += WAITER;
             }
-            // Not of a free mutex: an unlocker expects waiters in that mode.
-            if me.mood == Mood::Starving && old & LOCKED != 0 {
+            // Not of a free mutex: an unlocker expects waiters in that mode. Not while another is on the way: a unit may be, too.
+            let only_me = me.awoke || old & WOKEN == 0;
+            if me.mood == Mood::Starving && old & LOCKED != 0 && only_me {
                 new |= STARVING;
             }
             if me.awoke {

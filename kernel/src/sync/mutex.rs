@@ -61,7 +61,7 @@ fn sleep(
 ) {
     loop {
         sema::acquire(word.sema(), order, what);
-        match word.woken(&mut me, waited) {
+        match word.woken(&mut me, |since| nanos(since, now())) {
             Awake::Locked => return,
             Awake::Again => {}
         }
@@ -104,10 +104,10 @@ fn now() -> u64 {
     clock::rdtsc_unordered().0
 }
 
-/// How many nanoseconds a contender has waited that began then.
-fn waited(since: u64) -> u64 {
+/// How many nanoseconds lie between two times.
+fn nanos(since: u64, now: u64) -> u64 {
     // Clocks of two CPUs may differ a little.
-    clock::length_of(Ticks(now().saturating_sub(since))).0
+    clock::length_of(Ticks(now.saturating_sub(since))).0
 }
 
 fn pause() {
@@ -129,7 +129,9 @@ fn how_to_spin(head: &LockHead, me: &mut Contender) -> Spin {
     let m = m::current(&pinned);
     let (rt, proc) = (m::runtime_of(m), m.proc());
     if head.holder().is_some_and(|g| proc.owner().queue().holds_only(g.index)) {
-        if me.may_make_room(now(), waited) { Spin::MakeRoom(pinned, m) } else { Spin::Not }
+        let now = now();
+        let may = me.may_make_room(now, |since| nanos(since, now));
+        if may { Spin::MakeRoom(pinned, m) } else { Spin::Not }
     } else if rt.procs().len() > 1 && proc.queue().is_empty() && head.holder_runs(rt) {
         Spin::Pause
     } else {

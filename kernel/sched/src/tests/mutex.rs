@@ -134,6 +134,33 @@ fn patience_counts_from_the_first_time_that_room_was_made() {
     assert_eq!(mutex.unlock(), Some(Handoff::Yes));
 }
 
+/// One contender is on the way to a mutex that is locked, and another has lost its patience making room.
+fn starving_beside_another(mutex: &MutexWord, other: &mut Contender, one: &mut Contender) {
+    assert!(mutex.lock_free());
+    assert_eq!(step(mutex, other, 0), Step::Sleep(Order::Fifo));
+    assert_eq!(mutex.unlock(), Some(Handoff::No));
+    assert!(mutex.try_lock(), "somebody comes by");
+    let make_room = |me: &mut Contender, now: u64| me.may_make_room(now, |since| now - since);
+    assert_eq!(mutex.step(one, |me| make_room(me, 0), || 0), Step::Spin);
+    assert_eq!(mutex.step(one, |me| make_room(me, PATIENCE + 1), || 0), Step::Sleep(Order::Fifo));
+}
+
+/// Else the hand-off would meet the unit of the one on the way.
+#[test]
+fn who_starves_waits_for_another_that_is_on_the_way() {
+    let (mutex, mut other, mut one) = (MutexWord::new(), Contender::default(), Contender::default());
+    starving_beside_another(&mutex, &mut other, &mut one);
+    assert!(!mutex.is_starving());
+    assert_eq!(mutex.unlock(), None, "the other one is on the way still");
+    assert_eq!(mutex.woken(&mut other, |_| 0), Awake::Again);
+    assert_eq!(step(&mutex, &mut other, 0), Step::Locked);
+    assert_eq!(mutex.unlock(), Some(Handoff::No));
+    assert!(mutex.try_lock());
+    assert_eq!(mutex.woken(&mut one, |_| PATIENCE + 2), Awake::Again);
+    assert_eq!(step(&mutex, &mut one, 0), Step::Sleep(Order::Lifo));
+    assert!(mutex.is_starving(), "it has lost again");
+}
+
 #[test]
 fn who_starves_makes_no_room() {
     let (mutex, mut waiter) = (MutexWord::new(), Contender::default());

@@ -47,18 +47,22 @@ impl Guarded {
     }
 }
 
-/// A lock, that waits awake so often at first.
-fn lock(word: &MutexWord, units: &Units, slept: u64, mut awake: u32) {
-    if word.lock_free() {
-        return;
+/// A lock that makes room so often at first; its patience is up after the first time.
+fn lock(word: &MutexWord, units: &Units, slept: u64, awake: u32) {
+    if !word.lock_free() {
+        compete(word, units, Contender::default(), slept, awake);
     }
-    let (mut me, mut now) = (Contender::default(), 0);
+}
+
+fn compete(word: &MutexWord, units: &Units, mut me: Contender, slept: u64, mut awake: u32) {
+    let mut now = 0;
     loop {
-        match word.step(&mut me, |_| awake > 0, || now) {
+        let room = |me: &mut Contender| awake > 0 && me.may_make_room(now, |since| now - since);
+        match word.step(&mut me, room, || now) {
             Step::Locked => return,
             Step::Spin => {
                 awake -= 1;
-                thread::yield_now();
+                now += PATIENCE + 1;
             }
             Step::Sleep(_) => {
                 units.acquire();
@@ -132,6 +136,42 @@ fn nobody_is_forgotten_while_others_wait_awake() {
 #[test]
 fn nobody_is_forgotten_in_starvation_mode_while_others_wait_awake() {
     contend(2, 3, 1, PATIENCE + 1, 1);
+}
+
+/// Who starves without having slept meets one that was woken and is on the way, with its unit.
+#[test]
+fn who_starves_awake_takes_nothing_from_another_on_the_way() {
+    model(3, || {
+        let mutex = Guarded::new();
+        let mut other = Contender::default();
+        assert!(mutex.word.lock_free());
+        assert_eq!(mutex.word.step(&mut other, |_| false, || 0), Step::Sleep(Order::Fifo));
+        mutex.unlock();
+        let run = |way: fn(&Guarded, Contender), me: Contender| {
+            let mutex = Arc::clone(&mutex);
+            thread::spawn(move || {
+                way(&mutex, me);
+                mutex.work();
+                mutex.unlock();
+            })
+        };
+        let comes = |mutex: &Guarded, mut me: Contender| {
+            mutex.units.acquire();
+            if mutex.word.woken(&mut me, |_| 0) == Awake::Again {
+                compete(&mutex.word, &mutex.units, me, 0, 0);
+            }
+        };
+        let starves = |mutex: &Guarded, me: Contender| compete(&mutex.word, &mutex.units, me, 0, 2);
+        let threads = [run(comes, other), run(starves, Contender::default())];
+        mutex.lock(0);
+        mutex.work();
+        mutex.unlock();
+        for thread in threads {
+            thread.join().expect("no panic");
+        }
+        mutex.lock(0);
+        assert_eq!(mutex.work(), 4);
+    });
 }
 
 /// The mutex is locked, in starvation mode, with one waiter. From the unlock on nobody gets it before the waiter.
