@@ -142,7 +142,7 @@ impl Shared {
     }
 
     fn refill(&self, Cpu { cache, home }: &Cpu, class: Class) -> Option<u64> {
-        let magazine = cache.magazine(class);
+        let magazine = cache.use_magazine(class);
         if magazine.refill(&self.shards, *home, &self.tables, class) == 0 {
             match self.new_span(class) {
                 Some(number) => {
@@ -159,8 +159,8 @@ impl Shared {
     }
 
     fn free(&self, cpu: &Cpu, class: Class, block: u64) {
-        let magazine = cpu.cache.magazine(class);
-        if !magazine.put(block) {
+        if !cpu.cache.magazine(class).put(block) {
+            let magazine = cpu.cache.use_magazine(class);
             self.settle(magazine.make_room(&self.shards, &self.tables, class));
             assert!(magazine.put(block), "there is room now");
         }
@@ -311,10 +311,16 @@ impl Model {
             found.extend(span.out().filter(|block| !at_hand(block)).map(|block| (block, class)));
         }
         assert_eq!(found, self.live, "the blocks that are handed out");
+        let mut sums = [(0, 0); CLASSES];
+        for cpu in &self.cpus {
+            cpu.cache.for_each_used(|class, magazine| {
+                let (mallocs, frees) = magazine.counts();
+                sums[class] = (sums[class].0 + mallocs, sums[class].1 + frees);
+            });
+        }
         for class in Class::all() {
-            let counts = self.cpus.iter().map(|cpu| cpu.cache.magazine(class).counts());
-            let sums = counts.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
-            assert_eq!(sums, (self.mallocs[class.number()], self.frees[class.number()]), "{class:?}");
+            let number = class.number();
+            assert_eq!(sums[number], (self.mallocs[number], self.frees[number]), "{class:?}");
         }
         let with_free = self.shared.spans().filter(|span| span.free() > 0).map(Span::start);
         assert_eq!(
