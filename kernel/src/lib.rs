@@ -71,6 +71,8 @@ mod tick;
 
 #[expect(unsafe_code, reason = "makes the slots of the goroutine table in pages of their own")]
 mod slots;
+#[expect(unsafe_code, reason = "sudogs lie in pages of their own")]
+mod sudog_memory;
 
 mod wake;
 

@@ -14,6 +14,7 @@ use crate::runtime::Runtime;
 use crate::slots;
 use crate::stacks::check_g_stack;
 use crate::stats::num_goroutine;
+use crate::sudog_memory;
 use crate::world::{StopReason, around_stop, while_stopped};
 
 /// Pauses that are kept.
@@ -76,7 +77,7 @@ pub struct MemStats {
     pub stack_sys: u64,
     /// Descriptions of spans, and the map of pages.
     pub mspan_sys: u64,
-    /// Page tables, the CPUs' own stacks, and the goroutine table.
+    /// Page tables, the CPUs' own stacks, the goroutine table, and sudogs.
     pub other_sys: u64,
     /// Spans in use: a number.
     pub spans: u64,
@@ -213,9 +214,9 @@ fn fill(rt: &Runtime, stats: &mut MemStats, mut blocks: Blocks) {
     stats.goroutine_bytes = (stats.stack_inuse + slots + stack::table_bytes()) / stats.num_goroutine.max(1);
 }
 
-/// Page tables, the stacks of the CPUs, and the goroutine table.
+/// Page tables, the stacks of the CPUs, the goroutine table, and sudogs.
 pub(crate) fn other_bytes() -> u64 {
-    paging::tables() * FRAME_SIZE + stack::whole_bytes() + slots::bytes()
+    paging::tables() * FRAME_SIZE + stack::whole_bytes() + slots::bytes() + sudog_memory::bytes()
 }
 
 /// Gives memory that is not in use back to the pool of page frames: stacks of dead goroutines, and what is free of the

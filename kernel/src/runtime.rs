@@ -25,6 +25,7 @@ use crate::goroutine::{Body, Goroutines};
 use crate::m::{self, M, Preemption};
 use crate::shards::Shards;
 use crate::stops::Stops;
+use crate::sudog_memory;
 
 /// The scheduler's shared state; the counterpart of Go's `sched` and `allp`.
 #[derive(Debug)]
@@ -119,7 +120,7 @@ pub(crate) fn init(cpus: &[&'static PerCpu], limits: &Limits) -> Result<&'static
     let active = limits.gomaxprocs as usize;
     ms.iter().take(active).filter(|m| m.proc.is_some()).for_each(|m| m.activate(limits.preemption));
     let table = Goroutines::new(Table::new(limits.max_goroutines)?);
-    let sudogs = Sudogs::new(limits.max_goroutines.saturating_mul(SUDOGS_PER_GOROUTINE))?;
+    let sudogs = sudog_memory::store(limits.max_goroutines.saturating_mul(SUDOGS_PER_GOROUTINE));
     let sudog_free = Shards::new(cpus.len(), Kind::SudogFree, FreeList::new);
     first_sudogs(cpus.len(), &sudogs, &sudog_free)?;
     Ok(RUNTIME.call_once(|| Runtime {
@@ -148,7 +149,7 @@ pub(crate) fn init(cpus: &[&'static PerCpu], limits: &Limits) -> Result<&'static
 /// A batch of sudogs for each CPU: the first waits shall not fail when memory is used up before anybody has waited.
 fn first_sudogs(cpus: usize, sudogs: &Sudogs, free: &Shards<FreeList<SudogIndex>>) -> Result<(), GrowError> {
     for chunk in 0..=cpus / BATCHES {
-        match sudogs.grow() {
+        match sudogs.grow(sudog_memory::make_room) {
             Ok(batch) => free.open(chunk * BATCHES).put(sudogs, batch),
             Err(error @ NoRoom::NoMemory { .. }) if chunk == 0 => return Err(error.into()),
             Err(_) => break,

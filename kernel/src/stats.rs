@@ -27,6 +27,7 @@ use crate::heap;
 use crate::m;
 use crate::park::WaitReason;
 use crate::slots;
+use crate::sudog_memory;
 
 pub use crate::high_water::{StackUse, stack_use};
 
@@ -105,6 +106,8 @@ pub struct MemoryInUse {
     pub page_tables: u64,
     /// Pages of the goroutine table.
     pub goroutine_table: u64,
+    /// Pages of what waiting goroutines leave with the things that they wait for.
+    pub sudogs: u64,
 }
 
 impl MemoryInUse {
@@ -112,7 +115,7 @@ impl MemoryInUse {
     ///
     /// Starting and ending goroutines leaves this number as it was.
     pub const fn available(&self) -> u64 {
-        let kept = self.idle_stacks + self.page_tables + self.goroutine_table + self.heap_metadata;
+        let kept = self.idle_stacks + self.page_tables + self.goroutine_table + self.sudogs + self.heap_metadata;
         self.free + kept + (self.heap_mapped - self.heap_used)
     }
 }
@@ -140,5 +143,6 @@ pub fn memory() -> MemoryInUse {
         idle_stacks,
         page_tables: paging::tables() * frames::FRAME_SIZE,
         goroutine_table: slots::bytes(),
+        sudogs: sudog_memory::bytes(),
     }
 }

@@ -3,7 +3,7 @@
 //! A goroutine has one of its own from its first wait on, because most waits are for one thing, and it waits for one at a time; the slot
 //! keeps it for the next goroutine. Who waits for several things gets the others from its P, which keeps some. Only when that has none
 //! left or too many, a batch comes from the shared list or goes there, or the store grows. Neither is called with a lock held, because
-//! the store grows by the heap.
+//! the store grows by pages of its own.
 
 use sched::SudogIndex;
 use sched::chunks::NoRoom;
@@ -14,6 +14,7 @@ use crate::m::M;
 use crate::panic::fatal;
 use crate::park::Here;
 use crate::runtime::Runtime;
+use crate::sudog_memory;
 
 /// The goroutine's own sudog, for its next wait. The caller is pinned, and holds no lock.
 ///
@@ -128,7 +129,7 @@ fn try_grow(rt: &'static Runtime, m: &M) -> Result<(), NoRoom> {
         return Ok(());
     };
     if rt.sudog_free.is_empty() {
-        keep(rt, m, Some(rt.sudogs.grow()?));
+        keep(rt, m, Some(rt.sudogs.grow(sudog_memory::make_room)?));
     }
     drop(growing);
     Ok(())

@@ -41,6 +41,8 @@ pub const DEMAND_STACKS: u64 = 0xffff_c000_0000_0000;
 pub const KERNEL_STACKS: u64 = 0xffff_d000_0000_0000;
 /// Tables of the crate above; one past the last address of stacks.
 pub const SLOTS: u64 = 0xffff_d800_0000_0000;
+/// Its sudogs.
+pub const SUDOGS: u64 = 0xffff_dc00_0000_0000;
 /// The heap's arena.
 pub const HEAP: u64 = 0xffff_e000_0000_0000;
 /// The heap's map of pages.

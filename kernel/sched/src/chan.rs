@@ -209,21 +209,21 @@ impl Fifo {
     #[inline(always)]
     fn pop(&mut self, waiters: &impl Waiters, outcome: u32, (glance, bit): (&Glance, u64)) -> Option<Waiter> {
         let first = waiters.sudogs().get(self.first?);
-        let waiter = if first.ticket() == ALONE {
+        let popped = if first.ticket() == ALONE {
             self.remove_first(waiters.sudogs(), first);
-            Some(end(first, outcome))
+            Some(first)
         } else {
-            self.pop_claimed(waiters, outcome)
+            self.pop_claimed(waiters)
         };
         if self.first.is_none() {
             glance.clear(bit);
         }
-        waiter
+        popped.map(|sudog| end(sudog, outcome))
     }
 
     /// [`pop`](Self::pop), where other things may have ended the wait of the first.
     #[inline(never)]
-    fn pop_claimed(&mut self, waiters: &impl Waiters, outcome: u32) -> Option<Waiter> {
+    fn pop_claimed(&mut self, waiters: &impl Waiters) -> Option<&'static Sudog> {
         while let Some(s) = self.first {
             let sudog = waiters.sudogs().get(s);
             self.remove_first(waiters.sudogs(), sudog);
@@ -232,7 +232,7 @@ impl Fifo {
                 None => Claimed::Yes,
             };
             match claimed {
-                Claimed::Yes => return Some(end(sudog, outcome)),
+                Claimed::Yes => return Some(sudog),
                 // It is the goroutine's again, as soon as this lock goes.
                 Claimed::No => {}
             }

@@ -57,6 +57,12 @@ pub trait Linked {
 #[derive(Debug)]
 pub(crate) struct Link<I>(Plain32, PhantomData<I>);
 
+impl<I> Default for Link<I> {
+    fn default() -> Self {
+        Self(Plain32::new(0), PhantomData)
+    }
+}
+
 impl<I: Index> Link<I> {
     /// A link to nothing.
     pub(crate) const fn new() -> Self {

@@ -3,7 +3,7 @@
 //! Go's word and Go's use: a goroutine may wait for many things at once, and many may wait for one, so neither has
 //! room for the other.
 //!
-//! They live in a store of their own that grows by [`chunks`](crate::chunks) and never shrinks. A goroutine keeps one for its
+//! They live in a store of their own, in one row, that grows by chunks and never shrinks. A goroutine keeps one for its
 //! next wait ([`Sudog::check_idle`]). Other unused ones are kept by each P ([`Owner::take_sudog`](crate::processor::Owner::take_sudog),
 //! [`put_sudog`](crate::processor::Owner::put_sudog)), so to wait allocates nothing and takes no lock, but when
 //! a P has none left or too many.
@@ -17,16 +17,19 @@
 //!
 //! Each of these steps hands it over by a lock or a status word, so that the fields need no order of their own.
 
+use alloc::vec::Vec;
 use core::fmt;
 
-use crate::chunks::{Chunks, NoRoom};
+use crate::chunks::NoRoom;
 use crate::id::{GoIndex, GoRef, SudogIndex};
 use crate::link::{Link, Linked};
 use crate::list::Chain;
-use crate::sync::{Plain32, Plain64};
+use crate::sync::{AtomicU32, CHUNK_SLOTS, Ordering, Plain32, Plain64};
 
 /// A goroutine that waits for something. One line of the cache.
-#[derive(Debug)]
+///
+/// It consists of words alone, and zeros are a sudog that nobody uses.
+#[derive(Debug, Default)]
 #[repr(align(64))]
 pub struct Sudog {
     /// What it waits for, or 0 when it is in no queue.
@@ -52,24 +55,6 @@ pub struct Sudog {
 const _: () = assert!(size_of::<Sudog>() == 64, "a sudog is one line of the cache");
 
 impl Sudog {
-    /// A sudog that nobody uses.
-    fn new() -> Self {
-        Self {
-            address: Plain64::new(0),
-            goroutine: Link::new(),
-            generation: Plain32::new(0),
-            ticket: Plain32::new(0),
-            element: Plain64::new(0),
-            acquire_time: Plain64::new(0),
-            release_time: Plain64::new(0),
-            parent: Link::new(),
-            prev: Link::new(),
-            next: Link::new(),
-            waitlink: Link::new(),
-            waittail: Link::new(),
-        }
-    }
-
     /// The goroutine that waits, or `None` if the sudog is not used.
     pub fn g(&self) -> Option<GoRef> {
         Some(GoRef { index: self.goroutine.get()?, generation: self.generation.get() })
@@ -166,27 +151,36 @@ impl Sudog {
 }
 
 /// All sudogs, used or not.
-pub struct Sudogs(Chunks<Sudog>);
+///
+/// They lie side by side, so that one is found by a multiplication: whoever waits or ends a wait looks for some.
+pub struct Sudogs {
+    /// The places of all that there may ever be. Nobody looks at one that is not there yet.
+    places: &'static [Sudog],
+    /// Those that are there.
+    len: AtomicU32,
+}
 
 impl fmt::Debug for Sudogs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sudogs").field("len", &self.len()).field("max", &self.0.max()).finish_non_exhaustive()
+        f.debug_struct("Sudogs").field("len", &self.len()).field("max", &self.max()).finish_non_exhaustive()
     }
 }
 
 impl Sudogs {
-    /// A store without sudogs that can grow to `max`.
-    ///
-    /// # Errors
-    ///
-    /// [`NoRoom::NoMemory`].
-    pub fn new(max: u32) -> Result<Self, NoRoom> {
-        Chunks::new(max).map(Self)
+    /// A store without sudogs that grows in these places. There are less than `u32::MAX` of them.
+    pub fn new(places: &'static [Sudog]) -> Self {
+        Self { places, len: AtomicU32::new(0) }
+    }
+
+    /// The same with places that stay on the heap for ever: for tests.
+    pub fn leaked(max: u32) -> Self {
+        Self::new(Vec::leak((0..max).map(|_| Sudog::default()).collect()))
     }
 
     /// Sudogs that exist.
     pub fn len(&self) -> u32 {
-        self.0.len()
+        // Acquire pairs with the Release in `grow`: there is memory for those below this number.
+        self.len.load(Ordering::Acquire)
     }
 
     /// Whether there are none yet.
@@ -194,30 +188,43 @@ impl Sudogs {
         self.len() == 0
     }
 
+    /// The most that there can be.
+    fn max(&self) -> u32 {
+        u32::try_from(self.places.len()).expect("whoever made the store has counted its places")
+    }
+
     /// The sudog at `index`.
     ///
     /// # Panics
     ///
-    /// The index does not come from this store.
-    pub fn get(&self, index: SudogIndex) -> &Sudog {
-        match self.0.get(index.get()) {
+    /// The store has no place with this index.
+    #[inline]
+    pub fn get(&self, index: SudogIndex) -> &'static Sudog {
+        match self.places.get(index.get() as usize) {
             Some(sudog) => sudog,
             None => no_sudog(index, self.len()),
         }
     }
 
-    /// Adds a chunk of unused sudogs, for the shared free list. Only one CPU at a time may grow the store.
+    /// Adds a chunk of unused sudogs, for the shared free list. `make_room` sees to it that there is memory in their places, which
+    /// holds zeros. Only one CPU at a time may grow the store.
     ///
     /// # Errors
     ///
-    /// [`NoRoom`]. The store is as it was.
-    ///
-    /// # Panics
-    ///
-    /// Two CPUs grow the store at the same time.
-    pub fn grow(&self) -> Result<Chain<SudogIndex>, NoRoom> {
-        let new = self.0.grow(|_| Sudog::new())?;
-        Ok(Chain::link(self, new.filter_map(SudogIndex::new)).expect("a chunk has at least one"))
+    /// [`NoRoom::Full`], or what `make_room` returns. The store is as it was.
+    pub fn grow(
+        &self,
+        make_room: impl FnOnce(&'static [Sudog]) -> Result<(), NoRoom>,
+    ) -> Result<Chain<SudogIndex>, NoRoom> {
+        let (start, max) = (self.len(), self.max());
+        let end = max.min(start.saturating_add(CHUNK_SLOTS));
+        if start == end {
+            return Err(NoRoom::Full { max });
+        }
+        make_room(&self.places[start as usize..end as usize])?;
+        // Release pairs with the Acquire in `len`.
+        self.len.store(end, Ordering::Release);
+        Ok(Chain::link(self, (start..end).filter_map(SudogIndex::new)).expect("a chunk has at least one"))
     }
 }
 

@@ -94,8 +94,8 @@ fn g(n: usize) -> GoRef {
 impl Machine {
     fn new(program: &Program) -> Self {
         let goroutines = program.goroutines.len();
-        let sudogs = Sudogs::new(256).expect("memory");
-        let mut rest = sudogs.grow().ok();
+        let sudogs = Sudogs::leaked(256);
+        let mut rest = sudogs.grow(|_| Ok(())).ok();
         while let Some(chain) = rest {
             rest = chain.split_first(&sudogs).1;
         }

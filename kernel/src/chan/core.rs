@@ -210,31 +210,30 @@ impl Core {
     #[track_caller]
     unsafe fn send_otherwise<'c>(
         &'c self,
-        mut guard: Guard<'c, ()>,
+        guard: Guard<'c, ()>,
         (value, size): (*mut u8, usize),
         patience: Patience,
     ) -> Outcome {
-        loop {
-            let m = m::current(guard.pinned());
-            // SAFETY: the guard.
-            let step = unsafe { self.locked_in(m::runtime_of(m)) }.send();
-            match step {
-                SendStep::Closed => return Outcome::Closed,
-                SendStep::Wait if patience == Patience::None => return Outcome::WouldWait,
-                SendStep::Wait => {
+        let m = m::current(guard.pinned());
+        // SAFETY: the guard.
+        let step = unsafe { self.locked_in(m::runtime_of(m)) }.send();
+        match step {
+            SendStep::Closed => Outcome::Closed,
+            SendStep::Wait if patience == Patience::None => Outcome::WouldWait,
+            SendStep::Wait => {
+                // SAFETY: the contract.
+                unsafe { touch(value, size) };
+                match self.wait(Side::Send, value, guard, (m, patience)) {
+                    Waited::Over(outcome) => outcome,
                     // SAFETY: the contract.
-                    unsafe { touch(value, size) };
-                    match self.wait(Side::Send, value, guard, (m, patience)) {
-                        Waited::Over(outcome) => return outcome,
-                        Waited::LookAgain => guard = self.lock.lock(),
-                    }
+                    Waited::LookAgain => unsafe { self.send_otherwise(self.lock.lock(), (value, size), patience) },
                 }
-                SendStep::Hand(_) | SendStep::Store(_) => {
-                    // SAFETY: 1. The contract. 2. The guard.
-                    let wake = unsafe { self.move_in(step, value, size) };
-                    ready_by(m, wake, guard.unlock());
-                    return Outcome::Passed;
-                }
+            }
+            SendStep::Hand(_) | SendStep::Store(_) => {
+                // SAFETY: 1. The contract. 2. The guard.
+                let wake = unsafe { self.move_in(step, value, size) };
+                ready_by(m, wake, guard.unlock());
+                Outcome::Passed
             }
         }
     }
@@ -267,31 +266,30 @@ impl Core {
     #[track_caller]
     unsafe fn recv_otherwise<'c>(
         &'c self,
-        mut guard: Guard<'c, ()>,
+        guard: Guard<'c, ()>,
         (slot, size): (*mut u8, usize),
         patience: Patience,
     ) -> Outcome {
-        loop {
-            let m = m::current(guard.pinned());
-            // SAFETY: the guard.
-            let step = unsafe { self.locked_in(m::runtime_of(m)) }.recv();
-            match step {
-                RecvStep::Closed => return Outcome::Closed,
-                RecvStep::Wait if patience == Patience::None => return Outcome::WouldWait,
-                RecvStep::Wait => {
+        let m = m::current(guard.pinned());
+        // SAFETY: the guard.
+        let step = unsafe { self.locked_in(m::runtime_of(m)) }.recv();
+        match step {
+            RecvStep::Closed => Outcome::Closed,
+            RecvStep::Wait if patience == Patience::None => Outcome::WouldWait,
+            RecvStep::Wait => {
+                // SAFETY: the contract.
+                unsafe { touch(slot, size) };
+                match self.wait(Side::Recv, slot, guard, (m, patience)) {
+                    Waited::Over(outcome) => outcome,
                     // SAFETY: the contract.
-                    unsafe { touch(slot, size) };
-                    match self.wait(Side::Recv, slot, guard, (m, patience)) {
-                        Waited::Over(outcome) => return outcome,
-                        Waited::LookAgain => guard = self.lock.lock(),
-                    }
+                    Waited::LookAgain => unsafe { self.recv_otherwise(self.lock.lock(), (slot, size), patience) },
                 }
-                RecvStep::Hand(_) | RecvStep::Take(_) | RecvStep::Rotate(_, _) => {
-                    // SAFETY: 1. The contract. 2. The guard.
-                    let wake = unsafe { self.move_out(step, slot, size) };
-                    ready_by(m, wake, guard.unlock());
-                    return Outcome::Passed;
-                }
+            }
+            RecvStep::Hand(_) | RecvStep::Take(_) | RecvStep::Rotate(_, _) => {
+                // SAFETY: 1. The contract. 2. The guard.
+                let wake = unsafe { self.move_out(step, slot, size) };
+                ready_by(m, wake, guard.unlock());
+                Outcome::Passed
             }
         }
     }
@@ -441,18 +439,35 @@ unsafe fn copy(from: *const u8, to: *mut u8, size: usize) {
 /// It is memory of the caller's, of this size.
 #[inline]
 pub(crate) unsafe fn touch(slot: *const u8, size: usize) {
-    let slot: *const MaybeUninit<u8> = slot.cast();
-    let touch = |at| {
-        // SAFETY: within the slot.
-        let byte = unsafe { slot.add(at) };
-        // SAFETY: as above; whether there is a value in it does not matter.
-        let _there = unsafe { byte.read_volatile() };
-    };
     let Some(last) = size.checked_sub(1) else { return };
-    let mut at = 0;
-    while at < last {
-        touch(at);
-        at += PAGE;
+    // SAFETY: within the slot.
+    unsafe { touch_byte(slot) };
+    if last >= PAGE {
+        // SAFETY: the contract.
+        unsafe { touch_pages(slot, last) };
     }
-    touch(last);
+    // SAFETY: within the slot.
+    unsafe { touch_byte(slot.add(last)) };
+}
+
+/// Touches each page between the first byte and the last one. Out of line, so that nothing of it is prepared for those who fit into
+/// one page or two.
+///
+/// # Safety
+/// As [`touch`].
+#[cold]
+#[inline(never)]
+unsafe fn touch_pages(slot: *const u8, last: usize) {
+    for at in (PAGE..last).step_by(PAGE) {
+        // SAFETY: within the slot.
+        unsafe { touch_byte(slot.add(at)) };
+    }
+}
+
+/// # Safety
+/// It is memory of the caller's; whether there is a value in it does not matter.
+#[inline]
+unsafe fn touch_byte(byte: *const u8) {
+    // SAFETY: the contract.
+    let _there = unsafe { byte.cast::<MaybeUninit<u8>>().read_volatile() };
 }

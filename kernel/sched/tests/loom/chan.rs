@@ -97,8 +97,8 @@ impl Machine {
     }
 
     fn with_capacity(capacity: usize) -> Arc<Self> {
-        let sudogs = Sudogs::new(12).expect("memory");
-        while let Ok(chain) = sudogs.grow() {
+        let sudogs = Sudogs::leaked(12);
+        while let Ok(chain) = sudogs.grow(|_| Ok(())) {
             let mut rest = Some(chain);
             while let Some(chain) = rest {
                 rest = chain.split_first(&sudogs).1;
