@@ -178,9 +178,9 @@ pub(crate) fn source(fd: u32) -> Result<&'static Source, FdError> {
 /// When not called on a goroutine's own stack, even if something has come in.
 #[track_caller]
 pub fn read(fd: u32, bytes: &mut [u8]) -> Result<usize, FdError> {
-    check_g_stack("fd::read");
-    let turn = source(fd)?.take_turn().map_err(|why| FdError::NoInterrupt(fd, why))?;
-    Ok(turn.read_bytes(bytes))
+    let own = check_g_stack("fd::read");
+    let turn = source(fd)?.take_turn(own).map_err(|why| FdError::NoInterrupt(fd, why))?;
+    Ok(turn.read_bytes(own, bytes))
 }
 
 /// [`read`] without waiting for it: takes what has come in, which may be nothing. Nothing, too, while another goroutine reads the

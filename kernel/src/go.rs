@@ -51,7 +51,7 @@ use crate::perform::{self, After};
 use crate::runtime::{BATCHES, Runtime};
 use crate::shelf::{self, Shelf};
 use crate::slots;
-use crate::stacks::{check_g_stack, is_free, own_slot};
+use crate::stacks::{check_g_stack, is_free};
 use crate::tlb::{self, Who};
 
 /// Starts a goroutine, or says why not; the closure is then dropped.
@@ -260,8 +260,9 @@ fn limit_stack(body: &Body, g: GoIndex, pages: Option<u64>) {
 extern "C" fn first<F: FnOnce() -> S, S>(word: u64, shelf: u64) -> ! {
     let pinned = Pinned::adopt();
     perform::arrive(word, &pinned);
-    let Here { slot, .. } = Here::new(&pinned);
     drop(pinned);
+    // SAFETY: a goroutine begins here.
+    let slot = unsafe { m::own_slot() };
     let shelf = Shelf::from_word(shelf);
     // SAFETY: `launch` wrote it there, and it is read once.
     let f = unsafe { shelf.place::<F>().read() };
@@ -352,7 +353,7 @@ fn leave_scope(body: &Body) {
 /// ```
 #[track_caller]
 pub unsafe fn goexit() -> ! {
-    end(check_g_stack("goexit"), Left::Nothing)
+    end(check_g_stack("goexit").slot(), Left::Nothing)
 }
 
 /// Lets others run: the goroutine goes to the end of this P's queue. Go's `Gosched`.
@@ -372,21 +373,19 @@ pub unsafe fn goexit() -> ! {
 #[track_caller]
 pub fn gosched() {
     let pinned = Pinned::new();
-    let m = m::current(&pinned);
-    give_way(&pinned, m, own_slot(m, "gosched"));
+    give_way(&pinned, check_g_stack("gosched").here(&pinned));
 }
 
 /// Lets the goroutine that was readied last run, in the same time slice: the caller, a goroutine on its own stack, goes
 /// to the end of this P's queue, never to the global one. Go's `goyield`.
 pub(crate) fn goyield() {
     let pinned = Pinned::new();
-    let m = m::current(&pinned);
-    give_way(&pinned, m, m::current_slot(m));
+    give_way(&pinned, Here { m: m::current(&pinned), slot: m::current_slot(&pinned) });
 }
 
-/// The goroutine in this slot, which calls, on its own stack, goes to the end of this P's queue, if anything else is runnable here.
+/// The goroutine that calls, on its own stack, goes to the end of this P's queue, if anything else is runnable here.
 #[inline]
-pub(crate) fn give_way(pinned: &Pinned, m: &'static M, me: &'static Slot<Body>) {
+pub(crate) fn give_way(pinned: &Pinned, Here { m, slot: me }: Here) {
     match perform::usual_successor(pinned, m) {
         Some(next) => perform::leave_for(pinned, m, me, After::Yielded, next),
         None => give_way_unusually(pinned, m, me),

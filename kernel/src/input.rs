@@ -37,6 +37,7 @@ use crate::m::{self, ask};
 use crate::park::{Wait, WaitReason};
 use crate::sema::{acquire, semrelease, semrelease1, try_semacquire};
 use crate::sysmon;
+use crate::stacks::OwnStack;
 
 /// Bytes of a ring.
 const CAPACITY: u32 = 4096;
@@ -228,9 +229,9 @@ impl Source {
     ///
     /// # Errors
     /// As [`open`](Self::open).
-    pub(crate) fn take_turn(&'static self) -> Result<Turn, RouteError> {
+    pub(crate) fn take_turn(&'static self, own: OwnStack) -> Result<Turn, RouteError> {
         let ring = self.open()?;
-        acquire(&self.turn, Order::Fifo, self.wait(WaitReason::Semacquire));
+        acquire(own, &self.turn, Order::Fifo, self.wait(WaitReason::Semacquire));
         Ok(Turn { source: self, ring })
     }
 
@@ -267,8 +268,8 @@ impl Turn {
     }
 
     /// [`read`](Self::read) for a reader of bytes.
-    pub(crate) fn read_bytes(&self, into: &mut [u8]) -> usize {
-        self.not_lines(self.read(into))
+    pub(crate) fn read_bytes(&self, own: OwnStack, into: &mut [u8]) -> usize {
+        self.not_lines(self.read(own, into))
     }
 
     fn not_lines(&self, count: usize) -> usize {
@@ -286,7 +287,7 @@ impl Turn {
     }
 
     /// Takes what has come, and waits until something has. Nothing only if nothing fits. On the goroutine's own stack.
-    pub(crate) fn read(&self, into: &mut [u8]) -> usize {
+    pub(crate) fn read(&self, own: OwnStack, into: &mut [u8]) -> usize {
         loop {
             let count = self.try_read(into);
             if count > 0 || into.is_empty() {
@@ -294,7 +295,7 @@ impl Turn {
             }
             let awake = &m::runtime().awake;
             awake.begin_device_wait();
-            acquire(&self.source.arrived, Order::Fifo, self.source.wait(WaitReason::Device));
+            acquire(own, &self.source.arrived, Order::Fifo, self.source.wait(WaitReason::Device));
             awake.end_device_wait();
         }
     }

@@ -19,7 +19,7 @@ use crate::panic::throw;
 use crate::park::{Wait, WaitReason, gopark_on};
 use crate::perform;
 use crate::shelf::Shelf;
-use crate::stacks::check_g_stack;
+use crate::stacks::{OwnStack, check_g_stack};
 
 /// The shelf of the stack that the goroutine in a slot has used: its value lies there until it is claimed.
 fn shelf_of(g: GoIndex) -> Shelf {
@@ -200,17 +200,16 @@ impl<T> Inner<T> {
     }
 
     #[track_caller]
-    pub(crate) fn join(self) -> T {
-        match self.join_result() {
+    pub(crate) fn join(self, own: OwnStack) -> T {
+        match self.join_result(own) {
             Ok(value) => value,
             Err(error) => panic!("{error}"),
         }
     }
 
-    /// The caller stands on a goroutine's own stack.
     #[track_caller]
-    pub(crate) fn join_result(self) -> Result<T, EndedByGoexit> {
-        let outcome = self.word().outcome().unwrap_or_else(|| self.wait());
+    pub(crate) fn join_result(self, own: OwnStack) -> Result<T, EndedByGoexit> {
+        let outcome = self.word().outcome().unwrap_or_else(|| self.wait(own));
         self.claim(outcome)
     }
 
@@ -227,10 +226,10 @@ impl<T> Inner<T> {
 
     /// Parks until the goroutine has ended.
     #[track_caller]
-    fn wait(&self) -> Outcome {
+    fn wait(&self, own: OwnStack) -> Outcome {
         let word = self.word();
         let on = core::ptr::from_ref(m::runtime().slot(self.g.index)).addr() as u64;
-        gopark_on(Wait { reason: WaitReason::Join, on, since: clock::rdtsc_unordered() }, |me| {
+        gopark_on(own, Wait { reason: WaitReason::Join, on, since: clock::rdtsc_unordered() }, |me| {
             assert!(me.index != self.g.index, "goroutine {} joins itself", self.goid());
             word.wait(me)
         });
@@ -319,8 +318,8 @@ impl<T> JoinHandle<T> {
     /// ```
     #[track_caller]
     pub fn join(self) -> T {
-        check_g_stack("JoinHandle::join");
-        self.0.join()
+        let own = check_g_stack("JoinHandle::join");
+        self.0.join(own)
     }
 
     /// [`join`](Self::join) that also serves for goroutines that end by [`goexit`](crate::goexit()). Blocks like it, on the goroutine's own stack.
@@ -343,8 +342,8 @@ impl<T> JoinHandle<T> {
     /// ```
     #[track_caller]
     pub fn join_result(self) -> Result<T, EndedByGoexit> {
-        check_g_stack("JoinHandle::join_result");
-        self.0.join_result()
+        let own = check_g_stack("JoinHandle::join_result");
+        self.0.join_result(own)
     }
 
     /// The value, if the goroutine has ended; else the handle back. Does not block, and may be called on any stack but in a handler of

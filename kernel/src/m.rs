@@ -74,8 +74,6 @@ pub(crate) struct M {
     g0: UnsafeCell<Context>,
     /// What `mcall` has asked the scheduler loop to call. Owner only.
     mcall: Cell<Option<fn(GoRef)>>,
-    /// Goroutine that runs here, or null. Written by this CPU, read by reports of any.
-    running: AtomicPtr<Slot<Body>>,
     /// The P, if it is active, time slices end, and no goroutine waits that is locked to this CPU; else null. Short paths ask
     /// this one word. Written with `wired` locked.
     usual: AtomicPtr<Processor>,
@@ -129,7 +127,6 @@ impl M {
             note: Padded(Note::new()),
             g0: UnsafeCell::new(Context::NONE),
             mcall: Cell::new(None),
-            running: AtomicPtr::new(ptr::null_mut()),
             usual: AtomicPtr::new(ptr::null_mut()),
             may_be_usual: AtomicBool::new(false),
             slice_start: AtomicU64::new(0),
@@ -245,15 +242,8 @@ impl M {
     /// The slot of the goroutine that runs here.
     #[inline]
     pub(crate) fn running(&self) -> Option<&'static Slot<Body>> {
-        // Relaxed: written by this CPU; another reads it for a report, and a slot never moves or goes.
-        let slot = self.running.load(Ordering::Relaxed);
-        // SAFETY: null, or from a reference that lives for ever (`set_running`).
-        unsafe { slot.as_ref() }
-    }
-
-    #[inline]
-    pub(crate) fn set_running(&self, slot: Option<&'static Slot<Body>>) {
-        self.running.store(slot.map_or(ptr::null(), ptr::from_ref).cast_mut(), Ordering::Relaxed);
+        // Written by this CPU; another reads it for a report, and a slot never moves or goes.
+        task_in(self.block.task())
     }
 
     /// What the code is at that an interrupt has come upon.
@@ -337,15 +327,46 @@ pub(crate) unsafe fn after_switch(pinned: &Pinned) -> &'static M {
     unsafe { &*m }
 }
 
+/// Says which goroutine runs on this CPU, by its slot and the [word](GoIndex::word) of its index.
+#[inline]
+pub(crate) fn set_running(pinned: &Pinned, slot: &'static Slot<Body>, g: GoIndex) {
+    percpu::set_task(pinned, ptr::from_ref(slot).expose_provenance(), g.word());
+}
+
+/// Says that none does.
+#[inline]
+pub(crate) fn set_none_running(pinned: &Pinned) {
+    percpu::set_task(pinned, 0, 0);
+}
+
+/// The slot that the per-CPU block names.
+#[inline]
+fn task_in(task: usize) -> Option<&'static Slot<Body>> {
+    let slot: *const Slot<Body> = ptr::with_exposed_provenance(task);
+    // SAFETY: null, or from a reference that lives for ever (`set_running`).
+    unsafe { slot.as_ref() }
+}
+
+/// The slot of the goroutine that calls.
+///
+/// # Safety
+/// A goroutine calls.
+#[inline]
+pub(crate) unsafe fn own_slot() -> &'static Slot<Body> {
+    let slot: *const Slot<Body> = ptr::with_exposed_provenance(percpu::own_task());
+    // SAFETY: the contract, and as in `task_in`.
+    unsafe { &*slot }
+}
+
 /// The slot of the goroutine that runs on this CPU.
 ///
 /// # Throws
 /// When there is none: the scheduler loop or a handler calls.
 #[inline]
-pub(crate) fn current_slot(m: &M) -> &'static Slot<Body> {
-    match m.running() {
+pub(crate) fn current_slot(pinned: &Pinned) -> &'static Slot<Body> {
+    match task_in(percpu::task(pinned)) {
         Some(slot) => slot,
-        None => no_goroutine(m),
+        None => no_goroutine(current(pinned)),
     }
 }
 
@@ -359,7 +380,10 @@ fn no_goroutine(m: &M) -> ! {
 /// # Throws
 /// As [`current_slot`].
 pub(crate) fn current_g(m: &M) -> GoIndex {
-    current_slot(m).index()
+    match m.running() {
+        Some(slot) => slot.index(),
+        None => no_goroutine(m),
+    }
 }
 
 /// Makes the goroutine that calls go elsewhere when its last guard goes, if the P of its CPU has gone away.

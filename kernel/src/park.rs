@@ -20,7 +20,7 @@ use crate::m::{self, M};
 use crate::panic::{check, throw};
 use crate::perform::{self, After};
 use crate::runtime::Runtime;
-use crate::stacks::{check_g_stack, own_slot};
+use crate::stacks::{OwnStack, check_g_stack};
 
 /// The reasons, their numbers in a goroutine's slot, and their names in reports.
 macro_rules! wait_reasons {
@@ -127,8 +127,8 @@ impl fmt::Display for WaitReason {
 /// When not called on a goroutine's own stack, or from inside another `publish`; with a lock of the runtime held.
 #[track_caller]
 pub fn gopark(reason: WaitReason, publish: impl FnOnce(GoRef) -> bool) {
-    check_g_stack("gopark");
-    gopark_on(Wait { reason, on: 0, since: clock::rdtsc_unordered() }, publish);
+    let own = check_g_stack("gopark");
+    gopark_on(own, Wait { reason, on: 0, since: clock::rdtsc_unordered() }, publish);
 }
 
 /// A wait, for reports.
@@ -149,37 +149,17 @@ pub(crate) struct Here {
 }
 
 impl Here {
-    /// Looked up once for all steps of an operation.
-    ///
-    /// # Throws
-    /// When no goroutine calls.
-    #[expect(clippy::inline_always, reason = "a call costs as much as the whole")]
-    #[inline(always)]
-    pub(crate) fn new(pinned: &Pinned) -> Self {
-        Self::on(m::current(pinned))
-    }
-
-    /// The same for who knows its CPU's M, pinned.
-    ///
-    /// # Throws
-    /// As [`new`](Self::new).
-    #[expect(clippy::inline_always, reason = "a call costs as much as the whole")]
-    #[inline(always)]
-    pub(crate) fn on(m: &'static M) -> Self {
-        Self { m, slot: m::current_slot(m) }
-    }
-
     #[inline]
     pub(crate) fn runtime(self) -> &'static Runtime {
         m::runtime_of(self.m)
     }
 }
 
-/// [`gopark`] with more for reports. The caller has checked on which stack it stands.
+/// [`gopark`] with more for reports.
 #[inline]
-pub(crate) fn gopark_on(wait: Wait, publish: impl FnOnce(GoRef) -> bool) {
+pub(crate) fn gopark_on(own: OwnStack, wait: Wait, publish: impl FnOnce(GoRef) -> bool) {
     let pinned = Pinned::new();
-    gopark_here(&pinned, Here::new(&pinned), wait, publish);
+    gopark_here(&pinned, own.here(&pinned), wait, publish);
 }
 
 /// [`gopark_on`], for who holds a pin, which is the only one when `publish` has returned. It is that of the CPU on which the goroutine goes on,
@@ -225,8 +205,7 @@ pub(crate) fn gopark_here(
 #[track_caller]
 pub fn mcall(function: fn(GoRef)) {
     let pinned = Pinned::new();
-    let m = m::current(&pinned);
-    let slot = own_slot(m, "mcall");
+    let Here { m, slot } = check_g_stack("mcall").here(&pinned);
     perform::check_may_leave(m);
     slot.body().set_wait(Wait { reason: WaitReason::None, on: 0, since: clock::rdtsc_unordered() });
     check(slot.status().begin_park());
@@ -364,7 +343,7 @@ pub fn unpark(g: GoRef) -> bool {
 /// # Throws
 /// When no goroutine calls.
 pub(crate) fn current_slot() -> &'static Slot<Body> {
-    m::current_slot(m::current(&Pinned::new()))
+    m::current_slot(&Pinned::new())
 }
 
 /// The handle of the goroutine that calls.

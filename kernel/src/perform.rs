@@ -96,9 +96,10 @@ pub(crate) fn leave(
 ) {
     if let Some(picked) = next {
         begin_slice_for(m, &picked);
+        arm_if_off(m);
         leave_for(pinned, m, me, after, (m.proc(), picked.g));
     } else {
-        m.set_running(None);
+        m::set_none_running(pinned);
         // SAFETY: the loop is suspended: it left for the goroutine that runs here now.
         let target = unsafe { m.g0().read() };
         // SAFETY: as in `leave_for`.
@@ -108,6 +109,9 @@ pub(crate) fn leave(
 }
 
 /// [`leave`], for a goroutine, with this CPU's P.
+///
+/// The timer is set to the slice's end if anybody else waits: whoever put him on the P's queue has seen to it ([`enqueue`], [`leave`]), and it
+/// stays so while he waits and a goroutine runs.
 #[expect(clippy::inline_always, reason = "a call costs as much as the whole")]
 #[inline(always)]
 pub(crate) fn leave_for(
@@ -117,11 +121,7 @@ pub(crate) fn leave_for(
     after: After,
     (proc, next): (&'static Processor, GoIndex),
 ) {
-    let target = start_running(m, proc, next);
-    // Who yields lies in the queue behind the switch, and is looked after there.
-    if after != After::Yielded {
-        arm_if_off(m);
-    }
+    let target = start_running(pinned, m, proc, next);
     // SAFETY:
     // 1. The target is the suspended scheduler loop or a goroutine that was just moved to `Running`, which only
     //    its one owner can do.
@@ -136,7 +136,7 @@ pub(crate) fn run(pinned: &Pinned, m: &'static M, picked: &Picked) {
     // Nobody ran here: there is no slice to inherit.
     let fresh = Picked { inherit_time: false, ..*picked };
     begin_slice_for(m, &fresh);
-    let target = start_running(m, m.proc(), fresh.g);
+    let target = start_running(pinned, m, m.proc(), fresh.g);
     arm_if_off(m);
     // SAFETY: as in `leave`; the loop's own context is saved in this CPU's M, where only this CPU looks.
     let word = unsafe { context::switch(m.g0(), target, SCHEDULER) };
@@ -161,10 +161,10 @@ fn arm_if_off(m: &'static M) {
 /// Makes a picked goroutine, whose slice has begun, the running one and returns its context.
 #[expect(clippy::inline_always, reason = "a call costs as much as the whole")]
 #[inline(always)]
-fn start_running(m: &'static M, proc: &'static Processor, g: GoIndex) -> context::Context {
+fn start_running(pinned: &Pinned, m: &'static M, proc: &'static Processor, g: GoIndex) -> context::Context {
     let slot = m::runtime_of(m).slot(g);
     check(slot.status().run());
-    m.set_running(Some(slot));
+    m::set_running(pinned, slot, g);
     proc.owner().counters().run.add(1);
     // SAFETY: the status says that it is ours, and acquired what the last CPU saved.
     unsafe { slot.body().context().read() }

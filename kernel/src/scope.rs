@@ -92,12 +92,12 @@ pub fn scope<'env, F, T>(f: F) -> T
 where
     F: for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> T,
 {
-    check_g_stack("scope");
+    let own = check_g_stack("scope");
     let scope = Scope { latch: Latch::new(current()), during: PhantomData, within: PhantomData };
     let result = f(&scope);
     if !scope.latch.is_done() {
         let on = core::ptr::from_ref(&scope).addr() as u64;
-        gopark_on(Wait { reason: WaitReason::Scope, on, since: clock::rdtsc_unordered() }, |_| {
+        gopark_on(own, Wait { reason: WaitReason::Scope, on, since: clock::rdtsc_unordered() }, |_| {
             scope.latch.wait()
         });
         if !scope.latch.is_done() {
@@ -204,8 +204,8 @@ impl<T> ScopedJoinHandle<'_, T> {
     /// ```
     #[track_caller]
     pub fn join(self) -> T {
-        check_g_stack("ScopedJoinHandle::join");
-        self.inner.join()
+        let own = check_g_stack("ScopedJoinHandle::join");
+        self.inner.join(own)
     }
 
     /// [`join`](Self::join) that also serves for goroutines that end by [`goexit`](crate::goexit()). Blocks like it, on the goroutine's own stack.
@@ -225,8 +225,8 @@ impl<T> ScopedJoinHandle<'_, T> {
     /// ```
     #[track_caller]
     pub fn join_result(self) -> Result<T, EndedByGoexit> {
-        check_g_stack("ScopedJoinHandle::join_result");
-        self.inner.join_result()
+        let own = check_g_stack("ScopedJoinHandle::join_result");
+        self.inner.join_result(own)
     }
 
     /// The value, if the goroutine has ended; else the handle back. Does not block.

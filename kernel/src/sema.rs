@@ -24,9 +24,9 @@ use sched::sudog::Sudog;
 
 use crate::go::goyield;
 use crate::m::{self, M};
-use crate::park::{Here, Wait, WaitReason, gopark_here, readied_by_something_else, ready_on};
+use crate::park::{Wait, WaitReason, gopark_here, readied_by_something_else, ready_on};
 use crate::runtime::{Runtime, SemaLock};
-use crate::stacks::{check_g_stack, is_free};
+use crate::stacks::{OwnStack, check_g_stack, is_free};
 use crate::sudog::own_sudog;
 
 /// Waits until `word` is more than 0, and takes one off. Go's `semacquire`.
@@ -69,17 +69,17 @@ pub fn semacquire(word: &AtomicU32) {
 /// When not called on a goroutine's own stack, even if there is a unit.
 #[track_caller]
 pub fn semacquire1(word: &AtomicU32, order: Order, reason: WaitReason) {
-    check_g_stack("semacquire");
+    let own = check_g_stack("semacquire");
     if !sema::try_acquire(word) {
         let on = core::ptr::from_ref(word).addr() as u64;
-        wait(word, order, Wait { reason, on, since: clock::rdtsc_unordered() });
+        wait(own, word, order, Wait { reason, on, since: clock::rdtsc_unordered() });
     }
 }
 
-/// [`semacquire1`] for what is built on it, which has checked the stack and knows what the wait is for.
-pub(crate) fn acquire(word: &AtomicU32, order: Order, what: Wait) {
+/// [`semacquire1`] for what is built on it, which knows what the wait is for.
+pub(crate) fn acquire(own: OwnStack, word: &AtomicU32, order: Order, what: Wait) {
     if !sema::try_acquire(word) {
-        wait(word, order, what);
+        wait(own, word, order, what);
     }
 }
 
@@ -128,9 +128,9 @@ fn semaphore<'w>(rt: &'static Runtime, word: &'w AtomicU32) -> Semaphore<'w, Sem
 
 /// The harder case of [`semacquire1`].
 #[cold]
-fn wait(word: &AtomicU32, order: Order, what: Wait) {
+fn wait(own: OwnStack, word: &AtomicU32, order: Order, what: Wait) {
     let pinned = Pinned::new();
-    let mut here = Here::new(&pinned);
+    let mut here = own.here(&pinned);
     let semaphore = semaphore(here.runtime(), word);
     let (s, sudog) = own_sudog(here);
     // Once: a release that came in vain is part of the wait.

@@ -17,6 +17,7 @@
 //! ```
 
 use core::fmt;
+use core::marker::PhantomData;
 use core::panic::Location;
 
 use machine::context;
@@ -30,6 +31,7 @@ use crate::goroutine::Body;
 use crate::high_water;
 use crate::m::{self, M};
 use crate::panic::throw;
+use crate::park::Here;
 use crate::runtime;
 
 /// A stack by what it is for.
@@ -119,44 +121,37 @@ pub(crate) fn is_free(pinned: &Pinned) -> bool {
     m.block.locks() == 1 && kind_by_data(m) == StackKind::Goroutine && irq::enabled()
 }
 
-/// Throws when the caller of a function that may block does not stand on a goroutine's own stack. Returns its slot.
-#[track_caller]
-#[inline]
-pub(crate) fn check_g_stack(function: &str) -> &'static Slot<Body> {
-    // Not pinned: a goroutine that moves meanwhile may only be taken for one on another stack, and is asked again. The one on whose
-    // stack the caller stands is the caller's.
-    match m::of_this_cpu().and_then(M::running) {
-        Some(slot) if stands_on(slot) => slot,
-        Some(_) | None => ask_again(function, Location::caller()),
+/// What [`check_g_stack`] has found: a goroutine calls, on its own stack. It stays with that goroutine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct OwnStack(PhantomData<*mut ()>);
+
+impl OwnStack {
+    /// The slot of the goroutine that calls.
+    #[inline]
+    pub(crate) fn slot(self) -> &'static Slot<Body> {
+        // SAFETY: a goroutine calls.
+        unsafe { m::own_slot() }
+    }
+
+    /// The goroutine that calls, and its CPU.
+    #[inline]
+    pub(crate) fn here(self, pinned: &Pinned) -> Here {
+        // SAFETY: a goroutine calls: somebody has left this CPU for it.
+        Here { m: unsafe { m::after_switch(pinned) }, slot: self.slot() }
     }
 }
 
-#[cold]
-#[inline(never)]
-fn ask_again(function: &str, caller: &Location<'_>) -> &'static Slot<Body> {
-    throw_unless_on_the_g_stack(function, caller);
-    m::current_slot(m::current(&Pinned::new()))
-}
-
-/// [`check_g_stack`], for who is pinned already: the slot of the goroutine that calls.
-#[track_caller]
-#[inline]
-pub(crate) fn own_slot(m: &M, function: &str) -> &'static Slot<Body> {
-    match m.running() {
-        Some(slot) if stands_on(slot) => slot,
-        Some(_) | None => {
-            throw_unless_on_the_g_stack(function, Location::caller());
-            m::current_slot(m)
-        }
-    }
-}
-
-/// Whether the caller stands on the stack of the goroutine that this CPU's data name as the running one.
+/// Throws when the caller of a function that may block does not stand on a goroutine's own stack.
 ///
-/// Then the two witnesses agree, because handlers and calls on the kernel stack stand elsewhere.
+/// By one look at each witness: the CPU's data name the goroutine that runs, and the stack pointer lies in the stack with its number.
+/// Handlers and calls on the kernel stack stand elsewhere. Whoever is moved to another CPU meanwhile is the one that runs there.
+#[track_caller]
 #[inline]
-fn stands_on(running: &Slot<Body>) -> bool {
-    StackId::is_before(stack::pointer(), running.word())
+pub(crate) fn check_g_stack(function: &str) -> OwnStack {
+    if !StackId::is_before(stack::pointer(), percpu::task_stack_here()) {
+        throw_unless_on_the_g_stack(function, Location::caller());
+    }
+    OwnStack(PhantomData)
 }
 
 #[cold]

@@ -63,12 +63,12 @@ impl Stdin {
     /// When not called on a goroutine's own stack.
     #[track_caller]
     pub fn read_line(self) -> Option<String> {
-        check_g_stack("Stdin::read_line");
-        let turn = input::of(Port::Com1).take_turn().expect("`stdin` has opened it");
+        let own = check_g_stack("Stdin::read_line");
+        let turn = input::of(Port::Com1).take_turn(own).expect("`stdin` has opened it");
         let mut line = Vec::new();
         while line.len() < LONGEST {
             let mut byte = [0];
-            turn.read(&mut byte);
+            turn.read(own, &mut byte);
             let [byte] = byte;
             let means = if byte == b'\r' { Line::AfterReturn } else { Line::Begins };
             match (turn.set_line(means), byte) {

@@ -24,6 +24,7 @@ use crate::m;
 use crate::panic::{Named, fatal};
 use crate::park::current;
 use crate::runtime::Runtime;
+use crate::stacks::OwnStack;
 
 /// The longest ring that a goroutine looks for when it has to wait: more hops would cost all who wait behind a long chain.
 const MOST_WHEN_BLOCKED: u32 = 64;
@@ -181,7 +182,8 @@ fn load(address: u64) -> Option<u64> {
 /// Waits for a lock: tells others so, looks whether that closes a ring, and calls `wait`, which returns when the goroutine
 /// in this slot, which calls, has got the lock.
 #[cold]
-pub(crate) fn while_blocked<R>((lock, me): (&LockHead, &'static Slot<Body>), wait: impl FnOnce() -> R) -> R {
+pub(crate) fn while_blocked<R>((lock, own): (&LockHead, OwnStack), wait: impl FnOnce() -> R) -> R {
+    let me = own.slot();
     let (g, blocked) = (me.handle(), &me.body().blocked);
     let number = blocked.begin(lock.address());
     match on_deadlock() {

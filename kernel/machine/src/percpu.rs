@@ -62,6 +62,10 @@ pub struct PerCpu {
     stack_pages: AtomicU64,
     /// A word that belongs to the crate above: the address of its own block for this CPU.
     word: AtomicUsize,
+    /// The address of what the crate above keeps of the task that runs here; 0 if none does.
+    task: AtomicUsize,
+    /// The number of its stack plus one; 0 if there is no task.
+    task_stack: AtomicU32,
     /// What this CPU has of the heap.
     cache: AtomicPtr<Cache>,
     /// Kernel stack: lowest usable address and one past the highest.
@@ -93,6 +97,8 @@ impl PerCpu {
             interrupts: AtomicU64::new(0),
             stack_pages: AtomicU64::new(0),
             word: AtomicUsize::new(0),
+            task: AtomicUsize::new(0),
+            task_stack: AtomicU32::new(0),
             cache: AtomicPtr::new(heap::boot_cache()),
             stack_bottom: AtomicU64::new(0),
             stack_top: AtomicU64::new(0),
@@ -171,6 +177,11 @@ impl PerCpu {
     /// Sets the word of the crate above.
     pub fn set_word(&self, word: usize) {
         self.word.store(word, Ordering::Relaxed);
+    }
+
+    /// The address of what the crate above keeps of the task that runs here, at about this moment; 0 if none does.
+    pub fn task(&self) -> usize {
+        self.task.load(Ordering::Relaxed)
     }
 
     /// Gives the CPU its part of the heap, before it runs.
@@ -371,6 +382,53 @@ pub fn word_here() -> usize {
         asm!("mov {}, gs:[{}]", out(reg) word, const offset_of!(PerCpu, word), options(nostack, preserves_flags, readonly));
     };
     word
+}
+
+/// [`PerCpu::task`] of this CPU, for as long as the guard keeps the caller here.
+#[inline]
+pub fn task(_pinned: &Pinned) -> usize {
+    let task: usize;
+    // SAFETY: as in `word_here`.
+    unsafe {
+        asm!("mov {}, gs:[{}]", out(reg) task, const offset_of!(PerCpu, task), options(nostack, preserves_flags, readonly));
+    };
+    task
+}
+
+/// [`PerCpu::task`] for the task itself, which finds itself on whatever CPU it is: so the answer may be kept, unlike those above.
+#[inline]
+pub fn own_task() -> usize {
+    let task: usize;
+    // SAFETY: as in `word_here`.
+    unsafe {
+        asm!("mov {}, gs:[{}]", out(reg) task, const offset_of!(PerCpu, task), options(nostack, preserves_flags, pure, readonly));
+    };
+    task
+}
+
+/// The number of the stack of the task that runs on the CPU where this was called, plus one; 0 if there was none.
+#[inline]
+pub fn task_stack_here() -> u32 {
+    let number: u32;
+    // SAFETY: as in `word_here`.
+    unsafe {
+        asm!("mov {:e}, gs:[{}]", out(reg) number, const offset_of!(PerCpu, task_stack), options(nostack, preserves_flags, readonly));
+    };
+    number
+}
+
+/// Says which task runs on this CPU: the address of what is kept of it, and the number of its stack plus one. Zeros: none does.
+#[inline]
+pub fn set_task(_pinned: &Pinned, task: usize, stack: u32) {
+    // SAFETY: GS points to this CPU's block. Whoever is interrupted in between is pinned, and asks neither.
+    unsafe {
+        asm!(
+            "mov qword ptr gs:[{}], {}",
+            "mov dword ptr gs:[{}], {:e}",
+            const offset_of!(PerCpu, task), in(reg) task, const offset_of!(PerCpu, task_stack), in(reg) stack,
+            options(nostack, preserves_flags)
+        );
+    }
 }
 
 /// Whether the guard is the only one on this CPU, and nothing is asked of it.

@@ -153,9 +153,7 @@ impl<T> Channel<T> {
     #[track_caller]
     pub(super) fn send(&self, value: T, patience: Patience) -> (Outcome, MaybeUninit<T>) {
         let mut value = MaybeUninit::new(value);
-        // SAFETY:
-        // 1. A value of the channel's type, whose slot lies on this stack.
-        // 2. Who may wait has checked its stack.
+        // SAFETY: a value of the channel's type, whose slot lies on this stack.
         let outcome = unsafe { self.core.send(value.as_mut_ptr().cast(), size_of::<T>(), patience) };
         (outcome, value)
     }
@@ -165,9 +163,7 @@ impl<T> Channel<T> {
     #[track_caller]
     pub(super) fn recv(&self, patience: Patience) -> Result<T, Outcome> {
         let mut slot = MaybeUninit::<T>::uninit();
-        // SAFETY:
-        // 1. A slot for a value of the channel's type, on this stack.
-        // 2. Who may wait has checked its stack.
+        // SAFETY: a slot for a value of the channel's type, on this stack.
         match unsafe { self.core.recv(slot.as_mut_ptr().cast(), size_of::<T>(), patience) } {
             // SAFETY: a value was passed into the slot.
             Outcome::Passed => Ok(unsafe { slot.assume_init() }),

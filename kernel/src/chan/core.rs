@@ -49,6 +49,7 @@ use super::wait::Waited;
 use crate::m::{self, M};
 use crate::park::ready_on;
 use crate::runtime::Runtime;
+use crate::stacks::OwnStack;
 
 /// Bytes of a page of a stack.
 const PAGE: usize = 4096;
@@ -67,12 +68,12 @@ pub(crate) enum Outcome {
     TimedOut,
 }
 
-/// Whether an operation may wait.
+/// Whether an operation may wait: on the goroutine's own stack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Patience {
     None,
-    Endless,
-    Until(Nanos),
+    Endless(OwnStack),
+    Until(OwnStack, Nanos),
 }
 
 /// What a channel tells of its room, and of what is in it.
@@ -185,9 +186,8 @@ impl Core {
     /// Sends the value at `value`, which is gone from there if it was [`Outcome::Passed`].
     ///
     /// # Safety
-    /// 1. `value` is a value of the channel's type in memory that others may read, of `size` bytes, which is
+    /// `value` is a value of the channel's type in memory that others may read, of `size` bytes, which is
     ///    what the channel was made for.
-    /// 2. If `patience` is not `None`, the caller is on its goroutine's stack.
     #[inline]
     #[track_caller]
     pub(super) unsafe fn send(&self, value: *mut u8, size: usize, patience: Patience) -> Outcome {
@@ -241,9 +241,8 @@ impl Core {
     /// Receives a value into `slot`, which holds one if it was [`Outcome::Passed`].
     ///
     /// # Safety
-    /// 1. `slot` is memory for a value of the channel's type that others may write, of `size` bytes, which is what the
+    /// `slot` is memory for a value of the channel's type that others may write, of `size` bytes, which is what the
     ///    channel was made for.
-    /// 2. If `patience` is not `None`, the caller is on its goroutine's stack.
     #[inline]
     #[track_caller]
     pub(super) unsafe fn recv(&self, slot: *mut u8, size: usize, patience: Patience) -> Outcome {

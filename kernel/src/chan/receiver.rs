@@ -9,7 +9,7 @@ use sched::chan::RecvStep;
 use super::channel::{Handle, Kind};
 use super::core::{Core, Outcome, Patience};
 use super::error::{RecvError, RecvTimeoutError, TryRecvError};
-use crate::stacks::check_g_stack;
+use crate::stacks::{OwnStack, check_g_stack};
 
 /// The side of a [`chan`](super::chan()) that values come out by. Clones receive from the same channel; each value goes to
 /// one of them.
@@ -62,17 +62,17 @@ impl<T> Receiver<T> {
     /// ```
     #[track_caller]
     pub fn recv(&self) -> Result<T, RecvError> {
-        check_g_stack("Receiver::recv");
+        let own = check_g_stack("Receiver::recv");
         if self.core().glance().try_recv() == Some(RecvStep::Closed) {
             return Err(RecvError);
         }
-        self.0.channel().recv(Patience::Endless).map_err(|_| RecvError)
+        self.0.channel().recv(Patience::Endless(own)).map_err(|_| RecvError)
     }
 
-    /// [`recv`](Self::recv) that waits until a time. Whoever calls has checked its stack.
+    /// [`recv`](Self::recv) that waits until a time.
     #[track_caller]
-    pub(crate) fn recv_until(&self, until: Nanos) -> Result<T, RecvTimeoutError> {
-        self.0.channel().recv(Patience::Until(until)).map_err(|why| match why {
+    pub(crate) fn recv_until(&self, own: OwnStack, until: Nanos) -> Result<T, RecvTimeoutError> {
+        self.0.channel().recv(Patience::Until(own, until)).map_err(|why| match why {
             Outcome::Closed => RecvTimeoutError::Closed,
             Outcome::TimedOut | Outcome::WouldWait | Outcome::Passed => RecvTimeoutError::Timeout,
         })

@@ -9,7 +9,7 @@ use sched::chan::SendStep;
 use super::channel::{Handle, Kind};
 use super::core::{Core, Outcome, Patience};
 use super::error::{SendError, SendTimeoutError, TrySendError};
-use crate::stacks::check_g_stack;
+use crate::stacks::{OwnStack, check_g_stack};
 
 /// The side of a [`chan`](super::chan()) that values go in by. Clones send into the same channel.
 ///
@@ -56,8 +56,8 @@ impl<T> Sender<T> {
     /// ```
     #[track_caller]
     pub fn send(&self, value: T) -> Result<(), SendError<T>> {
-        check_g_stack("Sender::send");
-        let (outcome, value) = self.0.channel().send(value, Patience::Endless);
+        let own = check_g_stack("Sender::send");
+        let (outcome, value) = self.0.channel().send(value, Patience::Endless(own));
         match outcome {
             Outcome::Passed => Ok(()),
             Outcome::Closed | Outcome::WouldWait | Outcome::TimedOut => {
@@ -67,10 +67,10 @@ impl<T> Sender<T> {
         }
     }
 
-    /// [`send`](Self::send) that waits until a time. Whoever calls has checked its stack.
+    /// [`send`](Self::send) that waits until a time.
     #[track_caller]
-    pub(crate) fn send_until(&self, value: T, until: Nanos) -> Result<(), SendTimeoutError<T>> {
-        let (outcome, value) = self.0.channel().send(value, Patience::Until(until));
+    pub(crate) fn send_until(&self, own: OwnStack, value: T, until: Nanos) -> Result<(), SendTimeoutError<T>> {
+        let (outcome, value) = self.0.channel().send(value, Patience::Until(own, until));
         // SAFETY: called where it was not passed.
         let back = |value: MaybeUninit<T>| unsafe { value.assume_init() };
         match outcome {

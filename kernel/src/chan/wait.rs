@@ -1,6 +1,6 @@
 //! The waits of a channel: a goroutine's sudog is queued under the lock, while it is `Parking`, and the lock goes after that.
 
-use machine::clock;
+use machine::clock::{self, Nanos};
 use machine::lock::Guard;
 use machine::percpu::Pinned;
 use sched::GoRef;
@@ -11,6 +11,7 @@ use super::core::{Core, Outcome, Patience};
 use crate::m::{self, M};
 use crate::panic::throw;
 use crate::park::{Here, Wait, WaitReason, gopark_here};
+use crate::stacks::OwnStack;
 use crate::sudog::{own_sudog, try_own_sudog};
 use crate::timers::{add_timeout, remove_timeout};
 
@@ -25,9 +26,9 @@ pub(super) enum Waited {
 /// Gets the goroutine the sudog that it needs for a wait.
 #[cold]
 #[inline(never)]
-fn get_sudog(guard: Guard<'_, ()>) -> Waited {
+fn get_sudog(own: OwnStack, guard: Guard<'_, ()>) -> Waited {
     drop(guard);
-    own_sudog(Here::new(&Pinned::new()));
+    own_sudog(own.here(&Pinned::new()));
     Waited::LookAgain
 }
 
@@ -53,11 +54,13 @@ impl Core {
         guard: Guard<'_, ()>,
         (m, patience): (&'static M, Patience),
     ) -> Waited {
-        if patience != Patience::Endless {
-            return self.wait_until(side, element, guard, patience);
-        }
-        let here = Here::on(m);
-        let Some(sudog) = try_own_sudog(here) else { return get_sudog(guard) };
+        let own = match patience {
+            Patience::Endless(own) => own,
+            Patience::Until(own, when) => return self.wait_until(side, element, guard, (own, when)),
+            Patience::None => return Waited::Over(Outcome::WouldWait),
+        };
+        let here = Here { m, slot: own.slot() };
+        let Some(sudog) = try_own_sudog(here) else { return get_sudog(own, guard) };
         // Taken before the lock's goes, and the only one then.
         let pinned = Pinned::new();
         self.park((&pinned, here), side, |g| {
@@ -78,13 +81,18 @@ impl Core {
     /// [`wait`](Self::wait) until a time.
     #[inline(never)]
     #[track_caller]
-    fn wait_until(&self, side: Side, element: *mut u8, guard: Guard<'_, ()>, patience: Patience) -> Waited {
-        let Patience::Until(when) = patience else { return Waited::Over(Outcome::WouldWait) };
+    fn wait_until(
+        &self,
+        side: Side,
+        element: *mut u8,
+        guard: Guard<'_, ()>,
+        (own, when): (OwnStack, Nanos),
+    ) -> Waited {
         if when <= clock::now() {
             return Waited::Over(Outcome::TimedOut);
         }
-        let here = Here::new(guard.pinned());
-        let Some(sudog) = try_own_sudog(here) else { return get_sudog(guard) };
+        let here = own.here(guard.pinned());
+        let Some(sudog) = try_own_sudog(here) else { return get_sudog(own, guard) };
         let mut timeout = None;
         let pinned = Pinned::new();
         self.park((&pinned, here), side, |g| {

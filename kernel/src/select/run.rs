@@ -35,7 +35,7 @@ use crate::m;
 use crate::panic::throw;
 use crate::park::{Here, Wait, WaitReason, gopark_on};
 use crate::runtime::Runtime;
-use crate::stacks::check_g_stack;
+use crate::stacks::{OwnStack, check_g_stack};
 use crate::sudog::{acquire_sudog, own_sudog, release_sudog, take_sudog, try_own_sudog};
 use crate::timers::{add_timeout, remove_timeout};
 
@@ -137,7 +137,7 @@ impl<'a> Case<'a> {
     }
 
     /// Leaves the queue, unless somebody has taken it out, and says whether this case was chosen.
-    fn leave(&mut self, rt: &'static Runtime) -> bool {
+    fn leave(&mut self, (rt, own): (&'static Runtime, OwnStack)) -> bool {
         let (Some(core), Some((s, sudog))) = (self.core, self.sudog.take()) else { return false };
         let outcome = match chan::woken(sudog) {
             Woken::Passed => Some(Outcome::Passed),
@@ -149,7 +149,7 @@ impl<'a> Case<'a> {
         } else {
             core.leave(self.side, s);
         }
-        give_back(rt, (s, sudog));
+        give_back((rt, own), (s, sudog));
         outcome.is_some()
     }
 }
@@ -167,7 +167,7 @@ pub fn run<const N: usize>(mut cases: [Case<'_>; N], limit: Limit) -> Chosen {
 /// [`run`] of any number of cases, for which `locks` is room. On the goroutine's own stack.
 #[track_caller]
 pub(super) fn select<'a>(cases: &mut [Case<'a>], locks: &mut [Option<&'a Lock<()>>], limit: Limit) -> Chosen {
-    check_g_stack("select");
+    let own = check_g_stack("select");
     let rt = m::runtime();
     shuffle(cases);
     let mut has_sudogs = false;
@@ -189,11 +189,11 @@ pub(super) fn select<'a>(cases: &mut [Case<'a>], locks: &mut [Option<&'a Lock<()
                 Limit::Default => (Chosen::Default, None),
                 Limit::Until(when) if when <= clock::now() => (Chosen::TimedOut, None),
                 Limit::Endless | Limit::Until(_) => {
-                    if take_sudogs(rt, cases, together.pinned()) {
-                        return wait(rt, cases, together, limit);
+                    if take_sudogs(rt, cases, own.here(together.pinned())) {
+                        return wait((rt, own), cases, together, limit);
                     }
                     drop(together);
-                    get_sudogs(rt, cases);
+                    get_sudogs((rt, own), cases);
                     has_sudogs = true;
                     continue;
                 }
@@ -201,7 +201,7 @@ pub(super) fn select<'a>(cases: &mut [Case<'a>], locks: &mut [Option<&'a Lock<()
         };
         ready(wake, together.unlock());
         if has_sudogs {
-            give_sudogs_back(rt, cases);
+            give_sudogs_back((rt, own), cases);
         }
         return chosen;
     }
@@ -224,11 +224,16 @@ unsafe fn pass(cases: &mut [Case<'_>]) -> Step {
 
 /// Puts the goroutine into all queues, and parks it until it is readied out of one of them or the time has come.
 #[track_caller]
-fn wait(rt: &'static Runtime, cases: &mut [Case<'_>], together: Together<'_, '_>, limit: Limit) -> Chosen {
+fn wait(
+    (rt, own): (&'static Runtime, OwnStack),
+    cases: &mut [Case<'_>],
+    together: Together<'_, '_>,
+    limit: Limit,
+) -> Chosen {
     let absent = limit == Limit::Endless && cases.iter().all(|case| case.core.is_none());
     let reason = if absent { WaitReason::NilChan } else { WaitReason::Select };
     let mut timeout = None;
-    gopark_on(Wait { reason, on: 0, since: clock::rdtsc_unordered() }, |g| {
+    gopark_on(own, Wait { reason, on: 0, since: clock::rdtsc_unordered() }, |g| {
         let ticket = rt.slot(g.index).body().claim.begin();
         // In the order of turns, too: of two arms for the same channel either may be the first in its queue.
         for case in cases.iter().map(|case| &cases[case.turn]) {
@@ -245,7 +250,7 @@ fn wait(rt: &'static Runtime, cases: &mut [Case<'_>], together: Together<'_, '_>
         true
     });
     // All of them leave.
-    let chosen = cases.iter_mut().filter_map(|case| case.leave(rt).then_some(())).count();
+    let chosen = cases.iter_mut().filter_map(|case| case.leave((rt, own)).then_some(())).count();
     if chosen == 0 {
         if timeout.is_none() {
             throw(format_args!("a select was readied by none of its channels"));
@@ -278,8 +283,7 @@ fn without_sudog<'c, 'a>(cases: &'c mut [Case<'a>]) -> impl Iterator<Item = (boo
 }
 
 /// Gives each case a sudog, if this P keeps enough.
-fn take_sudogs(rt: &'static Runtime, cases: &mut [Case<'_>], pinned: &Pinned) -> bool {
-    let here = Here::new(pinned);
+fn take_sudogs(rt: &'static Runtime, cases: &mut [Case<'_>], here: Here) -> bool {
     without_sudog(cases).all(|(is_first, case)| {
         case.sudog = if is_first { try_own_sudog(here) } else { take_sudog(rt, here.m) };
         case.sudog.is_some()
@@ -288,10 +292,10 @@ fn take_sudogs(rt: &'static Runtime, cases: &mut [Case<'_>], pinned: &Pinned) ->
 
 /// Gives each case a sudog, with no lock held.
 #[cold]
-fn get_sudogs(rt: &'static Runtime, cases: &mut [Case<'_>]) {
+fn get_sudogs((rt, own): (&'static Runtime, OwnStack), cases: &mut [Case<'_>]) {
     for (is_first, case) in without_sudog(cases) {
         let pinned = Pinned::new();
-        let here = Here::new(&pinned);
+        let here = own.here(&pinned);
         case.sudog = Some(if is_first { own_sudog(here) } else { acquire_sudog(rt, here.m) });
         drop(pinned);
     }
@@ -299,14 +303,14 @@ fn get_sudogs(rt: &'static Runtime, cases: &mut [Case<'_>]) {
 
 /// Those that were taken for a wait which has not come.
 #[cold]
-fn give_sudogs_back(rt: &'static Runtime, cases: &mut [Case<'_>]) {
-    cases.iter_mut().filter_map(|case| case.sudog.take()).for_each(|sudog| give_back(rt, sudog));
+fn give_sudogs_back((rt, own): (&'static Runtime, OwnStack), cases: &mut [Case<'_>]) {
+    cases.iter_mut().filter_map(|case| case.sudog.take()).for_each(|sudog| give_back((rt, own), sudog));
 }
 
 /// Gives a case's sudog back: the goroutine keeps its own.
-fn give_back(rt: &'static Runtime, (s, sudog): Named) {
+fn give_back((rt, own): (&'static Runtime, OwnStack), (s, sudog): Named) {
     let pinned = Pinned::new();
-    let here = Here::new(&pinned);
+    let here = own.here(&pinned);
     let is_own = here.slot.body().sudog().is_some_and(|(_, own)| core::ptr::eq(own, sudog));
     if !is_own {
         release_sudog(rt, here.m, s);

@@ -99,14 +99,14 @@ impl Barrier {
     /// When not called on a goroutine's own stack, even by the last one.
     #[track_caller]
     pub fn wait(&self) -> BarrierWaitResult {
-        check_g_stack("Barrier::wait");
+        let own = check_g_stack("Barrier::wait");
         let on = core::ptr::from_ref(self).addr() as u64;
         loop {
             if self.end_round() {
                 return BarrierWaitResult { leader: true };
             }
             let mut waits = false;
-            park_in(&self.state, WaitReason::Barrier, on, |state, sudogs, s| {
+            park_in(own, &self.state, WaitReason::Barrier, on, |state, sudogs, s| {
                 waits = !state.is_last(self.members);
                 if waits {
                     state.arrived += 1;

@@ -4,13 +4,11 @@ use core::fmt;
 
 use machine::lock::{Kind, Lock};
 use sched::notify::{Came, Ticket, Tickets};
-use sched::table::Slot;
 use sched::waiters::Waiters;
 
-use crate::goroutine::Body;
 use crate::m;
 use crate::park::WaitReason;
-use crate::stacks::check_g_stack;
+use crate::stacks::{OwnStack, check_g_stack};
 
 use super::list::{park_in, ready, ready_all};
 use super::mutex::MutexGuard;
@@ -116,18 +114,18 @@ impl Cond {
         guard
     }
 
-    fn wait_by<'m, T: ?Sized>(&self, me: &'static Slot<Body>, guard: MutexGuard<'m, T>) -> MutexGuard<'m, T> {
+    fn wait_by<'m, T: ?Sized>(&self, me: OwnStack, guard: MutexGuard<'m, T>) -> MutexGuard<'m, T> {
         let mutex = guard.mutex();
         let ticket = self.tickets.draw();
         drop(guard);
-        self.come(ticket);
+        self.come(me, ticket);
         mutex.lock_by(me)
     }
 
     /// Waits for a ticket's notification.
-    fn come(&self, ticket: Ticket) {
+    fn come(&self, own: OwnStack, ticket: Ticket) {
         let on = core::ptr::from_ref(self).addr() as u64;
-        park_in(&self.waiters, WaitReason::Cond, on, |waiters, sudogs, s| {
+        park_in(own, &self.waiters, WaitReason::Cond, on, |waiters, sudogs, s| {
             match self.tickets.come(waiters, sudogs, s, ticket) {
                 Came::InTime => true,
                 Came::Notified => false,

@@ -20,8 +20,9 @@ use sched::list::Chain;
 use sched::sudog::Sudogs;
 
 use crate::m;
-use crate::park::{Here, Wait, WaitReason, gopark_here, goready, readied_by_something_else};
+use crate::park::{Wait, WaitReason, gopark_here, goready, readied_by_something_else};
 use crate::sudog::own_sudog;
+use crate::stacks::OwnStack;
 
 /// Parks the goroutine that calls, on its own stack, until it is taken out of the queue and readied. `enter` queues its
 /// sudog under the lock; or it returns `false`, and the goroutine stays.
@@ -30,6 +31,7 @@ use crate::sudog::own_sudog;
 ///
 /// The goroutine is `Parking` before `enter` is called, so that whoever takes the lock next may ready it at once.
 pub(crate) fn park_in<Q>(
+    own: OwnStack,
     queue: &Lock<Q>,
     reason: WaitReason,
     on: u64,
@@ -37,7 +39,7 @@ pub(crate) fn park_in<Q>(
 ) {
     let since = clock::rdtsc_unordered();
     let pinned = Pinned::new();
-    let here = Here::new(&pinned);
+    let here = own.here(&pinned);
     let (s, sudog) = own_sudog(here);
     gopark_here(&pinned, here, Wait { reason, on, since }, |g| {
         sudog.prepare(g, since.0);

@@ -15,9 +15,9 @@ use sched::table::Slot;
 use crate::go::give_way;
 use crate::goroutine::Body;
 use crate::m::{self, M};
-use crate::park::{Wait, WaitReason, current_slot};
+use crate::park::{Here, Wait, WaitReason, current_slot};
 use crate::sema;
-use crate::stacks::check_g_stack;
+use crate::stacks::{OwnStack, check_g_stack};
 use crate::waits::{HeldBy, LockHead, LockKind, while_blocked};
 
 /// Times that a goroutine waits awake before it sleeps, and how many pauses each takes; as Go's. It may also make room for the holder instead:
@@ -28,7 +28,7 @@ const PAUSES: u32 = 30;
 /// Takes the mutex of a lock whose head is `head`, for the goroutine in this slot, on its own stack. It is the caller who names the
 /// holder.
 #[inline]
-pub(crate) fn lock_word(word: &MutexWord, (head, me): (&LockHead, &'static Slot<Body>), reason: WaitReason) {
+pub(crate) fn lock_word(word: &MutexWord, (head, me): (&LockHead, OwnStack), reason: WaitReason) {
     if !word.lock_free() {
         lock_slow(word, (head, me), reason);
     }
@@ -44,7 +44,7 @@ pub(crate) fn unlock_word(word: &MutexWord) {
 
 /// The harder case: waits awake first, because short sections are over sooner than a goroutine is asleep.
 #[cold]
-fn lock_slow(word: &MutexWord, (head, goroutine): (&LockHead, &'static Slot<Body>), reason: WaitReason) {
+fn lock_slow(word: &MutexWord, (head, goroutine): (&LockHead, OwnStack), reason: WaitReason) {
     let mut me = Contender::default();
     let Some(order) = compete(word, (head, goroutine), &mut me) else { return };
     let what = Wait { reason, on: head.address(), since: Ticks(me.since()) };
@@ -54,13 +54,13 @@ fn lock_slow(word: &MutexWord, (head, goroutine): (&LockHead, &'static Slot<Body
 /// The rest of the way, from the first sleep on.
 fn sleep(
     word: &MutexWord,
-    named: (&LockHead, &'static Slot<Body>),
+    named: (&LockHead, OwnStack),
     mut me: Contender,
     mut order: Order,
     what: Wait,
 ) {
     loop {
-        sema::acquire(word.sema(), order, what);
+        sema::acquire(named.1, word.sema(), order, what);
         match word.woken(&mut me, |since| nanos(since, now())) {
             Awake::Locked => return,
             Awake::Again => {}
@@ -76,7 +76,7 @@ fn sleep(
 #[inline]
 fn compete(
     word: &MutexWord,
-    (head, goroutine): (&LockHead, &'static Slot<Body>),
+    (head, goroutine): (&LockHead, OwnStack),
     me: &mut Contender,
 ) -> Option<Order> {
     let mut spins = 0;
@@ -94,7 +94,7 @@ fn compete(
         match how {
             Spin::Not => {}
             Spin::Pause => pause(),
-            Spin::MakeRoom(pinned, m) => give_way(&pinned, m, goroutine),
+            Spin::MakeRoom(pinned, m) => give_way(&pinned, Here { m, slot: goroutine.slot() }),
         }
     }
 }
@@ -227,9 +227,9 @@ impl<T: ?Sized> Mutex<T> {
 
     /// [`lock`](Self::lock) for a caller that has checked the stack, in its slot.
     #[inline]
-    pub(crate) fn lock_by(&self, me: &'static Slot<Body>) -> MutexGuard<'_, T> {
+    pub(crate) fn lock_by(&self, me: OwnStack) -> MutexGuard<'_, T> {
         lock_word(&self.word, (&self.head, me), WaitReason::Mutex);
-        self.guard(me)
+        self.guard(me.slot())
     }
 
     /// Takes the lock if nobody has it, without waiting. Go's `Mutex.TryLock`.

@@ -6,11 +6,9 @@ use core::mem::MaybeUninit;
 use core::ops::Deref;
 
 use sched::once::OnceWord;
-use sched::table::Slot;
 
-use crate::goroutine::Body;
 use crate::park::WaitReason;
-use crate::stacks::check_g_stack;
+use crate::stacks::{OwnStack, check_g_stack};
 use crate::waits::{LockHead, LockKind};
 
 use super::mutex::{lock_word, unlock_word};
@@ -80,10 +78,10 @@ impl Once {
 
     #[cold]
     #[track_caller]
-    fn call(&self, me: &'static Slot<Body>, function: impl FnOnce()) {
+    fn call(&self, me: OwnStack, function: impl FnOnce()) {
         assert!(!self.head.is_mine(), "Once: called again by the function that it calls");
         lock_word(self.word.mutex(), (&self.head, me), WaitReason::Once);
-        self.head.hold(me);
+        self.head.hold(me.slot());
         if !self.word.is_done() {
             function();
             self.word.set_done();

@@ -11,12 +11,10 @@ use machine::percpu::Pinned;
 use sched::mutex::MutexWord;
 use sched::rwmutex::{Entry, RwWord};
 use sched::sema::{Handoff, Order};
-use sched::table::Slot;
 
-use crate::goroutine::Body;
 use crate::park::{Wait, WaitReason, current_slot};
 use crate::sema;
-use crate::stacks::check_g_stack;
+use crate::stacks::{OwnStack, check_g_stack};
 use crate::waits::{LockHead, LockKind, while_blocked};
 
 use super::list::Portion;
@@ -106,11 +104,11 @@ impl<T: ?Sized> RwMutex<T> {
     }
 
     /// [`read`](Self::read) for a caller that has checked the stack, in its slot.
-    pub(super) fn share(&self, me: &'static Slot<Body>) -> RwMutexReadGuard<'_, T> {
+    pub(super) fn share(&self, me: OwnStack) -> RwMutexReadGuard<'_, T> {
         match self.word.read() {
             Entry::Now => {}
             Entry::Wait => while_blocked((&self.head, me), || {
-                sema::acquire(self.word.readers_sema(), Order::Fifo, self.wait(WaitReason::RwMutexRead));
+                sema::acquire(me, self.word.readers_sema(), Order::Fifo, self.wait(WaitReason::RwMutexRead));
             }),
         }
         RwMutexReadGuard { lock: self, not_send: PhantomData }
@@ -145,15 +143,15 @@ impl<T: ?Sized> RwMutex<T> {
     }
 
     /// [`write`](Self::write) for a caller that has checked the stack, in its slot.
-    pub(super) fn take(&self, me: &'static Slot<Body>) -> RwMutexWriteGuard<'_, T> {
+    pub(super) fn take(&self, me: OwnStack) -> RwMutexWriteGuard<'_, T> {
         lock_word(&self.writers, (&self.head, me), WaitReason::RwMutexWrite);
         // Before it announces itself: who then waits for it finds the name.
-        self.head.hold(me);
+        self.head.hold(me.slot());
         match self.word.write() {
             Entry::Now => {}
             // Not as one that is blocked: nobody knows the readers.
             Entry::Wait => {
-                sema::acquire(self.word.writer_sema(), Order::Fifo, self.wait(WaitReason::RwMutexWrite));
+                sema::acquire(me, self.word.writer_sema(), Order::Fifo, self.wait(WaitReason::RwMutexWrite));
             }
         }
         RwMutexWriteGuard { lock: self, not_send: PhantomData }

@@ -14,8 +14,8 @@ use sched::weighted::Weighted;
 use sched::{GoRef, SudogIndex};
 
 use crate::m;
-use crate::park::{Here, Wait, WaitReason, current, gopark_on, goready, readied_by_something_else};
-use crate::stacks::check_g_stack;
+use crate::park::{Wait, WaitReason, current, gopark_on, goready, readied_by_something_else};
+use crate::stacks::{OwnStack, check_g_stack};
 use crate::sudog::own_sudog;
 
 use super::context::{Context, ContextError};
@@ -75,14 +75,14 @@ impl Semaphore {
     /// When not called on a goroutine's own stack, even if the units are free.
     #[track_caller]
     pub fn acquire(&self, units: u32) -> Permit<'_> {
-        check_g_stack("Semaphore::acquire");
+        let own = check_g_stack("Semaphore::acquire");
         let mut state = self.state.lock();
         let (all, taken) = (state.capacity(), state.try_acquire(units));
         drop(state);
         assert!(units <= all, "Semaphore: {units} units of {all}");
         if !taken {
             let on = core::ptr::from_ref(self).addr() as u64;
-            park_in(&self.state, WaitReason::Semacquire, on, |state, sudogs, s| {
+            park_in(own, &self.state, WaitReason::Semacquire, on, |state, sudogs, s| {
                 let must_wait = !state.try_acquire(units);
                 if must_wait {
                     state.wait(sudogs, s, units, None);
@@ -115,7 +115,7 @@ impl Semaphore {
     /// When not called on a goroutine's own stack, even if the units are free.
     #[track_caller]
     pub fn acquire_with(&self, context: &Context, units: u32) -> Result<Permit<'_>, ContextError> {
-        check_g_stack("Semaphore::acquire_with");
+        let own = check_g_stack("Semaphore::acquire_with");
         if let Some(error) = context.err() {
             return Err(error);
         }
@@ -126,7 +126,7 @@ impl Semaphore {
             return Err(context.wait());
         }
         if !taken {
-            self.wait_with(context, units)?;
+            self.wait_with(own, context, units)?;
         }
         Ok(Permit { semaphore: self, units })
     }
@@ -135,7 +135,7 @@ impl Semaphore {
     ///
     /// It is queued first and watches the context second, both while it is `Parking`, so that either may ready it at any
     /// time. If the context has ended by then, nobody has told it, and it claims itself.
-    fn wait_with(&self, context: &Context, units: u32) -> Result<(), ContextError> {
+    fn wait_with(&self, own: OwnStack, context: &Context, units: u32) -> Result<(), ContextError> {
         let rt = m::runtime();
         let g = current();
         let gives_up = Arc::new(AtomicBool::new(false));
@@ -155,11 +155,11 @@ impl Semaphore {
         };
         let mut call: Option<Box<dyn FnOnce() + Send>> = Some(Box::new(ended));
         let mut watch = None;
-        let (s, sudog) = own_sudog(Here::new(&Pinned::new()));
+        let (s, sudog) = own_sudog(own.here(&Pinned::new()));
         let since = clock::rdtsc_unordered();
         sudog.prepare(g, since.0);
         let on = core::ptr::from_ref(self).addr() as u64;
-        gopark_on(Wait { reason: WaitReason::Semacquire, on, since }, |_| {
+        gopark_on(own, Wait { reason: WaitReason::Semacquire, on, since }, |_| {
             let mut state = self.state.lock();
             if state.try_acquire(units) {
                 drop(state);

@@ -113,12 +113,12 @@ impl WaitGroup {
     /// When not called on a goroutine's own stack, even if there are no tasks.
     #[track_caller]
     pub fn wait(&self) {
-        check_g_stack("WaitGroup::wait");
+        let own = check_g_stack("WaitGroup::wait");
         if self.word.is_done() {
             return;
         }
         let on = core::ptr::from_ref(self).addr() as u64;
-        park_in(&self.waiters, WaitReason::WaitGroup, on, |waiters, sudogs, s| {
+        park_in(own, &self.waiters, WaitReason::WaitGroup, on, |waiters, sudogs, s| {
             let counted = self.word.count_waiter();
             if counted {
                 waiters.push(sudogs, s, 0);

@@ -28,8 +28,8 @@ impl<T> Sender<T> {
     /// ```
     #[track_caller]
     pub fn send_timeout(&self, value: T, most: Duration) -> Result<(), SendTimeoutError<T>> {
-        check_g_stack("Sender::send_timeout");
-        self.send_until(value, most.deadline())
+        let own = check_g_stack("Sender::send_timeout");
+        self.send_until(own, value, most.deadline())
     }
 
     /// [`send`](Self::send) that waits until this time. If it has passed, it sends only if that needs no waiting. Blocks; to
@@ -50,8 +50,8 @@ impl<T> Sender<T> {
     /// ```
     #[track_caller]
     pub fn send_deadline(&self, value: T, when: Instant) -> Result<(), SendTimeoutError<T>> {
-        check_g_stack("Sender::send_deadline");
-        self.send_until(value, when.into())
+        let own = check_g_stack("Sender::send_deadline");
+        self.send_until(own, value, when.into())
     }
 }
 
@@ -76,8 +76,8 @@ impl<T> Receiver<T> {
     /// ```
     #[track_caller]
     pub fn recv_timeout(&self, most: Duration) -> Result<T, RecvTimeoutError> {
-        check_g_stack("Receiver::recv_timeout");
-        self.recv_until(most.deadline())
+        let own = check_g_stack("Receiver::recv_timeout");
+        self.recv_until(own, most.deadline())
     }
 
     /// [`recv`](Self::recv) that waits until this time. If it has passed, it receives only what is there. Blocks; to be called
@@ -100,8 +100,8 @@ impl<T> Receiver<T> {
     /// ```
     #[track_caller]
     pub fn recv_deadline(&self, when: Instant) -> Result<T, RecvTimeoutError> {
-        check_g_stack("Receiver::recv_deadline");
-        self.recv_until(when.into())
+        let own = check_g_stack("Receiver::recv_deadline");
+        self.recv_until(own, when.into())
     }
 }
 

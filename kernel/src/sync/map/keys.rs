@@ -6,10 +6,8 @@ use core::mem;
 
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
-use sched::table::Slot;
 
-use crate::goroutine::Body;
-use crate::stacks::check_g_stack;
+use crate::stacks::{OwnStack, check_g_stack};
 
 use super::Map;
 use super::seed::Seed;
@@ -64,7 +62,7 @@ impl<K: Hash + Eq, V> Map<K, V> {
 
     fn look<Q, R>(
         &self,
-        (me, hash): (&'static Slot<Body>, u64),
+        (me, hash): (OwnStack, u64),
         key: &Q,
         f: impl FnOnce(&V) -> R,
     ) -> Option<R>

@@ -20,10 +20,8 @@ use core::ops::ControlFlow;
 
 use hashbrown::HashTable;
 use sched::sync::Padded;
-use sched::table::Slot;
 
-use crate::goroutine::Body;
-use crate::stacks::check_g_stack;
+use crate::stacks::{OwnStack, check_g_stack};
 use crate::stats::num_cpu;
 
 use super::rwmutex::RwMutex;
@@ -208,7 +206,7 @@ impl<K, V> Map<K, V> {
         self.walk(me, f)
     }
 
-    fn walk<B>(&self, me: &'static Slot<Body>, mut f: impl FnMut(K, V) -> ControlFlow<B>) -> ControlFlow<B>
+    fn walk<B>(&self, me: OwnStack, mut f: impl FnMut(K, V) -> ControlFlow<B>) -> ControlFlow<B>
     where
         K: Clone,
         V: Clone,
