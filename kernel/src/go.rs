@@ -387,7 +387,7 @@ pub(crate) fn goyield() {
 #[inline]
 pub(crate) fn give_way(pinned: &Pinned, Here { m, slot: me }: Here) {
     match perform::usual_successor(pinned, m) {
-        Some(next) => perform::leave_for(pinned, m, me, After::Yielded, next),
+        Some(next) => perform::leave_for(pinned, me, After::Yielded, next),
         None => give_way_unusually(pinned, m, me),
     }
 }

@@ -36,7 +36,7 @@ pub(crate) struct Body {
     /// Who ends a wait that several may end. It goes on counting from one goroutine in the slot to the next.
     pub(crate) claim: Claim,
     /// The sudog by which the goroutine waits, if it waits for one thing; null before the first wait. For the goroutine itself, and kept
-    /// for the next one in the slot. Its index is in `sudog_index`.
+    /// for the next one in the slot. Its index is in `sudog_index`, as a word.
     sudog: AtomicPtr<Sudog>,
     sudog_index: AtomicU32,
     wait_reason: AtomicU32,
@@ -125,16 +125,15 @@ impl Body {
     #[inline]
     pub(crate) fn sudog(&self) -> Option<Named> {
         // Relaxed, here and below: the status word hands it from one goroutine in the slot to the next.
-        let sudog = self.sudog.load(Ordering::Relaxed);
-        // SAFETY: null, or from a reference that lives for ever (`set_sudog`).
-        let sudog: &'static Sudog = unsafe { sudog.as_ref() }?;
-        let s = SudogIndex::new(self.sudog_index.load(Ordering::Relaxed))?;
+        let s = SudogIndex::in_word(self.sudog_index.load(Ordering::Relaxed))?;
+        // SAFETY: where there is an index, there is a reference that lives for ever (`set_sudog`).
+        let sudog: &'static Sudog = unsafe { &*self.sudog.load(Ordering::Relaxed) };
         Some((s, sudog))
     }
 
     /// Sets it, or takes it away. For the goroutine itself, or who has a slot that nobody uses.
     pub(crate) fn set_sudog(&self, sudog: Option<Named>) {
-        self.sudog_index.store(sudog.map_or(0, |(s, _)| s.get()), Ordering::Relaxed);
+        self.sudog_index.store(sudog.map_or(0, |(s, _)| s.word()), Ordering::Relaxed);
         let sudog = sudog.map_or(core::ptr::null(), |(_, sudog)| core::ptr::from_ref(sudog));
         self.sudog.store(sudog.cast_mut(), Ordering::Relaxed);
     }
@@ -409,7 +408,17 @@ impl Goroutines {
         if g.word() > self.0.len() {
             no_slot(g);
         }
-        // SAFETY: the table has as many slots, behind `SLOTS`; they lie there for ever.
+        // SAFETY: the table has as many slots.
+        unsafe { Self::slot_of(g) }
+    }
+
+    /// The slot of a goroutine that was found by its slot before.
+    ///
+    /// # Safety
+    /// There is such a slot.
+    #[inline]
+    pub(crate) unsafe fn slot_of(g: GoIndex) -> &'static Slot<Body> {
+        // SAFETY: the contract. Slots lie one behind the other, from `SLOTS` on, for ever.
         unsafe { &*at(SLOTS - SLOT + u64::from(g.word()) * SLOT) }
     }
 }

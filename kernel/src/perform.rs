@@ -24,7 +24,7 @@ use sched::pick::{Picked, Place, Source, Turn};
 use sched::table;
 use sched::{GoIndex, Owner, Parked, Processor};
 
-use crate::goroutine::Body;
+use crate::goroutine::{Body, Goroutines};
 use crate::idle_stacks;
 use crate::m::{self, M, Preemption, ask};
 use crate::panic::{check, throw};
@@ -97,7 +97,7 @@ pub(crate) fn leave(
     if let Some(picked) = next {
         begin_slice_for(m, &picked);
         arm_if_off(m);
-        leave_for(pinned, m, me, after, (m.proc(), picked.g));
+        leave_for(pinned, me, after, (m.proc(), picked.g));
     } else {
         m::set_none_running(pinned);
         // SAFETY: the loop is suspended: it left for the goroutine that runs here now.
@@ -116,12 +116,11 @@ pub(crate) fn leave(
 #[inline(always)]
 pub(crate) fn leave_for(
     pinned: &Pinned,
-    m: &'static M,
     me: &'static table::Slot<Body>,
     after: After,
     (proc, next): (&'static Processor, GoIndex),
 ) {
-    let target = start_running(pinned, m, proc, next);
+    let target = start_running(pinned, proc, next);
     // SAFETY:
     // 1. The target is the suspended scheduler loop or a goroutine that was just moved to `Running`, which only
     //    its one owner can do.
@@ -136,7 +135,7 @@ pub(crate) fn run(pinned: &Pinned, m: &'static M, picked: &Picked) {
     // Nobody ran here: there is no slice to inherit.
     let fresh = Picked { inherit_time: false, ..*picked };
     begin_slice_for(m, &fresh);
-    let target = start_running(pinned, m, m.proc(), fresh.g);
+    let target = start_running(pinned, m.proc(), fresh.g);
     arm_if_off(m);
     // SAFETY: as in `leave`; the loop's own context is saved in this CPU's M, where only this CPU looks.
     let word = unsafe { context::switch(m.g0(), target, SCHEDULER) };
@@ -161,8 +160,9 @@ fn arm_if_off(m: &'static M) {
 /// Makes a picked goroutine, whose slice has begun, the running one and returns its context.
 #[expect(clippy::inline_always, reason = "a call costs as much as the whole")]
 #[inline(always)]
-fn start_running(pinned: &Pinned, m: &'static M, proc: &'static Processor, g: GoIndex) -> context::Context {
-    let slot = m::runtime_of(m).slot(g);
+fn start_running(pinned: &Pinned, proc: &'static Processor, g: GoIndex) -> context::Context {
+    // SAFETY: it comes out of a queue, where `enqueue` has put the index of a slot.
+    let slot = unsafe { Goroutines::slot_of(g) };
     check(slot.status().run());
     m::set_running(pinned, slot, g);
     proc.owner().counters().run.add(1);
@@ -312,7 +312,7 @@ pub(crate) fn leave_for_any(
     match usual_successor(pinned, m) {
         Some(next) => {
             note_leave(next.0, after);
-            leave_for(pinned, m, me, after, next);
+            leave_for(pinned, me, after, next);
         }
         None => leave_unusually(pinned, m, me, after),
     }

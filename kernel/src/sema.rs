@@ -17,14 +17,15 @@
 
 use core::sync::atomic::AtomicU32;
 
-use machine::clock;
+use machine::clock::{self, Ticks};
 use machine::percpu::Pinned;
 use sched::sema::{self, Handoff, Order, Semaphore, Woken};
 use sched::sudog::Sudog;
 
 use crate::go::goyield;
+use crate::goroutine::Named;
 use crate::m::{self, M};
-use crate::park::{Wait, WaitReason, gopark_here, readied_by_something_else, ready_on};
+use crate::park::{Here, Wait, WaitReason, gopark_here, readied_by_something_else, ready_on};
 use crate::runtime::{Runtime, SemaLock};
 use crate::stacks::{OwnStack, check_g_stack, is_free};
 use crate::sudog::own_sudog;
@@ -126,39 +127,77 @@ fn semaphore<'w>(rt: &'static Runtime, word: &'w AtomicU32) -> Semaphore<'w, Sem
     rt.sema.semaphore(&rt.sudogs, word)
 }
 
-/// The harder case of [`semacquire1`].
+/// The harder case of [`semacquire1`]. What it waits for comes in registers.
+#[inline]
+fn wait(own: OwnStack, word: &AtomicU32, order: Order, Wait { reason, on, since }: Wait) {
+    wait_for(own, word, order, reason, on, since);
+}
+
 #[cold]
-fn wait(own: OwnStack, word: &AtomicU32, order: Order, what: Wait) {
+#[inline(never)]
+fn wait_for(own: OwnStack, word: &AtomicU32, order: Order, reason: WaitReason, on: u64, since: Ticks) {
     let pinned = Pinned::new();
-    let mut here = own.here(&pinned);
-    let semaphore = semaphore(here.runtime(), word);
-    let (s, sudog) = own_sudog(here);
+    let here = own.here(&pinned);
+    let named = own_sudog(here);
     // Once: a release that came in vain is part of the wait.
-    sudog.prepare(here.slot.handle(), what.since.0);
+    named.1.prepare(here.slot.handle(), since.0);
+    let what = Wait { reason, on, since };
+    let m = match wait_once(&pinned, here, (word, order, named), what) {
+        (m, Woken::Acquired) => m,
+        (m, Woken::Again) => wait_again(&pinned, Here { m, ..here }, (word, order, named), what),
+    };
+    count_wait(m, named.1);
+    drop(pinned);
+}
+
+/// Waits anew, for who was readied and has found that somebody else was faster, until it has a unit. Returns the M of the CPU on which it
+/// goes on.
+#[cold]
+#[inline(never)]
+fn wait_again(
+    pinned: &Pinned,
+    mut here: Here,
+    at: (&AtomicU32, Order, Named),
+    what: Wait,
+) -> &'static M {
     loop {
-        let mut wait = sema::Wait::Queued;
-        here.m = gopark_here(&pinned, here, what, |_| {
-            wait = semaphore.enqueue((s, sudog), order, what.since.0);
-            match wait {
-                sema::Wait::Queued => true,
-                sema::Wait::Acquired => false,
-            }
-        });
-        match wait {
-            sema::Wait::Acquired => break,
-            sema::Wait::Queued => {}
-        }
-        // Who takes it out of the queue clears the address.
-        if sudog.address() != 0 {
-            readied_by_something_else(what.reason);
-        }
-        match semaphore.finish(sudog) {
-            Woken::Acquired => break,
-            Woken::Again => {}
+        match wait_once(pinned, here, at, what) {
+            (m, Woken::Acquired) => return m,
+            (m, Woken::Again) => here.m = m,
         }
     }
-    count_wait(here.m, sudog);
-    drop(pinned);
+}
+
+/// Parks in the semaphore's queue, unless there is a unit by now.
+#[expect(
+    clippy::inline_always,
+    reason = "a switch saves no register that its function has not saved already"
+)]
+#[inline(always)]
+fn wait_once(
+    pinned: &Pinned,
+    here: Here,
+    (word, order, named): (&AtomicU32, Order, Named),
+    what: Wait,
+) -> (&'static M, Woken) {
+    let semaphore = semaphore(here.runtime(), word);
+    let mut wait = sema::Wait::Queued;
+    let m = gopark_here(pinned, here, what, |_| {
+        wait = semaphore.enqueue(named, order, what.since.0);
+        match wait {
+            sema::Wait::Queued => true,
+            sema::Wait::Acquired => false,
+        }
+    });
+    match wait {
+        sema::Wait::Acquired => return (m, Woken::Acquired),
+        sema::Wait::Queued => {}
+    }
+    // Who takes it out of the queue clears the address.
+    if named.1.address() != 0 {
+        readied_by_something_else(what.reason);
+    }
+    (m, semaphore.finish(named.1))
 }
 
 /// Adds a wait that is over to this P's counters.

@@ -408,8 +408,8 @@ pub fn own_task() -> usize {
 
 /// The number of the stack of the task that runs on the CPU where this was called, plus one; 0 if there was none.
 #[inline]
-pub fn task_stack_here() -> u32 {
-    let number: u32;
+pub fn task_stack_here() -> u64 {
+    let number: u64;
     // SAFETY: as in `word_here`.
     unsafe {
         asm!("mov {:e}, gs:[{}]", out(reg) number, const offset_of!(PerCpu, task_stack), options(nostack, preserves_flags, readonly));

@@ -114,11 +114,10 @@ impl StackId {
 
     /// Whether an address lies in one of the stacks before those of this number, guard page included: of the number that is one less.
     #[inline]
-    pub const fn is_before(address: u64, number: u32) -> bool {
+    pub const fn is_before(address: u64, number: u64) -> bool {
         // Counted from one stack below the first: a subtraction less than to count from the first.
-        address.wrapping_sub(DEMAND_STACKS - Size::Usual.stride()) / Size::Usual.stride() == number as u64
-            || address.wrapping_sub(LARGE_STACKS - Size::Large.stride()) / Size::Large.stride()
-                == number as u64
+        address.wrapping_sub(DEMAND_STACKS - Size::Usual.stride()) / Size::Usual.stride() == number
+            || address.wrapping_sub(LARGE_STACKS - Size::Large.stride()) / Size::Large.stride() == number
     }
 
     /// One past its highest address.

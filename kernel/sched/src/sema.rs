@@ -67,7 +67,7 @@ use core::ptr;
 use crate::id::{GoRef, SudogIndex};
 use crate::sudog::{Sudog, Sudogs};
 use crate::sync::{AtomicU32, Ordering, Padded, SEMA_ROOTS, between_seq_cst};
-use crate::treap::Treap;
+use crate::treap::{FIRST, Treap};
 
 pub use crate::treap::Order;
 
@@ -213,7 +213,7 @@ pub fn try_acquire(word: &AtomicU32) -> bool {
 
 impl<L: RootLock> Semaphore<'_, L> {
     /// The acquirer's harder case: takes a unit, or queues `s`, which was prepared for the goroutine that calls.
-    /// `seed` is a number that is not the same for those who wait, as the time is: it makes the priority in the tree.
+    /// `seed` is a number that is not the same for those who wait, as the time is: it makes the priority in the tree, if others wait.
     ///
     /// The goroutine must have announced that it parks: once this returns, or even before, it may be readied.
     #[inline]
@@ -228,7 +228,7 @@ impl<L: RootLock> Semaphore<'_, L> {
             }
             sudog.set_address(self.address);
             // The lowest bit tells the ticket of a waiter from none; that costs no quality worth noting.
-            sudog.set_ticket(priority(seed) | 1);
+            sudog.set_ticket(if waiters.is_empty() { FIRST } else { priority(seed) | 1 });
             waiters.insert(self.sudogs, (s, sudog), order);
             Wait::Queued
         });
@@ -248,6 +248,7 @@ impl<L: RootLock> Semaphore<'_, L> {
     /// # Panics
     ///
     /// The word holds 2^32 - 1 units. The queue is corrupt: the waiter has no goroutine.
+    #[inline]
     pub fn release(&self, handoff: Handoff, now: impl FnOnce() -> u64) -> Option<(Wake, L::Pin)> {
         // Relaxed: without a waiter in sight the release decides by its own look.
         if handoff == Handoff::Yes && self.root.nwait.load(Ordering::Relaxed) != 0 {
@@ -262,13 +263,14 @@ impl<L: RootLock> Semaphore<'_, L> {
     /// The releaser's steps 1 and 2.
     fn add(&self) -> Added {
         // SeqCst: step 1; pairs with the load in `try_acquire`, which sees what came before the release.
-        self.check_units(self.word.fetch_add(1, Ordering::SeqCst));
+        check_units(self.address, self.word.fetch_add(1, Ordering::SeqCst));
         between_seq_cst();
         // SeqCst: step 2; pairs with the addition in `enqueue`.
         if self.root.nwait.load(Ordering::SeqCst) == 0 { Added::Done } else { Added::LookForWaiter }
     }
 
     /// The releaser's step 3.
+    #[inline]
     fn dequeue(&self, handoff: Handoff, now: impl FnOnce() -> u64) -> Option<(Wake, L::Pin)> {
         let (taken, pin) = self.root.locked.with(|SemaRoot(waiters)| self.take_waiter(waiters));
         let sudog = taken?;
@@ -285,25 +287,24 @@ impl<L: RootLock> Semaphore<'_, L> {
         match taken {
             Ok(sudog) => Some((wake(sudog, Handoff::Yes, now), pin)),
             Err(units) => {
-                self.check_units(units);
+                check_units(self.address, units);
                 None
             }
         }
     }
 
     /// Takes out a waiter for this word, with the lock held.
-    fn take_waiter(&self, waiters: &mut Treap) -> Option<&Sudog> {
-        // Relaxed: it is changed under the lock only. At 0 others have taken the unit, and nobody waits.
-        if self.root.nwait.load(Ordering::Relaxed) == 0 {
-            return None;
-        }
-        let (_, sudog) = waiters.remove(self.sudogs, self.address)?;
+    #[inline]
+    fn take_waiter(&self, waiters: &mut Treap) -> Option<&'static Sudog> {
+        // Relaxed: it is changed under the lock only, and whoever is counted then is in the tree. At 0 others have taken the unit, and
+        // nobody waits.
+        let (_, sudog) = match self.root.nwait.load(Ordering::Relaxed) {
+            0 => return None,
+            1 => waiters.remove_only(self.sudogs, self.address)?,
+            _ => waiters.remove(self.sudogs, self.address)?,
+        };
         self.uncount();
         Some(sudog)
-    }
-
-    fn check_units(&self, before: u32) {
-        assert!(before != u32::MAX, "semaphore at {:#x}: more than 2^32 - 1 units", self.address);
     }
 
     /// Waiters in the semaphore's root, at about this moment; those of other words may be among them.
@@ -318,6 +319,20 @@ impl<L: RootLock> Semaphore<'_, L> {
         let nwait = self.root.nwait.load(Ordering::Relaxed);
         self.root.nwait.store(nwait - 1, Ordering::Relaxed);
     }
+}
+
+/// By value: so that a semaphore need not lie in memory.
+#[inline]
+fn check_units(address: u64, before: u32) {
+    if before == u32::MAX {
+        too_many_units(address);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn too_many_units(address: u64) -> ! {
+    panic!("semaphore at {address:#x}: more than 2^32 - 1 units")
 }
 
 /// Tells a waiter that was taken out whether it has the unit.

@@ -427,7 +427,8 @@ impl StatusWord {
 
     /// The parking goroutine's side of the race with [`ready`](Self::ready): `unwoken` or `woken` says where
     /// the arrow leads and what it returns. Compare-and-swap runs twice at most.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "its results would go through memory")]
+    #[inline(always)]
     fn leave_parking<T>(
         &self,
         arrow: Arrow,

@@ -6,7 +6,8 @@
 //!    address has one node.
 //! 2. Heap order: no node's ticket is below its parent's. Tickets are random, so the tree is the one that
 //!    insertion in a random order would give: its depth is logarithmic on average, whatever the addresses are.
-//!    (Aragon and Seidel, "Randomized Search Trees", 1989.)
+//!    (Aragon and Seidel, "Randomized Search Trees", 1989.) Whoever comes into an empty tree may have [`FIRST`]: then it
+//!    stays the root, above two trees like that.
 //! 3. A node is the first waiter for its address. The others follow by `waitlink`; the node's `waittail` names
 //!    the last of them, and nothing if there are no others. They have no other links.
 //! 4. The child of a node has it as `parent`; the root has none.
@@ -35,10 +36,13 @@ pub(crate) struct Treap {
     root: Option<SudogIndex>,
 }
 
+/// The lowest ticket, for whoever comes into an empty tree: most never see another one there.
+pub(crate) const FIRST: u32 = 1;
+
 /// Where the search for an address ended.
-enum Found<'s> {
+enum Found {
     /// At its node.
-    Node(SudogIndex, &'s Sudog),
+    Node(SudogIndex, &'static Sudog),
     /// At the node that a new one is to be put below, if there is any.
     Below(Option<SudogIndex>),
 }
@@ -73,13 +77,24 @@ impl Treap {
         }
     }
 
-    /// Takes out the first waiter for `address`; the next one takes its place.
+    /// Whether nobody waits.
     #[inline]
-    pub(crate) fn remove<'s>(&mut self, sudogs: &'s Sudogs, address: u64) -> Option<(SudogIndex, &'s Sudog)> {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.root.is_none()
+    }
+
+    /// [`remove`](Self::remove), for who knows that one waits in all.
+    #[inline]
+    pub(crate) fn remove_only(
+        &mut self,
+        sudogs: &Sudogs,
+        address: u64,
+    ) -> Option<(SudogIndex, &'static Sudog)> {
         let root = self.root?;
         let node = sudogs.get(root);
-        if !is_alone(node) || node.address() != address {
-            return self.remove_among_others(sudogs, address);
+        debug_assert!(is_alone(node), "somebody else waits");
+        if node.address() != address {
+            return None;
         }
         self.root = None;
         node.set_address(0);
@@ -87,12 +102,9 @@ impl Treap {
         Some((root, node))
     }
 
+    /// Takes out the first waiter for `address`; the next one takes its place.
     #[inline(never)]
-    fn remove_among_others<'s>(
-        &mut self,
-        sudogs: &'s Sudogs,
-        address: u64,
-    ) -> Option<(SudogIndex, &'s Sudog)> {
+    pub(crate) fn remove(&mut self, sudogs: &Sudogs, address: u64) -> Option<(SudogIndex, &'static Sudog)> {
         let Found::Node(head, old) = self.find(sudogs, address) else { return None };
         if let Some(second) = old.waitlink.get() {
             let new = sudogs.get(second);
@@ -110,7 +122,7 @@ impl Treap {
     }
 
     /// Looks for the node of `address`.
-    fn find<'s>(&self, sudogs: &'s Sudogs, address: u64) -> Found<'s> {
+    fn find(&self, sudogs: &Sudogs, address: u64) -> Found {
         let mut below = None;
         let mut at = self.root;
         while let Some(s) = at {

@@ -83,7 +83,10 @@ fn waiter(sudogs: &Sudogs, s: SudogIndex, address: u64, ticket: u32) -> (SudogIn
 
 /// The waiter that is taken out.
 fn remove(treap: &mut Treap, sudogs: &Sudogs, address: u64) -> Option<SudogIndex> {
-    treap.remove(sudogs, address).map(|(s, _)| s)
+    let waiters: usize = check(treap, sudogs).values().map(VecDeque::len).sum();
+    let removed =
+        if waiters == 1 { treap.remove_only(sudogs, address) } else { treap.remove(sudogs, address) };
+    removed.map(|(s, _)| s)
 }
 
 #[test]
