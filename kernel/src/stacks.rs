@@ -32,7 +32,7 @@ use crate::high_water;
 use crate::m::{self, M};
 use crate::panic::throw;
 use crate::park::Here;
-use crate::runtime;
+use crate::runtime::{self, Runtime};
 
 /// A stack by what it is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,6 +131,13 @@ impl OwnStack {
     pub(crate) fn slot(self) -> &'static Slot<Body> {
         // SAFETY: a goroutine calls.
         unsafe { m::own_slot() }
+    }
+
+    /// The runtime, which is up.
+    #[inline]
+    pub(crate) fn runtime(self) -> &'static Runtime {
+        // SAFETY: a goroutine calls.
+        unsafe { runtime::place().get_unchecked() }
     }
 
     /// The goroutine that calls, and its CPU.

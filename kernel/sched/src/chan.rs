@@ -316,6 +316,14 @@ impl Queue {
     }
 }
 
+/// The bit that says that somebody waits on a side.
+const fn bit_of(side: Side) -> u64 {
+    match side {
+        Side::Send => SENDERS,
+        Side::Recv => RECEIVERS,
+    }
+}
+
 /// A wait of the goroutine that calls, as it is put into a channel's queue.
 #[derive(Clone, Copy, Debug)]
 pub struct Wait {
@@ -390,19 +398,18 @@ impl<'c, W: Waiters> Locked<'c, W> {
         sudog.set_ticket(wait.ticket.map_or(ALONE, Ticket::get));
         sudog.set_address(wait.channel);
         self.side(side).push(sudogs, (s, sudog));
-        self.glance.set(match side {
-            Side::Send => SENDERS,
-            Side::Recv => RECEIVERS,
-        });
+        self.glance.set(bit_of(side));
     }
 
     /// Takes out a sudog of the goroutine that calls, whose wait is over, if nobody else has done so.
-    pub fn dequeue(&mut self, side: Side, s: SudogIndex) {
-        let sudogs = self.waiters.sudogs();
-        let sudog = sudogs.get(s);
+    pub fn dequeue(&mut self, side: Side, sudog: &Sudog) {
         if sudog.address() != 0 {
-            self.side(side).remove(sudogs, sudog);
-            self.publish();
+            let sudogs = self.waiters.sudogs();
+            let queue = self.side(side);
+            queue.remove(sudogs, sudog);
+            if queue.first.is_none() {
+                self.glance.clear(bit_of(side));
+            }
         }
     }
 

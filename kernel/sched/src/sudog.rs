@@ -137,9 +137,10 @@ impl Sudog {
     ///
     /// It is still in a queue: whoever finds it there would wake a goroutine that no longer waits.
     pub(crate) fn retire(&self, index: SudogIndex) {
-        if self.is_queued() {
+        if self.address() != 0 {
             still_queued("given back", (index, self.address()));
         }
+        debug_assert!(!self.is_queued(), "sudog {} is given back and is linked", index.get());
         self.goroutine.set(None);
     }
 

@@ -234,7 +234,8 @@ impl Machine {
             let element = me * SUDOGS + a;
             let outcome = match (woken(self.world.sudogs.get(s(element))), side) {
                 (Woken::Otherwise, _) => {
-                    self.locked(channel).dequeue(side, s(element));
+                    let sudog = self.world.sudogs.get(s(element));
+                    self.locked(channel).dequeue(side, sudog);
                     continue;
                 }
                 (Woken::Closed, _) => Outcome::ChannelClosed,

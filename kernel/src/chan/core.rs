@@ -42,8 +42,8 @@ use machine::lock::{Guard, Lock, Rank};
 use machine::percpu::Pinned;
 use sched::chan::{self, Glance, Locked, Queue, RecvStep, SendStep, Side, Waiter};
 use sched::claim::Claim;
-use sched::sudog::Sudogs;
-use sched::{GoIndex, GoRef, SudogIndex};
+use sched::sudog::{Sudog, Sudogs};
+use sched::{GoIndex, GoRef};
 
 use super::wait::Waited;
 use crate::m::{self, M};
@@ -177,7 +177,7 @@ impl Core {
     /// # Safety
     /// As there.
     #[inline]
-    pub(super) unsafe fn locked_in(&self, rt: &'static Runtime) -> Locked<'_, Runtime> {
+    pub(crate) unsafe fn locked_in(&self, rt: &'static Runtime) -> Locked<'_, Runtime> {
         // SAFETY: the caller's contract: nobody else has a reference.
         let queue = unsafe { &mut *self.queue.get() };
         Locked::new(queue, &self.glance, rt)
@@ -353,10 +353,10 @@ impl Core {
     }
 
     /// Takes a sudog out of a queue, after the wait was ended by something else.
-    pub(crate) fn leave(&self, side: Side, s: SudogIndex) {
+    pub(crate) fn leave(&self, rt: &'static Runtime, side: Side, sudog: &Sudog) {
         let guard = self.lock.lock();
         // SAFETY: the guard.
-        unsafe { self.locked() }.dequeue(side, s);
+        unsafe { self.locked_in(rt) }.dequeue(side, sudog);
         drop(guard);
     }
 

@@ -107,7 +107,7 @@ impl Core {
             Woken::Passed => Outcome::Passed,
             Woken::Closed => Outcome::Closed,
             Woken::Otherwise => {
-                self.leave(side, sudog.0);
+                self.leave(here.runtime(), side, sudog.1);
                 Outcome::TimedOut
             }
         };

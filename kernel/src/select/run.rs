@@ -31,7 +31,6 @@ use sched::chan::{self, RecvStep, SendStep, Side, Woken};
 
 use crate::chan::core::{Core, Outcome, ready, touch};
 use crate::goroutine::Named;
-use crate::m;
 use crate::panic::throw;
 use crate::park::{Here, Wait, WaitReason, gopark_on};
 use crate::runtime::Runtime;
@@ -110,10 +109,10 @@ impl<'a> Case<'a> {
     ///
     /// # Safety
     /// The channel's lock is held.
-    unsafe fn step(&mut self) -> Step {
+    unsafe fn step(&mut self, rt: &'static Runtime) -> Step {
         let Some(core) = self.core else { return Step::NotReady };
         // SAFETY: the caller's contract.
-        let mut locked = unsafe { core.locked() };
+        let mut locked = unsafe { core.locked_in(rt) };
         let (outcome, wake) = match self.side {
             Side::Send => match locked.send() {
                 SendStep::Wait => return Step::NotReady,
@@ -147,7 +146,7 @@ impl<'a> Case<'a> {
         if outcome.is_some() {
             *self.outcome = outcome;
         } else {
-            core.leave(self.side, s);
+            core.leave(rt, self.side, sudog);
         }
         give_back((rt, own), (s, sudog));
         outcome.is_some()
@@ -168,8 +167,8 @@ pub fn run<const N: usize>(mut cases: [Case<'_>; N], limit: Limit) -> Chosen {
 #[track_caller]
 pub(super) fn select<'a>(cases: &mut [Case<'a>], locks: &mut [Option<&'a Lock<()>>], limit: Limit) -> Chosen {
     let own = check_g_stack("select");
-    let rt = m::runtime();
-    shuffle(cases);
+    let rt = own.runtime();
+    shuffle(own, cases);
     let mut has_sudogs = false;
     loop {
         for (lock, case) in locks.iter_mut().zip(&*cases) {
@@ -183,7 +182,7 @@ pub(super) fn select<'a>(cases: &mut [Case<'a>], locks: &mut [Option<&'a Lock<()
         }
         let together = Together::lock(locks);
         // SAFETY: all locks are held.
-        let (chosen, wake) = match unsafe { pass(cases) } {
+        let (chosen, wake) = match unsafe { pass(rt, cases) } {
             Step::Done(wake) => (Chosen::Case, wake),
             Step::NotReady => match limit {
                 Limit::Default => (Chosen::Default, None),
@@ -211,11 +210,11 @@ pub(super) fn select<'a>(cases: &mut [Case<'a>], locks: &mut [Option<&'a Lock<()
 ///
 /// # Safety
 /// All locks are held.
-unsafe fn pass(cases: &mut [Case<'_>]) -> Step {
+unsafe fn pass(rt: &'static Runtime, cases: &mut [Case<'_>]) -> Step {
     for n in 0..cases.len() {
         let turn = cases[n].turn;
         // SAFETY: the caller's contract.
-        if let Step::Done(wake) = unsafe { cases[turn].step() } {
+        if let Step::Done(wake) = unsafe { cases[turn].step(rt) } {
             return Step::Done(wake);
         }
     }
@@ -241,7 +240,7 @@ fn wait(
             let element = case.element.expose_provenance() as u64;
             let wait = chan::Wait { g, element, ticket: Some(ticket), channel: core.address() };
             // SAFETY: all locks are held.
-            unsafe { core.locked() }.enqueue(case.side, sudog, &wait);
+            unsafe { core.locked_in(rt) }.enqueue(case.side, sudog, &wait);
         }
         drop(together);
         if let Limit::Until(when) = limit {
@@ -265,9 +264,9 @@ fn wait(
 }
 
 /// Draws the order of the pass.
-fn shuffle(cases: &mut [Case<'_>]) {
+fn shuffle(own: OwnStack, cases: &mut [Case<'_>]) {
     let pinned = Pinned::new();
-    let owner = m::current(&pinned).proc().owner();
+    let owner = own.here(&pinned).m.proc().owner();
     for n in 1..cases.len() {
         let other = (u64::from(owner.random()) * (n as u64 + 1)) >> 32;
         let other = usize::try_from(other).unwrap_or(0);
@@ -309,10 +308,10 @@ fn give_sudogs_back((rt, own): (&'static Runtime, OwnStack), cases: &mut [Case<'
 
 /// Gives a case's sudog back: the goroutine keeps its own.
 fn give_back((rt, own): (&'static Runtime, OwnStack), (s, sudog): Named) {
-    let pinned = Pinned::new();
-    let here = own.here(&pinned);
-    let is_own = here.slot.body().sudog().is_some_and(|(_, own)| core::ptr::eq(own, sudog));
+    let is_own = own.slot().body().sudog().is_some_and(|(_, own)| core::ptr::eq(own, sudog));
     if !is_own {
-        release_sudog(rt, here.m, s);
+        let pinned = Pinned::new();
+        release_sudog(rt, own.here(&pinned).m, s);
+        drop(pinned);
     }
 }

@@ -120,7 +120,7 @@ fn who_was_claimed_elsewhere_is_passed_over() {
     assert_eq!(channel.with(&world).send(), SendStep::Hand(waiter(1)));
     assert_eq!(woken(world.sudogs.get(s)), Woken::Otherwise);
     // It is out already; to take it out again does nothing.
-    channel.with(&world).dequeue(Side::Recv, s);
+    channel.with(&world).dequeue(Side::Recv, world.sudogs().get(s));
     world.sudogs.get(s).retire(s);
 }
 
@@ -139,7 +139,7 @@ fn anybody_can_leave_the_queue() {
     for leaver in 0..3 {
         let (world, mut channel) = (world(), Channel::new(0));
         let all: Vec<_> = (0..3).map(|n| channel.wait(&world, Side::Recv, n, None)).collect();
-        channel.with(&world).dequeue(Side::Recv, all[leaver as usize]);
+        channel.with(&world).dequeue(Side::Recv, world.sudogs().get(all[leaver as usize]));
         for n in (0..3).filter(|n| *n != leaver) {
             assert_eq!(channel.with(&world).send(), SendStep::Hand(waiter(n)));
         }

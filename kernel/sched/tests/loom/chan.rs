@@ -249,7 +249,7 @@ impl Machine {
                 (Woken::Passed, Case::Send(_, _)) => Found::Sent(c),
                 (Woken::Closed, _) => Found::Closed(c),
                 (Woken::Otherwise, _) => {
-                    self.with(c, |channel| channel.dequeue(case.side(), s(number)));
+                    self.with(c, |channel| channel.dequeue(case.side(), self.shared.sudogs().get(s(number))));
                     continue;
                 }
             };
