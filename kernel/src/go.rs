@@ -40,18 +40,18 @@ use sched::table::{GrowError, Slot};
 use sched::{GoIndex, GoRef};
 
 use crate::builder::{Builder, GoError};
-use crate::goroutine::Body;
+use crate::goroutine::{Body, Goroutines};
 use crate::high_water;
 use crate::idle_stacks;
 use crate::local;
-use crate::m::{self, M};
-use crate::panic::{check, throw};
-use crate::park::{Here, goready, ready_pinned};
+use crate::m::{self, Here, M};
+use crate::panic::check;
+use crate::park::{goready, ready_pinned};
 use crate::perform::{self, After};
 use crate::runtime::{BATCHES, Runtime};
 use crate::shelf::{self, Shelf};
 use crate::slots;
-use crate::stacks::{check_g_stack, is_free};
+use crate::stacks::{OwnStack, check_g_stack, is_free};
 use crate::tlb::{self, Who};
 
 /// Starts a goroutine, or says why not; the closure is then dropped.
@@ -171,7 +171,8 @@ fn take(builder: &Builder) -> Result<Taken, GoError> {
 fn take_usual(m: &'static M) -> Option<(&'static Slot<Body>, Shelf)> {
     let rt = m::runtime_of(m);
     let owner = m.proc().owner();
-    let slot = rt.slot(owner.take_free(&rt.table)?);
+    // SAFETY: it lay on a list of slots.
+    let slot = unsafe { Goroutines::slot_of(owner.take_free(&rt.table)?) };
     if !slot.body().has_one_page() {
         // It lies on its list as before.
         perform::keep_dead(rt, m, owner.put_free(&rt.table, slot.index()));
@@ -262,7 +263,7 @@ extern "C" fn first<F: FnOnce() -> S, S>(word: u64, shelf: u64) -> ! {
     perform::arrive(word, &pinned);
     drop(pinned);
     // SAFETY: a goroutine begins here.
-    let slot = unsafe { m::own_slot() };
+    let own = unsafe { OwnStack::assume() };
     let shelf = Shelf::from_word(shelf);
     // SAFETY: `launch` wrote it there, and it is read once.
     let f = unsafe { shelf.place::<F>().read() };
@@ -270,7 +271,7 @@ extern "C" fn first<F: FnOnce() -> S, S>(word: u64, shelf: u64) -> ! {
     // SAFETY: the closure has moved out, and nobody reads the place before the end is published.
     unsafe { shelf.place::<S>().write(value) };
     end(
-        slot,
+        own,
         Left::Value(if core::mem::needs_drop::<S>() { Some((Shelf::discard::<S>, shelf)) } else { None }),
     )
 }
@@ -284,8 +285,9 @@ enum Left {
     Nothing,
 }
 
-/// Ends the goroutine in this slot, which calls, on its own stack: see the head of this file.
-fn end(slot: &'static Slot<Body>, left: Left) -> ! {
+/// Ends the goroutine that calls: see the head of this file.
+fn end(own: OwnStack, left: Left) -> ! {
+    let slot = own.slot();
     let body = slot.body();
     local::drop_all(body);
     let outcome = match left {
@@ -311,8 +313,7 @@ fn end(slot: &'static Slot<Body>, left: Left) -> ! {
     if body.grown_pages() != 0 {
         high_water::note_end(body, slot.index());
     }
-    perform::leave_for_any(&pinned, m::current(&pinned), slot, After::Exited);
-    throw(format_args!("a goroutine that has ended was continued"))
+    perform::leave_for_good(&pinned, own.here(&pinned))
 }
 
 /// Counts the goroutine as ended in its scope.
@@ -353,7 +354,7 @@ fn leave_scope(body: &Body) {
 /// ```
 #[track_caller]
 pub unsafe fn goexit() -> ! {
-    end(check_g_stack("goexit").slot(), Left::Nothing)
+    end(check_g_stack("goexit"), Left::Nothing)
 }
 
 /// Lets others run: the goroutine goes to the end of this P's queue. Go's `Gosched`.

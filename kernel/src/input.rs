@@ -36,8 +36,8 @@ use spin::Once;
 use crate::m::{self, ask};
 use crate::park::{Wait, WaitReason};
 use crate::sema::{acquire, semrelease, semrelease1, try_semacquire};
-use crate::sysmon;
 use crate::stacks::OwnStack;
+use crate::sysmon;
 
 /// Bytes of a ring.
 const CAPACITY: u32 = 4096;

@@ -49,6 +49,8 @@ mod mark;
 mod stops;
 
 mod shards;
+#[expect(unsafe_code, reason = "sudogs lie in pages of their own")]
+mod sudog_memory;
 
 #[expect(unsafe_code, reason = "finds a CPU's M through the word in its per-CPU block")]
 mod m;
@@ -71,8 +73,6 @@ mod tick;
 
 #[expect(unsafe_code, reason = "makes the slots of the goroutine table in pages of their own")]
 mod slots;
-#[expect(unsafe_code, reason = "sudogs lie in pages of their own")]
-mod sudog_memory;
 
 mod wake;
 

@@ -307,6 +307,20 @@ impl M {
     }
 }
 
+/// The goroutine that calls and its CPU, for as long as it is pinned there.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Here {
+    pub(crate) m: &'static M,
+    pub(crate) slot: &'static Slot<Body>,
+}
+
+impl Here {
+    #[inline]
+    pub(crate) fn runtime(self) -> &'static Runtime {
+        runtime_of(self.m)
+    }
+}
+
 /// The M of this CPU, for as long as the guard keeps the caller here.
 ///
 /// # Panics

@@ -16,10 +16,9 @@ use sched::table::Slot;
 use sched::{GoRef, Goid, Ready};
 
 use crate::goroutine::Body;
-use crate::m::{self, M};
+use crate::m::{self, Here, M};
 use crate::panic::{check, throw};
 use crate::perform::{self, After};
-use crate::runtime::Runtime;
 use crate::stacks::{OwnStack, check_g_stack};
 
 /// The reasons, their numbers in a goroutine's slot, and their names in reports.
@@ -141,20 +140,6 @@ pub(crate) struct Wait {
     pub(crate) since: Ticks,
 }
 
-/// The goroutine that calls and its CPU, for as long as it is pinned there.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Here {
-    pub(crate) m: &'static M,
-    pub(crate) slot: &'static Slot<Body>,
-}
-
-impl Here {
-    #[inline]
-    pub(crate) fn runtime(self) -> &'static Runtime {
-        m::runtime_of(self.m)
-    }
-}
-
 /// [`gopark`] with more for reports.
 #[inline]
 pub(crate) fn gopark_on(own: OwnStack, wait: Wait, publish: impl FnOnce(GoRef) -> bool) {
@@ -186,7 +171,7 @@ pub(crate) fn gopark_here(
             Cancelled::Unwoken | Cancelled::Woken => return m,
         }
     }
-    perform::leave_for_any(pinned, m, slot, After::Parked)
+    perform::leave_parking(pinned, m, slot)
 }
 
 /// Leaves the goroutine's stack for the kernel stack and calls `function` there. Go's `mcall`.

@@ -26,7 +26,7 @@ use sched::{GoIndex, Owner, Parked, Processor};
 
 use crate::goroutine::{Body, Goroutines};
 use crate::idle_stacks;
-use crate::m::{self, M, Preemption, ask};
+use crate::m::{self, Here, M, Preemption, ask};
 use crate::panic::{check, throw};
 use crate::runtime::Runtime;
 use crate::tick;
@@ -299,40 +299,43 @@ pub(crate) fn unusual_successor(m: &'static M) -> Option<Picked> {
     next_local(m::runtime_of(m), m)
 }
 
-/// Leaves the goroutine `me`, which parks or has ended, for whatever comes next, or for the scheduler loop. The caller holds one
+/// Leaves the goroutine `me`, which parks, for whatever comes next, or for the scheduler loop. The caller holds one
 /// pin. Returns the M of the CPU on which it goes on.
 #[expect(clippy::inline_always, reason = "a call costs as much as the whole")]
 #[inline(always)]
-pub(crate) fn leave_for_any(
-    pinned: &Pinned,
-    m: &'static M,
-    me: &'static table::Slot<Body>,
-    after: After,
-) -> &'static M {
+pub(crate) fn leave_parking(pinned: &Pinned, m: &'static M, me: &'static table::Slot<Body>) -> &'static M {
     match usual_successor(pinned, m) {
         Some(next) => {
-            note_leave(next.0, after);
-            leave_for(pinned, me, after, next);
+            next.0.owner().counters().parks.add(1);
+            leave_for(pinned, me, After::Parked, next);
         }
-        None => leave_unusually(pinned, m, me, after),
+        None => leave_parking_unusually(pinned, m, me),
     }
     // SAFETY: it has left its CPU, and somebody has left this one for it.
     unsafe { m::after_switch(pinned) }
 }
 
-/// Counts a goroutine that parks.
+#[inline(never)]
+fn leave_parking_unusually(pinned: &Pinned, m: &'static M, me: &'static table::Slot<Body>) {
+    let next = unusual_successor(m);
+    m.proc().owner().counters().parks.add(1);
+    leave(pinned, m, me, After::Parked, next);
+}
+
+/// Leaves the goroutine that calls, which has ended, for whatever comes next, or for the scheduler loop. The caller holds one pin.
 #[inline]
-fn note_leave(proc: &Processor, after: After) {
-    if after == After::Parked {
-        proc.owner().counters().parks.add(1);
-    }
+pub(crate) fn leave_for_good(pinned: &Pinned, Here { m, slot: me }: Here) -> ! {
+    let Some((proc, next)) = usual_successor(pinned, m) else { leave_for_good_unusually(pinned, m, me) };
+    let target = start_running(pinned, proc, next);
+    // SAFETY: as in `leave_for`; nobody continues a dead goroutine before `launch` has given it a new context.
+    unsafe { context::switch_for_good(target, After::Exited.encode(me)) }
 }
 
 #[inline(never)]
-fn leave_unusually(pinned: &Pinned, m: &'static M, me: &'static table::Slot<Body>, after: After) {
+fn leave_for_good_unusually(pinned: &Pinned, m: &'static M, me: &'static table::Slot<Body>) -> ! {
     let next = unusual_successor(m);
-    note_leave(m.proc(), after);
-    leave(pinned, m, me, after, next);
+    leave(pinned, m, me, After::Exited, next);
+    throw(format_args!("a goroutine that has ended was continued"))
 }
 
 /// The goroutine that this CPU runs next, if there is one close by.
@@ -466,14 +469,20 @@ fn enqueue_wired(rt: &'static Runtime, m: &M, home: &'static M, g: GoIndex) {
 #[expect(clippy::inline_always, reason = "a call costs a third of the whole")]
 #[inline(always)]
 pub(crate) fn free_slot(m: &'static M, owner: &Owner<'_>, slot: &table::Slot<Body>) {
+    if !slot.body().has_one_page() || !owner.try_put_free(slot) {
+        free_slot_otherwise(m, slot);
+    }
+}
+
+/// The rest of [`free_slot`].
+#[cold]
+#[inline(never)]
+fn free_slot_otherwise(m: &'static M, slot: &table::Slot<Body>) {
     if !slot.body().has_one_page() {
         idle_stacks::put(m, slot.body(), slot.index());
     }
     let rt = m::runtime_of(m);
-    let spill = owner.put_free(&rt.table, slot.index());
-    if spill.is_some() {
-        keep_dead(rt, m, spill);
-    }
+    keep_dead(rt, m, m.proc().owner().put_free(&rt.table, slot.index()));
 }
 
 /// Puts spilled dead goroutines on the shared list, where this CPU is at home.

@@ -24,8 +24,8 @@ use sched::sudog::Sudog;
 
 use crate::go::goyield;
 use crate::goroutine::Named;
-use crate::m::{self, M};
-use crate::park::{Here, Wait, WaitReason, gopark_here, readied_by_something_else, ready_on};
+use crate::m::{self, Here, M};
+use crate::park::{Wait, WaitReason, gopark_here, readied_by_something_else, ready_on};
 use crate::runtime::{Runtime, SemaLock};
 use crate::stacks::{OwnStack, check_g_stack, is_free};
 use crate::sudog::own_sudog;
@@ -130,12 +130,12 @@ fn semaphore<'w>(rt: &'static Runtime, word: &'w AtomicU32) -> Semaphore<'w, Sem
 /// The harder case of [`semacquire1`]. What it waits for comes in registers.
 #[inline]
 fn wait(own: OwnStack, word: &AtomicU32, order: Order, Wait { reason, on, since }: Wait) {
-    wait_for(own, word, order, reason, on, since);
+    wait_for(own, word, order, (reason, since), on);
 }
 
 #[cold]
 #[inline(never)]
-fn wait_for(own: OwnStack, word: &AtomicU32, order: Order, reason: WaitReason, on: u64, since: Ticks) {
+fn wait_for(own: OwnStack, word: &AtomicU32, order: Order, (reason, since): (WaitReason, Ticks), on: u64) {
     let pinned = Pinned::new();
     let here = own.here(&pinned);
     let named = own_sudog(here);
@@ -154,12 +154,7 @@ fn wait_for(own: OwnStack, word: &AtomicU32, order: Order, reason: WaitReason, o
 /// goes on.
 #[cold]
 #[inline(never)]
-fn wait_again(
-    pinned: &Pinned,
-    mut here: Here,
-    at: (&AtomicU32, Order, Named),
-    what: Wait,
-) -> &'static M {
+fn wait_again(pinned: &Pinned, mut here: Here, at: (&AtomicU32, Order, Named), what: Wait) -> &'static M {
     loop {
         match wait_once(pinned, here, at, what) {
             (m, Woken::Acquired) => return m,

@@ -29,9 +29,8 @@ use sched::table::Slot;
 
 use crate::goroutine::Body;
 use crate::high_water;
-use crate::m::{self, M};
+use crate::m::{self, Here, M};
 use crate::panic::throw;
-use crate::park::Here;
 use crate::runtime::{self, Runtime};
 
 /// A stack by what it is for.
@@ -126,7 +125,16 @@ pub(crate) fn is_free(pinned: &Pinned) -> bool {
 pub(crate) struct OwnStack(PhantomData<*mut ()>);
 
 impl OwnStack {
+    /// For who need not look.
+    ///
+    /// # Safety
+    /// A goroutine calls, on its own stack.
+    pub(crate) const unsafe fn assume() -> Self {
+        Self(PhantomData)
+    }
+
     /// The slot of the goroutine that calls.
+    #[expect(clippy::unused_self, reason = "it is what shows that a goroutine calls")]
     #[inline]
     pub(crate) fn slot(self) -> &'static Slot<Body> {
         // SAFETY: a goroutine calls.
@@ -134,6 +142,7 @@ impl OwnStack {
     }
 
     /// The runtime, which is up.
+    #[expect(clippy::unused_self, reason = "it is what shows that a goroutine calls")]
     #[inline]
     pub(crate) fn runtime(self) -> &'static Runtime {
         // SAFETY: a goroutine calls.

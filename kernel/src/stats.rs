@@ -115,7 +115,8 @@ impl MemoryInUse {
     ///
     /// Starting and ending goroutines leaves this number as it was.
     pub const fn available(&self) -> u64 {
-        let kept = self.idle_stacks + self.page_tables + self.goroutine_table + self.sudogs + self.heap_metadata;
+        let kept =
+            self.idle_stacks + self.page_tables + self.goroutine_table + self.sudogs + self.heap_metadata;
         self.free + kept + (self.heap_mapped - self.heap_used)
     }
 }

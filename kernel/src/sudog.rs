@@ -10,9 +10,8 @@ use sched::chunks::NoRoom;
 use sched::list::Chain;
 
 use crate::goroutine::Named;
-use crate::m::M;
+use crate::m::{Here, M};
 use crate::panic::fatal;
-use crate::park::Here;
 use crate::runtime::Runtime;
 use crate::sudog_memory;
 

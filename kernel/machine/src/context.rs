@@ -147,6 +147,18 @@ pub unsafe fn switch(save: *mut Context, next: Context, word: u64) -> u64 {
     word
 }
 
+/// Goes on with `next` for good, and passes `word` to it: what runs here is over, and nothing of it is saved.
+///
+/// # Safety
+/// The first and the third condition of [`switch`]; and nobody continues what runs here.
+#[inline]
+pub unsafe fn switch_for_good(next: Context, word: u64) -> ! {
+    // SAFETY: the caller's contract; as in `switch`.
+    unsafe {
+        asm!("mov rsp, rsi", "pop rax", "jmp rax", in("rsi") next.0, in("rdx") word, options(noreturn));
+    }
+}
+
 /// Calls `function` with `argument` on another stack, from `top` (a multiple of 16) downwards, and comes back.
 ///
 /// # Safety

@@ -44,8 +44,18 @@ impl<I: Index> LocalFree<I> {
     #[inline]
     pub(crate) fn put(&self, store: &impl Linked<Index = I>, index: I) -> Option<Chain<I>> {
         let spill = if self.loaded.len.get() < FREE_BATCH { None } else { self.set_aside() };
-        self.loaded.push(store, index);
+        self.loaded.push(index, |next| store.set_next(index, next));
         spill
+    }
+
+    /// [`put`](Self::put), if no room must be made; `set_next` links the element. `false`: nothing was done.
+    #[inline]
+    pub(crate) fn try_put(&self, index: I, set_next: impl FnOnce(Option<I>)) -> bool {
+        let has_room = self.loaded.len.get() < FREE_BATCH;
+        if has_room {
+            self.loaded.push(index, set_next);
+        }
+        has_room
     }
 
     /// Makes room for a batch; what was aside before comes back.
@@ -101,9 +111,9 @@ impl<I: Index> Pile<I> {
     }
 
     #[inline]
-    fn push(&self, store: &impl Linked<Index = I>, index: I) {
+    fn push(&self, index: I, set_next: impl FnOnce(Option<I>)) {
         let first = self.first.get();
-        store.set_next(index, first);
+        set_next(first);
         if first.is_none() {
             self.last.set(Some(index));
         }

@@ -15,6 +15,7 @@ use crate::list::Chain;
 use crate::runq::{Local, RunQueue};
 use crate::sudog::Sudogs;
 use crate::sync::{Padded, Plain32, Plain64};
+use crate::table::Slot;
 
 /// In every so manieth pick the global queue comes first. A prime, as in Go, so that it does not keep step
 /// with a program's own pattern.
@@ -251,6 +252,13 @@ impl<'p> Owner<'p> {
     #[must_use = "a spill belongs on the shared free list"]
     pub fn put_free<L: Linked<Index = GoIndex>>(&self, table: &L, g: GoIndex) -> Option<Chain> {
         self.processor.own.free.put(table, g)
+    }
+
+    /// The same for who has its slot at hand, if the P has room. `false`: nothing was done.
+    #[must_use = "one that is not kept is lost"]
+    #[inline]
+    pub fn try_put_free<B>(&self, slot: &Slot<B>) -> bool {
+        self.processor.own.free.try_put(slot.index(), |next| slot.set_next(next))
     }
 
     /// Forgets the dead goroutines that the P keeps: somebody makes a new list of all that there are.

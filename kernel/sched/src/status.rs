@@ -408,7 +408,10 @@ impl StatusWord {
             return Err(bad(Arrow::Exit, word));
         }
         // Release pairs with the Acquire in `get`: who sees the slot dead sees its goroutine's last write.
-        self.0.store(pack(Status::Dead, generation_of(word).wrapping_add(1)), Ordering::Release);
+        self.0.store(
+            moved(word, Status::Running, Status::Dead).wrapping_add(pack(Status::Dead, 1)),
+            Ordering::Release,
+        );
         Ok(())
     }
 

@@ -226,7 +226,9 @@ impl Core {
                 match self.wait(Side::Send, value, guard, (m, patience)) {
                     Waited::Over(outcome) => outcome,
                     // SAFETY: the contract.
-                    Waited::LookAgain => unsafe { self.send_otherwise(self.lock.lock(), (value, size), patience) },
+                    Waited::LookAgain => unsafe {
+                        self.send_otherwise(self.lock.lock(), (value, size), patience)
+                    },
                 }
             }
             SendStep::Hand(_) | SendStep::Store(_) => {
@@ -281,7 +283,9 @@ impl Core {
                 match self.wait(Side::Recv, slot, guard, (m, patience)) {
                     Waited::Over(outcome) => outcome,
                     // SAFETY: the contract.
-                    Waited::LookAgain => unsafe { self.recv_otherwise(self.lock.lock(), (slot, size), patience) },
+                    Waited::LookAgain => unsafe {
+                        self.recv_otherwise(self.lock.lock(), (slot, size), patience)
+                    },
                 }
             }
             RecvStep::Hand(_) | RecvStep::Take(_) | RecvStep::Rotate(_, _) => {
@@ -446,7 +450,7 @@ pub(crate) unsafe fn touch(slot: *const u8, size: usize) {
         unsafe { touch_pages(slot, last) };
     }
     // SAFETY: within the slot.
-    unsafe { touch_byte(slot.add(last)) };
+    unsafe { touch_byte(slot.wrapping_add(last)) };
 }
 
 /// Touches each page between the first byte and the last one. Out of line, so that nothing of it is prepared for those who fit into
@@ -459,7 +463,7 @@ pub(crate) unsafe fn touch(slot: *const u8, size: usize) {
 unsafe fn touch_pages(slot: *const u8, last: usize) {
     for at in (PAGE..last).step_by(PAGE) {
         // SAFETY: within the slot.
-        unsafe { touch_byte(slot.add(at)) };
+        unsafe { touch_byte(slot.wrapping_add(at)) };
     }
 }
 

@@ -69,7 +69,12 @@ impl<T> Sender<T> {
 
     /// [`send`](Self::send) that waits until a time.
     #[track_caller]
-    pub(crate) fn send_until(&self, own: OwnStack, value: T, until: Nanos) -> Result<(), SendTimeoutError<T>> {
+    pub(crate) fn send_until(
+        &self,
+        own: OwnStack,
+        value: T,
+        until: Nanos,
+    ) -> Result<(), SendTimeoutError<T>> {
         let (outcome, value) = self.0.channel().send(value, Patience::Until(own, until));
         // SAFETY: called where it was not passed.
         let back = |value: MaybeUninit<T>| unsafe { value.assume_init() };

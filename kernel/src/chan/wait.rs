@@ -8,9 +8,9 @@ use sched::chan::{self, Side, Woken};
 use sched::claim::Ticket;
 
 use super::core::{Core, Outcome, Patience};
-use crate::m::{self, M};
+use crate::m::{self, Here, M};
 use crate::panic::throw;
-use crate::park::{Here, Wait, WaitReason, gopark_here};
+use crate::park::{Wait, WaitReason, gopark_here};
 use crate::stacks::OwnStack;
 use crate::sudog::{own_sudog, try_own_sudog};
 use crate::timers::{add_timeout, remove_timeout};

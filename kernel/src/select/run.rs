@@ -31,8 +31,9 @@ use sched::chan::{self, RecvStep, SendStep, Side, Woken};
 
 use crate::chan::core::{Core, Outcome, ready, touch};
 use crate::goroutine::Named;
+use crate::m::Here;
 use crate::panic::throw;
-use crate::park::{Here, Wait, WaitReason, gopark_on};
+use crate::park::{Wait, WaitReason, gopark_on};
 use crate::runtime::Runtime;
 use crate::stacks::{OwnStack, check_g_stack};
 use crate::sudog::{acquire_sudog, own_sudog, release_sudog, take_sudog, try_own_sudog};

@@ -21,8 +21,8 @@ use sched::sudog::Sudogs;
 
 use crate::m;
 use crate::park::{Wait, WaitReason, gopark_here, goready, readied_by_something_else};
-use crate::sudog::own_sudog;
 use crate::stacks::OwnStack;
+use crate::sudog::own_sudog;
 
 /// Parks the goroutine that calls, on its own stack, until it is taken out of the queue and readied. `enter` queues its
 /// sudog under the lock; or it returns `false`, and the goroutine stays.

@@ -14,8 +14,8 @@ use sched::table::Slot;
 
 use crate::go::give_way;
 use crate::goroutine::Body;
-use crate::m::{self, M};
-use crate::park::{Here, Wait, WaitReason, current_slot};
+use crate::m::{self, Here, M};
+use crate::park::{Wait, WaitReason, current_slot};
 use crate::sema;
 use crate::stacks::{OwnStack, check_g_stack};
 use crate::waits::{HeldBy, LockHead, LockKind, while_blocked};
@@ -52,13 +52,7 @@ fn lock_slow(word: &MutexWord, (head, goroutine): (&LockHead, OwnStack), reason:
 }
 
 /// The rest of the way, from the first sleep on.
-fn sleep(
-    word: &MutexWord,
-    named: (&LockHead, OwnStack),
-    mut me: Contender,
-    mut order: Order,
-    what: Wait,
-) {
+fn sleep(word: &MutexWord, named: (&LockHead, OwnStack), mut me: Contender, mut order: Order, what: Wait) {
     loop {
         sema::acquire(named.1, word.sema(), order, what);
         match word.woken(&mut me, |since| nanos(since, now())) {
@@ -74,11 +68,7 @@ fn sleep(
 
 /// Goes on until the contender, the goroutine in this slot, has the mutex, or has to sleep, at this place in the queue.
 #[inline]
-fn compete(
-    word: &MutexWord,
-    (head, goroutine): (&LockHead, OwnStack),
-    me: &mut Contender,
-) -> Option<Order> {
+fn compete(word: &MutexWord, (head, goroutine): (&LockHead, OwnStack), me: &mut Contender) -> Option<Order> {
     let mut spins = 0;
     loop {
         let mut how = Spin::Not;

@@ -60,12 +60,7 @@ impl<K: Hash + Eq, V> Map<K, V> {
         self.look((me, self.seed.hash(key)), key, f)
     }
 
-    fn look<Q, R>(
-        &self,
-        (me, hash): (OwnStack, u64),
-        key: &Q,
-        f: impl FnOnce(&V) -> R,
-    ) -> Option<R>
+    fn look<Q, R>(&self, (me, hash): (OwnStack, u64), key: &Q, f: impl FnOnce(&V) -> R) -> Option<R>
     where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
