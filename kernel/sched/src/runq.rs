@@ -402,13 +402,17 @@ impl Local<'_> {
     /// It does not fit.
     pub fn push_chain<L: Linked<Index = GoIndex>>(&self, table: &L, chain: Chain) {
         assert!(chain.len() <= self.room(), "run queue: a chain of {} does not fit", chain.len());
-        let mut rest = Some(chain);
-        while let Some(chain) = rest {
-            let (g, tail) = chain.split_first(table);
-            let overflow = self.push_back(g);
-            debug_assert!(overflow.is_none(), "room only grows: stealers take, nobody else pushes");
-            rest = tail;
+        // The room only grows meanwhile: stealers take, and nobody else pushes.
+        let mut tail = self.queue.tail.tail.load(Ordering::Relaxed);
+        let (mut at, mut left) = (Some(chain.first()), chain.len());
+        while let Some(g) = at.filter(|_| left > 0) {
+            at = table.take_next(g);
+            self.queue.slot(tail).store(g.word(), Ordering::Relaxed);
+            (tail, left) = (tail.wrapping_add(1), left - 1);
         }
+        debug_assert!(left == 0, "a chain has as many as it counts");
+        // Release: as in `try_push_back`, for all of them.
+        self.queue.tail.tail.store(tail, Ordering::Release);
     }
 
     /// Goroutines that the ring has room for. Stealers may make more.
