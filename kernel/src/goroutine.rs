@@ -10,7 +10,7 @@ use machine::clock::{self, Nanos, Ticks};
 use machine::context::Context;
 use machine::frames::FRAME_SIZE;
 use machine::paging::SLOTS;
-use machine::stack::{self, Size, StackId};
+use machine::stack::{self, MAX_STACKS, Size, StackId};
 use sched::blocked::Blocked;
 use sched::claim::Claim;
 use sched::join::JoinWord;
@@ -59,9 +59,15 @@ pub(crate) struct Body {
     stack_limit: AtomicU32,
     /// Calls of `lock_os_thread` that are not undone.
     os_locks: AtomicU32,
-    /// The CPU that it is locked to, plus one; 0 for none.
-    wired: AtomicU32,
+    /// The [word](GoIndex::word) of the slot's index, by which any queue takes it; or [`WIRED`] and the CPU that it is locked to. 0 while
+    /// the memory is away.
+    queued_as: AtomicU32,
 }
+
+/// The bit of `Body::queued_as` that no index has.
+const WIRED: u32 = 1 << 31;
+
+const _: () = assert!(MAX_STACKS < WIRED as u64, "each goroutine has a stack of its number");
 
 /// Bits of `Body::stacks`: the usual stack has its first page, …
 const USUAL_BORN: u32 = 1 << 0;
@@ -98,7 +104,7 @@ unsafe impl Sync for Body {}
 unsafe impl Send for Body {}
 
 impl Body {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(g: GoIndex) -> Self {
         Self {
             context: UnsafeCell::new(Context::NONE),
             stacks: AtomicU32::new(0),
@@ -117,7 +123,7 @@ impl Body {
             locals: UnsafeCell::new(core::ptr::null_mut()),
             stack_limit: AtomicU32::new(0),
             os_locks: AtomicU32::new(0),
-            wired: AtomicU32::new(0),
+            queued_as: AtomicU32::new(g.word()),
         }
     }
 
@@ -138,8 +144,9 @@ impl Body {
         self.sudog.store(sudog.cast_mut(), Ordering::Relaxed);
     }
 
-    /// Makes the body of a dead slot of zeros, which are what most of it is. For who owns the slot.
-    pub(crate) fn revive(&self, wait: u32) {
+    /// Makes the body of the dead slot `g` of zeros, which are what most of it is. For who owns the slot.
+    pub(crate) fn revive(&self, g: GoIndex, wait: u32) {
+        self.queued_as.store(g.word(), Ordering::Relaxed);
         self.claim.revive(wait);
         self.join.revive();
     }
@@ -147,30 +154,47 @@ impl Body {
     /// The CPU that the goroutine is locked to, as an index into `Runtime::ms`.
     pub(crate) fn wired_to(&self) -> Option<usize> {
         // Relaxed: written by the goroutine itself; the status word hands it to whoever enqueues it.
-        self.wired.load(Ordering::Relaxed).checked_sub(1).map(|m| m as usize)
+        let word = self.queued_as.load(Ordering::Relaxed);
+        (word & WIRED != 0).then_some((word & !WIRED) as usize)
+    }
+
+    /// The slot's index, unless the goroutine is locked to a CPU. By one look: each switch needs it.
+    #[inline]
+    pub(crate) fn index_if_free(&self) -> Option<GoIndex> {
+        // Relaxed: as in `wired_to`.
+        let word = self.queued_as.load(Ordering::Relaxed);
+        if word & WIRED == 0 { GoIndex::in_word(word) } else { None }
     }
 
     /// Locks it to a CPU once more. Says whether the count had room. For the goroutine itself, pinned.
     pub(crate) fn wire(&self, m: usize) -> bool {
         let Some(locks) = self.os_locks.load(Ordering::Relaxed).checked_add(1) else { return false };
         self.os_locks.store(locks, Ordering::Relaxed);
-        self.wired.store(u32::try_from(m).map_or(0, |m| m + 1), Ordering::Relaxed);
+        let m = u32::try_from(m).expect("CPUs are few");
+        self.queued_as.store(WIRED | m, Ordering::Relaxed);
         true
     }
 
-    /// Undoes one [`wire`](Self::wire); does nothing without one.
-    pub(crate) fn unwire_once(&self) {
+    /// Undoes one [`wire`](Self::wire) of the goroutine in the slot `g`, which is this one; does nothing without one.
+    pub(crate) fn unwire_once(&self, g: GoIndex) {
         match self.os_locks.load(Ordering::Relaxed) {
             0 => {}
-            1 => self.unwire(),
+            1 => self.unwire(g),
             locks => self.os_locks.store(locks - 1, Ordering::Relaxed),
         }
     }
 
+    /// Whether it is locked to a CPU.
+    #[inline]
+    pub(crate) fn is_wired(&self) -> bool {
+        self.os_locks.load(Ordering::Relaxed) > 0
+    }
+
     /// Undoes all of them.
-    pub(crate) fn unwire(&self) {
+    #[cold]
+    pub(crate) fn unwire(&self, g: GoIndex) {
         self.os_locks.store(0, Ordering::Relaxed);
-        self.wired.store(0, Ordering::Relaxed);
+        self.queued_as.store(g.word(), Ordering::Relaxed);
     }
 
     pub(crate) fn context(&self) -> *mut Context {

@@ -202,7 +202,9 @@ pub(crate) fn arrive(word: u64, pinned: &Pinned) {
 #[inline(never)]
 fn bury(m: &'static M, slot: &'static table::Slot<Body>) {
     let owner = m.proc().owner();
-    slot.body().unwire();
+    if slot.body().is_wired() {
+        slot.body().unwire(slot.index());
+    }
     check(slot.status().exit());
     owner.counters().exited.add(1);
     match slot.body().join.leave() {
@@ -390,14 +392,14 @@ fn next_wired(rt: &'static Runtime, m: &'static M) -> Option<Picked> {
 pub(crate) fn enqueue(m: &'static M, slot: &'static table::Slot<Body>, place: Place) {
     if place != Place::Global
         && let Some(proc) = m.usual()
-        && slot.body().wired_to().is_none()
+        && let Some(g) = slot.body().index_if_free()
     {
         let owner = proc.owner();
         let sources = || m::runtime_of(m).sources();
         if place == Place::Next {
-            sched::pick::enqueue_next(&owner, sources, slot.index());
+            sched::pick::enqueue_next(&owner, sources, g);
         } else {
-            sched::pick::enqueue_back(&owner, sources, slot.index());
+            sched::pick::enqueue_back(&owner, sources, g);
         }
         wake_one(m::runtime_of(m), &owner);
         // Only now: before, the timer's handler may have found nobody and turned the timer off.

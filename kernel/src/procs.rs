@@ -72,6 +72,7 @@ pub fn unlock_os_thread() {
     check_g_stack("unlock_os_thread");
     let pinned = Pinned::new();
     let m = m::current(&pinned);
-    m::runtime().slot(m::current_g(m)).body().unwire_once();
+    let g = m::current_g(m);
+    m::runtime().slot(g).body().unwire_once(g);
     m::vacate_if_inactive(&pinned);
 }

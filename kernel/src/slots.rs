@@ -55,7 +55,7 @@ unsafe fn write_slots(chunk: u32) -> &'static [Slot<Body>; CHUNK_LEN] {
     for (i, g) in (0..CHUNK_LEN).zip((chunk * CHUNK_SLOTS..).filter_map(GoIndex::new)) {
         let place = first.wrapping_add(i);
         // SAFETY: the caller's contract; pages begin at multiples of the slot's alignment.
-        unsafe { place.write(Slot::dead(g, Body::new())) };
+        unsafe { place.write(Slot::dead(g, Body::new(g))) };
     }
     // SAFETY: written above; the memory is nobody else's, and shows slots or zeros for ever.
     unsafe { &*first.cast() }
@@ -146,7 +146,7 @@ fn revive(rt: &Runtime) -> Option<Chain> {
         slots.map(|(g, note)| {
             let slot = rt.slot(g);
             slot.revive(g, note.generation);
-            slot.body().revive(note.wait);
+            slot.body().revive(g, note.wait);
             g
         }),
     )
