@@ -95,7 +95,7 @@ impl Sudog {
 
     /// Says who waits, by a sudog that was just taken.
     #[inline]
-    pub(crate) fn name(&self, g: GoRef) {
+    pub fn name(&self, g: GoRef) {
         debug_assert!(!self.is_queued(), "a sudog in a list is prepared for another wait");
         self.goroutine.set(Some(g.index));
         self.generation.set(g.generation);

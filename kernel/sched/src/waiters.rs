@@ -23,8 +23,10 @@ impl Waiters {
 
     /// Puts a sudog that was prepared at the end, with a number for who looks for it: a ticket, or what it asks for.
     pub fn push(&mut self, sudogs: &Sudogs, s: SudogIndex, number: u32) {
-        sudogs.get(s).set_ticket(number);
-        self.all = Some(Chain::one(sudogs, s).after(sudogs, self.all.take()));
+        let sudog = sudogs.get(s);
+        sudog.set_ticket(number);
+        sudog.next.set(None);
+        self.all = Some(Chain::from_parts(s, s, 1).after(sudogs, self.all.take()));
     }
 
     /// The number of the first one.

@@ -145,8 +145,9 @@ impl Cond {
             return;
         }
         let mut waiters = self.waiters.lock();
-        let first = self.tickets.notify_one(&mut waiters, &m::runtime().sudogs);
-        ready(first, waiters.unlock());
+        let m = m::current(waiters.pinned());
+        let first = self.tickets.notify_one(&mut waiters, &m::runtime_of(m).sudogs);
+        ready(m, first, waiters.unlock());
     }
 
     /// Wakes all goroutines that wait. Go's `Cond.Broadcast`. Does not wait; on any stack.

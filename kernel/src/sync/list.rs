@@ -15,12 +15,13 @@
 use machine::clock;
 use machine::lock::Lock;
 use machine::percpu::Pinned;
-use sched::SudogIndex;
+use sched::{GoRef, SudogIndex};
 use sched::list::Chain;
 use sched::sudog::Sudogs;
 
-use crate::m;
-use crate::park::{Wait, WaitReason, gopark_here, goready, readied_by_something_else};
+use crate::m::{self, M};
+use crate::park::{Wait, WaitReason, gopark_here, readied_by_something_else, ready_on, ready_pinned};
+use crate::runtime::Runtime;
 use crate::stacks::OwnStack;
 use crate::sudog::own_sudog;
 
@@ -42,7 +43,7 @@ pub(crate) fn park_in<Q>(
     let here = own.here(&pinned);
     let (s, sudog) = own_sudog(here);
     gopark_here(&pinned, here, Wait { reason, on, since }, |g| {
-        sudog.prepare(g, since.0);
+        sudog.name(g);
         let mut queue = queue.lock();
         let waits = enter(&mut queue, &here.runtime().sudogs, s);
         if waits {
@@ -83,10 +84,12 @@ impl Portion {
     }
 }
 
-/// Readies the goroutine that was taken out of a queue, if one was. The lock has gone; `pinned` is held since before.
-pub(crate) fn ready(first: Option<SudogIndex>, pinned: Pinned) {
+/// Readies the goroutine that was taken out of a queue, if one was. The lock has gone; `pinned` is held since before, on the CPU of this
+/// M.
+#[inline]
+pub(crate) fn ready(m: &'static M, first: Option<SudogIndex>, pinned: Pinned) {
     if let Some(s) = first {
-        ready_one(s);
+        ready_on(m, leave(m::runtime_of(m), s));
     }
     drop(pinned);
 }
@@ -96,17 +99,18 @@ pub(crate) fn ready_all(chain: Option<Chain<SudogIndex>>, pinned: Pinned) {
     let mut portion = Portion::new(pinned);
     let mut rest = chain;
     while let Some(chain) = rest {
-        let (s, tail) = chain.split_first(&m::runtime().sudogs);
+        let rt = m::runtime();
+        let (s, tail) = chain.split_first(&rt.sudogs);
         rest = tail;
-        ready_one(s);
+        ready_pinned(&portion.pinned, leave(rt, s));
         portion = portion.one_less();
     }
 }
 
-fn ready_one(s: SudogIndex) {
-    let sudog = m::runtime().sudogs.get(s);
-    // Both before the ready: afterwards the sudog is the goroutine's.
-    let g = sudog.g();
+/// The goroutine of a sudog that was taken out of a queue, which it learns. Before the ready: afterwards the sudog is the goroutine's.
+#[inline]
+fn leave(rt: &'static Runtime, s: SudogIndex) -> GoRef {
+    let sudog = rt.sudogs.get(s);
     sudog.set_address(0);
-    goready(g.expect("a queued sudog has a goroutine"));
+    sudog.g().expect("a queued sudog has a goroutine")
 }
