@@ -248,6 +248,16 @@ impl<T> Inner<T> {
         result
     }
 
+    /// The handle is dropped after the end.
+    #[inline(never)]
+    fn discard(&self, outcome: Outcome) {
+        if outcome == Outcome::Value {
+            // SAFETY: the goroutine has ended and left a value of this type, which nobody has taken.
+            unsafe { shelf_of(self.g.index).discard::<T>() };
+        }
+        self.give_back();
+    }
+
     /// The slot is not used by this handle any more.
     fn give_back(&self) {
         let pinned = Pinned::new();
@@ -267,13 +277,7 @@ impl<T> Drop for Inner<T> {
     fn drop(&mut self) {
         match self.word().detach() {
             Detach::Detached => {}
-            Detach::Ended(outcome) => {
-                if outcome == Outcome::Value {
-                    // SAFETY: the goroutine has ended and left a value of this type, which nobody has taken.
-                    unsafe { shelf_of(self.g.index).discard::<T>() };
-                }
-                self.give_back();
-            }
+            Detach::Ended(outcome) => self.discard(outcome),
         }
     }
 }

@@ -32,9 +32,9 @@ pub(crate) fn free(rt: &'static Runtime) -> u64 {
     for (g, slot) in rt.table.iter().filter(|(_, slot)| is_unused(slot)) {
         slot.body().mapped_stacks(g).for_each(|stack| stack::unmap(stack, &mut unmapped));
         slot.body().no_stack_is_born();
-        if let Some((s, _)) = slot.body().sudog() {
+        if let Some(sudog) = slot.body().sudog() {
             slot.body().set_sudog(None);
-            sudog::release_sudog(rt, m, s);
+            sudog::release_sudog(rt, m, sudog);
         }
     }
     slots::release(rt, &mut unmapped);

@@ -325,7 +325,8 @@ fn leave_parking_unusually(pinned: &Pinned, m: &'static M, me: &'static table::S
 }
 
 /// Leaves the goroutine that calls, which has ended, for whatever comes next, or for the scheduler loop. The caller holds one pin.
-#[inline]
+#[expect(clippy::inline_always, reason = "a call costs a fifth of the whole")]
+#[inline(always)]
 pub(crate) fn leave_for_good(pinned: &Pinned, Here { m, slot: me }: Here) -> ! {
     let Some((proc, next)) = usual_successor(pinned, m) else { leave_for_good_unusually(pinned, m, me) };
     let target = start_running(pinned, proc, next);

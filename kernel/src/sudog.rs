@@ -88,11 +88,18 @@ fn acquire(rt: &'static Runtime, m: &'static M) -> SudogIndex {
 }
 
 /// Gives a sudog back that is in no queue and that no goroutine has, by the P of this CPU, to which the caller is pinned.
-pub(crate) fn release_sudog(rt: &'static Runtime, m: &'static M, s: SudogIndex) {
-    let spill = m.proc().owner().put_sudog(&rt.sudogs, s);
-    if spill.is_some() {
-        keep(rt, m, spill);
+#[inline]
+pub(crate) fn release_sudog(rt: &'static Runtime, m: &'static M, named: Named) {
+    if !m.proc().owner().try_put_sudog(named) {
+        spill(rt, m, named.0);
     }
+}
+
+/// The rest of [`release_sudog`].
+#[cold]
+#[inline(never)]
+fn spill(rt: &'static Runtime, m: &'static M, s: SudogIndex) {
+    keep(rt, m, m.proc().owner().put_sudog(&rt.sudogs, s));
 }
 
 /// Puts spilled sudogs on the shared list, where this CPU is at home.

@@ -134,6 +134,7 @@ impl JoinWord {
     }
 
     /// For the handle that is dropped.
+    #[inline]
     pub fn detach(&self) -> Detach {
         // Acquire pairs with the Release in `end`. Release pairs with the Acquire in `leave`.
         match self.bits.compare_exchange(0, CLAIMED, Ordering::AcqRel, Ordering::Acquire) {

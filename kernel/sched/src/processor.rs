@@ -13,7 +13,7 @@ use crate::id::{GOID_BATCH, GOID_BATCH_MAX, GoIndex, Goid, GoidGenerator, ProcId
 use crate::link::Linked;
 use crate::list::Chain;
 use crate::runq::{Local, RunQueue};
-use crate::sudog::Sudogs;
+use crate::sudog::{Sudog, Sudogs};
 use crate::sync::{Padded, Plain32, Plain64};
 use crate::table::Slot;
 
@@ -289,6 +289,18 @@ impl<'p> Owner<'p> {
     pub fn put_sudog(&self, sudogs: &Sudogs, s: SudogIndex) -> Option<Chain<SudogIndex>> {
         sudogs.get(s).retire(s);
         self.processor.own.sudogs.put(sudogs, s)
+    }
+
+    /// The same for who has it at hand, if the P has room. `false`: nothing was done.
+    ///
+    /// # Panics
+    ///
+    /// As [`put_sudog`](Self::put_sudog).
+    #[must_use = "one that is not kept is lost"]
+    #[inline]
+    pub fn try_put_sudog(&self, (s, sudog): (SudogIndex, &Sudog)) -> bool {
+        sudog.retire(s);
+        self.processor.own.sudogs.try_put(s, |next| sudog.next.set(next))
     }
 
     /// Keeps a chain of unused sudogs from the shared list; call it when [`take_sudog`](Self::take_sudog) has

@@ -312,7 +312,7 @@ fn give_back((rt, own): (&'static Runtime, OwnStack), (s, sudog): Named) {
     let is_own = own.slot().body().sudog().is_some_and(|(_, own)| core::ptr::eq(own, sudog));
     if !is_own {
         let pinned = Pinned::new();
-        release_sudog(rt, own.here(&pinned).m, s);
+        release_sudog(rt, own.here(&pinned).m, (s, sudog));
         drop(pinned);
     }
 }
