@@ -35,8 +35,8 @@ pub(crate) struct Body {
     pub(crate) token: AtomicU32,
     /// Who ends a wait that several may end. It goes on counting from one goroutine in the slot to the next.
     pub(crate) claim: Claim,
-    /// The sudog by which the goroutine waits, if it waits for one thing; null before the first wait. For the goroutine itself, and kept
-    /// for the next one in the slot. Its index is in `sudog_index`, as a word.
+    /// The sudog by which the goroutine waits, if it waits for one thing. For the goroutine itself, and kept for the next one in the slot.
+    /// Its index is in `sudog_index`, as a word; 0: there is none yet.
     sudog: AtomicPtr<Sudog>,
     sudog_index: AtomicU32,
     wait_reason: AtomicU32,
@@ -139,9 +139,10 @@ impl Body {
 
     /// Sets it, or takes it away. For the goroutine itself, or who has a slot that nobody uses.
     pub(crate) fn set_sudog(&self, sudog: Option<Named>) {
+        if let Some((_, sudog)) = sudog {
+            self.sudog.store(core::ptr::from_ref(sudog).cast_mut(), Ordering::Relaxed);
+        }
         self.sudog_index.store(sudog.map_or(0, |(s, _)| s.word()), Ordering::Relaxed);
-        let sudog = sudog.map_or(core::ptr::null(), |(_, sudog)| core::ptr::from_ref(sudog));
-        self.sudog.store(sudog.cast_mut(), Ordering::Relaxed);
     }
 
     /// Makes the body of the dead slot `g` of zeros, which are what most of it is. For who owns the slot.
@@ -187,6 +188,7 @@ impl Body {
     /// Whether it is locked to a CPU.
     #[inline]
     pub(crate) fn is_wired(&self) -> bool {
+        // Relaxed: as in `wired_to`.
         self.os_locks.load(Ordering::Relaxed) > 0
     }
 

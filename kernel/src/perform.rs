@@ -110,8 +110,8 @@ pub(crate) fn leave(
 
 /// [`leave`], for a goroutine, with this CPU's P.
 ///
-/// The timer is set to the slice's end if anybody else waits: whoever put him on the P's queue has seen to it ([`enqueue`], [`leave`]), and it
-/// stays so while he waits and a goroutine runs.
+/// The timer is set to the slice's end if anybody else waits: whoever put him on the P's queue has seen to it ([`enqueue`]; [`leave`], behind
+/// what comes from elsewhere; [`run`], for what came while no goroutine ran), and it stays so while he waits and a goroutine runs.
 #[expect(clippy::inline_always, reason = "a call costs as much as the whole")]
 #[inline(always)]
 pub(crate) fn leave_for(

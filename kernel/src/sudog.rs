@@ -5,6 +5,7 @@
 //! left or too many, a batch comes from the shared list or goes there, or the store grows. Neither is called with a lock held, because
 //! the store grows by pages of its own.
 
+use machine::frames;
 use sched::SudogIndex;
 use sched::chunks::NoRoom;
 use sched::list::Chain;
@@ -111,7 +112,7 @@ fn keep(rt: &'static Runtime, m: &M, spill: Option<Chain<SudogIndex>>) {
 
 /// Adds a chunk to the store, if all that are left are those that a P has just got.
 fn grow_ahead(rt: &'static Runtime, m: &M) {
-    if rt.sudog_free.is_empty() {
+    if rt.sudog_free.is_empty() && !frames::is_short() {
         // Without room for more the P goes on with what it has.
         let _full = try_grow(rt, m);
     }

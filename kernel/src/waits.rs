@@ -180,7 +180,7 @@ fn load(address: u64) -> Option<u64> {
 }
 
 /// Waits for a lock: tells others so, looks whether that closes a ring, and calls `wait`, which returns when the goroutine
-/// in this slot, which calls, has got the lock.
+/// that calls has got the lock.
 #[cold]
 pub(crate) fn while_blocked<R>((lock, own): (&LockHead, OwnStack), wait: impl FnOnce() -> R) -> R {
     let me = own.slot();

@@ -6,11 +6,11 @@ extern crate alloc;
 
 use alloc::vec::Vec;
 use core::hint::black_box;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use gzero::{
-    GoRef, JoinHandle, MemStats, free_os_memory, go, gosched, park, println, read_mem_stats, stats, try_go,
-    unpark,
+    GoRef, JoinHandle, MemStats, free_os_memory, go, gosched, park, println, read_mem_stats, semacquire,
+    semrelease, stats, try_go, unpark,
 };
 use tests::{Verdict, equal, wait_until_alone};
 
@@ -19,6 +19,7 @@ tests::image! {
         goroutines_are_refused_and_start_again,
         blocks_are_refused_while_goroutines_are,
         what_lives_may_still_use_more_stack,
+        who_waits_for_the_first_time_is_not_refused,
     ],
 }
 
@@ -216,4 +217,52 @@ fn what_lives_may_still_use_more_stack() -> Verdict {
     wait_until_alone();
     drop(hoard);
     Ok(())
+}
+
+/// Blocks until one is refused, large ones first.
+fn blocks_until_refused() -> Vec<Vec<u8>> {
+    let free = usize::try_from(stats::memory().free).expect("64 bits");
+    let mut blocks: Vec<Vec<u8>> = Vec::with_capacity(free / BLOCK + 1024);
+    for size in [BLOCK, 16 << 10] {
+        while blocks.len() < blocks.capacity() {
+            let mut block = Vec::new();
+            if block.try_reserve_exact(size).is_err() {
+                break;
+            }
+            blocks.push(block);
+        }
+    }
+    blocks
+}
+
+/// The page frames are used up, and what is free is the heap's.
+fn who_waits_for_the_first_time_is_not_refused() -> Verdict {
+    /// More than there are frames for that nobody else may have.
+    const MANY: u64 = 12_000;
+    static GO: AtomicBool = AtomicBool::new(false);
+    static UNITS: AtomicU32 = AtomicU32::new(0);
+    static SERVED: AtomicU64 = AtomicU64::new(0);
+    free_os_memory();
+    let number = MANY.min(stats::memory().free / 10_000);
+    for _ in 0..number {
+        drop(go(|| {
+            while !GO.load(Ordering::Relaxed) {
+                gosched();
+            }
+            semacquire(&UNITS);
+            SERVED.fetch_add(1, Ordering::Relaxed);
+        }));
+    }
+    let blocks = blocks_until_refused();
+    let short = stats::memory().free;
+    drop(blocks);
+    println!("{number} goroutines wait, {short} bytes of page frames are free");
+    GO.store(true, Ordering::Relaxed);
+    while stats::waiting().count() < usize::try_from(number).expect("few") {
+        gosched();
+    }
+    (0..number).for_each(|_| semrelease(&UNITS));
+    wait_until_alone();
+    equal("goroutines that were served", &SERVED.load(Ordering::Relaxed), &number)?;
+    nothing_is_lost()
 }

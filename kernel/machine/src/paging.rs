@@ -280,6 +280,13 @@ pub fn map_new(address: u64) -> Result<(), MapError> {
     })
 }
 
+/// Maps a page to the frame behind another one, which stays mapped for ever. Errors as [`map_new`], also when nothing is mapped there.
+pub fn map_same(address: u64, other: u64) -> Result<(), MapError> {
+    let _pinned = Pinned::new();
+    let frame = translate(other).ok_or(MapError::NoMemory)?;
+    set_leaf(make_leaf(address)?, address, Frame::containing(frame), Use::Data)
+}
+
 /// Makes the tables for a page without mapping it, so that [`map_prepared`] needs no lock.
 ///
 /// # Errors

@@ -181,6 +181,7 @@ impl PerCpu {
 
     /// The address of what the crate above keeps of the task that runs here, at about this moment; 0 if none does.
     pub fn task(&self) -> usize {
+        // Relaxed: written by its CPU; for another it is for a report or a hint.
         self.task.load(Ordering::Relaxed)
     }
 
@@ -395,11 +396,11 @@ pub fn task(_pinned: &Pinned) -> usize {
     task
 }
 
-/// [`PerCpu::task`] for the task itself, which finds itself on whatever CPU it is: so the answer may be kept, unlike those above.
+/// [`PerCpu::task`] for the task itself, which finds itself on whatever CPU it is: the answer may be kept while the same task goes on.
 #[inline]
 pub fn own_task() -> usize {
     let task: usize;
-    // SAFETY: as in `word_here`.
+    // SAFETY: GS points to a block, also before and after a move. `pure`: each block that the task runs on says the same.
     unsafe {
         asm!("mov {}, gs:[{}]", out(reg) task, const offset_of!(PerCpu, task), options(nostack, preserves_flags, pure, readonly));
     };
@@ -420,7 +421,7 @@ pub fn task_stack_here() -> u64 {
 /// Says which task runs on this CPU: the address of what is kept of it, and the number of its stack plus one. Zeros: none does.
 #[inline]
 pub fn set_task(_pinned: &Pinned, task: usize, stack: u32) {
-    // SAFETY: GS points to this CPU's block. Whoever is interrupted in between is pinned, and asks neither.
+    // SAFETY: GS points to this CPU's block. Between the two, handlers and other CPUs ask for the task alone.
     unsafe {
         asm!(
             "mov qword ptr gs:[{}], {}",

@@ -25,7 +25,7 @@ pub enum NoRoom {
         /// That many.
         max: u32,
     },
-    /// The heap has no room for another chunk, or for the directory of a new store.
+    /// There is no memory for another chunk, or for the directory of a new store.
     NoMemory {
         /// Bytes that were asked for.
         bytes: usize,

@@ -59,16 +59,18 @@ pub(crate) struct Link<I>(Plain32, PhantomData<I>);
 
 impl<I> Default for Link<I> {
     fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<I> Link<I> {
+    /// A link to nothing.
+    pub(crate) const fn new() -> Self {
         Self(Plain32::new(0), PhantomData)
     }
 }
 
 impl<I: Index> Link<I> {
-    /// A link to nothing.
-    pub(crate) const fn new() -> Self {
-        Self(Plain32::new(0), PhantomData)
-    }
-
     /// What it names.
     pub(crate) fn get(&self) -> Option<I> {
         I::in_word(self.0.get())

@@ -404,7 +404,8 @@ impl Local<'_> {
         assert!(chain.len() <= self.room(), "run queue: a chain of {} does not fit", chain.len());
         // The room only grows meanwhile: stealers take, and nobody else pushes.
         let mut tail = self.queue.tail.tail.load(Ordering::Relaxed);
-        let (mut at, mut left) = (Some(chain.first()), chain.len());
+        let (first, _, mut left) = chain.into_parts();
+        let mut at = Some(first);
         while let Some(g) = at.filter(|_| left > 0) {
             at = table.take_next(g);
             self.queue.slot(tail).store(g.word(), Ordering::Relaxed);

@@ -213,6 +213,10 @@ impl Sudogs {
     /// # Errors
     ///
     /// [`NoRoom::Full`], or what `make_room` returns. The store is as it was.
+    ///
+    /// # Panics
+    ///
+    /// Two CPUs grow the store at the same time.
     pub fn grow(
         &self,
         make_room: impl FnOnce(&'static [Sudog]) -> Result<(), NoRoom>,
@@ -224,7 +228,8 @@ impl Sudogs {
         }
         make_room(&self.places[start as usize..end as usize])?;
         // Release pairs with the Acquire in `len`.
-        self.len.store(end, Ordering::Release);
+        let grown = self.len.compare_exchange(start, end, Ordering::Release, Ordering::Relaxed);
+        assert!(grown.is_ok(), "two CPUs grow the sudogs at once, hold the kernel's grow lock");
         Ok(Chain::link(self, (start..end).filter_map(SudogIndex::new)).expect("a chunk has at least one"))
     }
 }

@@ -15,9 +15,9 @@
 use machine::clock;
 use machine::lock::Lock;
 use machine::percpu::Pinned;
-use sched::{GoRef, SudogIndex};
 use sched::list::Chain;
 use sched::sudog::Sudogs;
+use sched::{GoRef, SudogIndex};
 
 use crate::m::{self, M};
 use crate::park::{Wait, WaitReason, gopark_here, readied_by_something_else, ready_on, ready_pinned};

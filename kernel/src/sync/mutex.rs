@@ -25,7 +25,7 @@ use crate::waits::{HeldBy, LockHead, LockKind, while_blocked};
 const SPINS: u32 = 4;
 const PAUSES: u32 = 30;
 
-/// Takes the mutex of a lock whose head is `head`, for the goroutine in this slot, on its own stack. It is the caller who names the
+/// Takes the mutex of a lock whose head is `head`, for the goroutine that calls, on its own stack. It is the caller who names the
 /// holder.
 #[inline]
 pub(crate) fn lock_word(word: &MutexWord, (head, me): (&LockHead, OwnStack), reason: WaitReason) {
@@ -66,7 +66,7 @@ fn sleep(word: &MutexWord, named: (&LockHead, OwnStack), mut me: Contender, mut 
     }
 }
 
-/// Goes on until the contender, the goroutine in this slot, has the mutex, or has to sleep, at this place in the queue.
+/// Goes on until the contender, the goroutine that calls, has the mutex, or has to sleep, at this place in the queue.
 #[inline]
 fn compete(word: &MutexWord, (head, goroutine): (&LockHead, OwnStack), me: &mut Contender) -> Option<Order> {
     let mut spins = 0;
@@ -215,7 +215,7 @@ impl<T: ?Sized> Mutex<T> {
         self.lock_by(me)
     }
 
-    /// [`lock`](Self::lock) for a caller that has checked the stack, in its slot.
+    /// [`lock`](Self::lock) for a caller that has checked the stack.
     #[inline]
     pub(crate) fn lock_by(&self, me: OwnStack) -> MutexGuard<'_, T> {
         lock_word(&self.word, (&self.head, me), WaitReason::Mutex);

@@ -103,7 +103,7 @@ impl<T: ?Sized> RwMutex<T> {
         self.share(check_g_stack("RwMutex::read"))
     }
 
-    /// [`read`](Self::read) for a caller that has checked the stack, in its slot.
+    /// [`read`](Self::read) for a caller that has checked the stack.
     pub(super) fn share(&self, me: OwnStack) -> RwMutexReadGuard<'_, T> {
         match self.word.read() {
             Entry::Now => {}
@@ -142,7 +142,7 @@ impl<T: ?Sized> RwMutex<T> {
         self.take(check_g_stack("RwMutex::write"))
     }
 
-    /// [`write`](Self::write) for a caller that has checked the stack, in its slot.
+    /// [`write`](Self::write) for a caller that has checked the stack.
     pub(super) fn take(&self, me: OwnStack) -> RwMutexWriteGuard<'_, T> {
         lock_word(&self.writers, (&self.head, me), WaitReason::RwMutexWrite);
         // Before it announces itself: who then waits for it finds the name.

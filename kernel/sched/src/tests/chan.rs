@@ -190,3 +190,18 @@ fn a_glance_sees_what_the_lock_would_show() {
 fn a_capacity_has_room_in_a_glance() {
     let _queue = Queue::new(usize::MAX);
 }
+
+#[test]
+fn the_last_one_who_leaves_a_queue_is_the_last_that_others_see() {
+    let (world, mut channel) = (world(), Channel::new(0));
+    let receivers = [0, 1].map(|n| channel.wait(&world, Side::Recv, n, None));
+    for (s, seen) in receivers.into_iter().zip([None, Some(SendStep::Wait)]) {
+        channel.with(&world).dequeue(Side::Recv, world.sudogs().get(s));
+        assert_eq!(channel.glance.try_send(0), seen);
+    }
+    let senders = [2, 3].map(|n| channel.wait(&world, Side::Send, n, None));
+    for (s, seen) in senders.into_iter().zip([None, Some(RecvStep::Wait)]) {
+        channel.with(&world).dequeue(Side::Send, world.sudogs().get(s));
+        assert_eq!(channel.glance.try_recv(), seen);
+    }
+}

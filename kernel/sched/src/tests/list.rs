@@ -101,6 +101,22 @@ fn a_grab_is_the_fair_share() {
 }
 
 #[test]
+fn one_at_hand_is_kept_while_no_room_must_be_made() {
+    let table = table();
+    let p = Processor::new(ProcId::new(0).expect("below the limit"), 1);
+    let me = p.owner();
+    assert!((0..FREE_BATCH).all(|n| me.try_put_free(table.slot(g(n)))));
+    let next = table.slot(g(FREE_BATCH));
+    assert!(!me.try_put_free(next));
+    assert_eq!((p.free_len(), next.next()), (FREE_BATCH, None), "nothing was done");
+    assert_eq!(me.put_free(&table, g(FREE_BATCH)), None, "room was made");
+    assert!(me.try_put_free(table.slot(g(FREE_BATCH + 1))));
+    let mut seen: Vec<_> = core::iter::from_fn(|| me.take_free(&table)).map(GoIndex::get).collect();
+    seen.sort_unstable();
+    assert_eq!(seen, (0..FREE_BATCH + 2).collect::<Vec<_>>(), "nothing lost, nothing doubled");
+}
+
+#[test]
 fn dead_goroutines_spill_and_come_back() {
     let table = table();
     let p = Processor::new(ProcId::new(0).expect("below the limit"), 1);
