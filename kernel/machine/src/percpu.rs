@@ -62,9 +62,8 @@ pub struct PerCpu {
     stack_pages: AtomicU64,
     /// A word that belongs to the crate above: the address of its own block for this CPU.
     word: AtomicUsize,
-    /// The address of what the crate above keeps of the task that runs here; 0 if none does.
+    /// The address of what the crate above keeps of the task that runs here, and the number of its stack plus one; 0 if none does.
     task: AtomicUsize,
-    /// The number of its stack plus one; 0 if there is no task.
     task_stack: AtomicU32,
     /// What this CPU has of the heap.
     cache: AtomicPtr<Cache>,
@@ -418,7 +417,7 @@ pub fn task_stack_here() -> u64 {
     number
 }
 
-/// Says which task runs on this CPU: the address of what is kept of it, and the number of its stack plus one. Zeros: none does.
+/// Says which task runs here: the address of what is kept of it, and the number of its stack plus one. Zeros: none does.
 #[inline]
 pub fn set_task(_pinned: &Pinned, task: usize, stack: u32) {
     // SAFETY: GS points to this CPU's block. Between the two, handlers and other CPUs ask for the task alone.
