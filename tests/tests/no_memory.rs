@@ -238,27 +238,36 @@ fn blocks_until_refused() -> Vec<Vec<u8>> {
 /// The page frames are used up, and what is free is the heap's.
 fn who_waits_for_the_first_time_is_not_refused() -> Verdict {
     /// More than there are frames for that nobody else may have.
-    const MANY: u64 = 12_000;
+    const MANY: u64 = 6_000;
     static GO: AtomicBool = AtomicBool::new(false);
     static UNITS: AtomicU32 = AtomicU32::new(0);
+    static COMING: AtomicU64 = AtomicU64::new(0);
     static SERVED: AtomicU64 = AtomicU64::new(0);
     free_os_memory();
     let number = MANY.min(stats::memory().free / 10_000);
-    for _ in 0..number {
-        drop(go(|| {
+    let start = |_| {
+        let handle = go(|| {
+            // Not by a sudog.
             while !GO.load(Ordering::Relaxed) {
-                gosched();
+                park();
             }
+            COMING.fetch_add(1, Ordering::Relaxed);
             semacquire(&UNITS);
             SERVED.fetch_add(1, Ordering::Relaxed);
-        }));
-    }
+        });
+        handle.id()
+    };
+    let waiters: Vec<GoRef> = (0..number).map(start).collect();
     let blocks = blocks_until_refused();
     let short = stats::memory().free;
     drop(blocks);
     println!("{number} goroutines wait, {short} bytes of page frames are free");
     GO.store(true, Ordering::Relaxed);
-    while stats::waiting().count() < usize::try_from(number).expect("few") {
+    for g in &waiters {
+        equal("it parks", &unpark(*g), &true)?;
+    }
+    let all = usize::try_from(number).expect("few");
+    while COMING.load(Ordering::Relaxed) < number || stats::waiting().count() < all {
         gosched();
     }
     (0..number).for_each(|_| semrelease(&UNITS));
