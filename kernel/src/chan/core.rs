@@ -187,7 +187,7 @@ impl Core {
     ///
     /// # Safety
     /// `value` is a value of the channel's type in memory that others may read, of `size` bytes, which is
-    ///    what the channel was made for.
+    /// what the channel was made for.
     #[inline]
     #[track_caller]
     pub(super) unsafe fn send(&self, value: *mut u8, size: usize, patience: Patience) -> Outcome {
@@ -244,7 +244,7 @@ impl Core {
     ///
     /// # Safety
     /// `slot` is memory for a value of the channel's type that others may write, of `size` bytes, which is what the
-    ///    channel was made for.
+    /// channel was made for.
     #[inline]
     #[track_caller]
     pub(super) unsafe fn recv(&self, slot: *mut u8, size: usize, patience: Patience) -> Outcome {
