@@ -130,6 +130,10 @@ fn make_unique(examples: &mut [Example]) {
     }
 }
 
+/// Begins each example. `park` may return without cause, and an example before may have left one behind: so each finds
+/// one, and those that do not expect it fail each time.
+const STRAY_UNPARK: &str = "gzero::unpark(gzero::current());";
+
 /// The source of the image.
 fn image(examples: &[Example]) -> String {
     let mut text = "tests::image! {\n    pass: [\n".to_owned();
@@ -148,14 +152,18 @@ fn image(examples: &[Example]) -> String {
             line(format_args!(
                 "\nmod program_{name} {{\n{body}\npub(super) fn code() -> u8 {{ gzero::Termination::code(main()) }}\n}}"
             ));
-            line(format_args!("\n{unused}fn {name}() {{\nassert_eq!(program_{name}::code(), 0);\n}}"));
+            line(format_args!(
+                "\n{unused}fn {name}() {{\n{STRAY_UNPARK}\nassert_eq!(program_{name}::code(), 0);\n}}"
+            ));
             continue;
         }
         // An example with a question mark ends in `Ok`, as rustdoc has it.
         if code.lines().any(|line| line.starts_with("Ok::<")) {
-            line(format_args!("\n{unused}fn {name}() {{\n(|| {{\n{code}}})().expect(\"no error\");\n}}"));
+            line(format_args!(
+                "\n{unused}fn {name}() {{\n{STRAY_UNPARK}\n(|| {{\n{code}}})().expect(\"no error\");\n}}"
+            ));
         } else {
-            line(format_args!("\n{unused}fn {name}() {{\n{code}}}"));
+            line(format_args!("\n{unused}fn {name}() {{\n{STRAY_UNPARK}\n{code}}}"));
         }
     }
     text

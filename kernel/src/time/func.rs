@@ -30,13 +30,12 @@ const RETRY: Nanos = Nanos::from_millis(10);
 /// timer.
 ///
 /// ```
+/// use gzero::chan;
 /// use gzero::time::{Duration, after_func};
 ///
-/// let me = gzero::current();
-/// after_func(Duration::from_millis(1), move || {
-///     gzero::unpark(me);
-/// });
-/// gzero::park();
+/// let (tx, rx) = chan(1);
+/// after_func(Duration::from_millis(1), move || tx.send("it rings").unwrap());
+/// assert_eq!(rx.recv(), Ok("it rings"));
 /// ```
 pub fn after_func<F: FnMut() + Send + 'static>(length: Duration, function: F) -> FuncTimer {
     let timer = Inner::new(Function(Lock::new(Rank::Leaf, Calls { idle: Some(function), owed: false })));
@@ -81,15 +80,15 @@ impl FuncTimer {
     /// when there is no memory for the timer.
     ///
     /// ```
+    /// use gzero::chan;
     /// use gzero::time::{Duration, after_func};
     ///
-    /// let me = gzero::current();
-    /// let timer = after_func(Duration::from_hours(1), move || {
-    ///     gzero::unpark(me);
-    /// });
+    /// let (tx, rx) = chan(1);
+    /// let timer = after_func(Duration::from_hours(1), move || tx.send(()).unwrap());
     /// assert!(timer.reset(Duration::from_millis(1)));
-    /// gzero::park();
+    /// assert_eq!(rx.recv(), Ok(()));
     /// assert!(!timer.reset(Duration::ZERO));
+    /// assert_eq!(rx.recv(), Ok(()));
     /// ```
     pub fn reset(&self, length: Duration) -> bool {
         Arc::clone(&self.inner).set(time_after(length))
