@@ -395,7 +395,13 @@ pub(crate) fn give_way(pinned: &Pinned, Here { m, slot: me }: Here) {
 
 #[inline(never)]
 fn give_way_unusually(pinned: &Pinned, m: &'static M, me: &'static Slot<Body>) {
-    if let Some(next) = perform::unusual_successor(m) {
+    perform::check_may_leave(m);
+    // Most who come here are alone, and it is a loop that waits for something.
+    let rt = m::runtime_of(m);
+    if m.usual().is_some_and(|proc| proc.queue().is_empty()) && rt.global.is_empty() {
+        return;
+    }
+    if let Some(next) = perform::next_local(rt, m) {
         perform::leave(pinned, m, me, After::Yielded, Some(next));
     }
 }

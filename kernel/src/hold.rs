@@ -18,10 +18,11 @@ use machine::idt;
 use machine::irq;
 use machine::percpu;
 use machine::vector::Vector;
-use sched::world::{Entered, Left};
+use sched::world::{Entered, Left, MustStop};
 
 use crate::m::{self, M, ask};
-use crate::runtime::{self, Runtime};
+use crate::mark::Mark;
+use crate::runtime::Runtime;
 use crate::tlb;
 
 /// How long a stopped CPU spins before it halts, and one whose P has gone.
@@ -33,31 +34,38 @@ pub(crate) fn init() {
 
 /// The stop's interrupt: leaves a request, unless the stop is over already or this CPU has stopped.
 fn interrupt(frame: &mut Frame) {
-    let Some((rt, m)) = runtime::try_get().zip(m::of_this_cpu()) else { return };
-    if rt.world.must_stop(m.index) {
-        m.mark.received(rt.world.number(), clock::now(), frame.rip, || m.doing());
+    let Some(m) = m::of_this_cpu() else { return };
+    if let Some(must) = m::runtime_of(m).world.must_stop(m.index) {
+        must.left().received(must.number(), clock::now(), frame.rip, || m.doing());
         percpu::request(ask::STOP);
     }
 }
 
 /// Stops this CPU if a stop is on, and comes back when it is over. On the kernel stack, with interrupts on.
 pub(crate) fn hold(rt: &Runtime, m: &M) {
-    while rt.world.must_stop(m.index) {
-        m.mark.acknowledged(rt.world.number(), clock::now());
-        rt.world.stop(m.index);
+    while let Some(must) = rt.world.must_stop(m.index) {
+        stop(must);
         wait(rt, m);
     }
     tlb::catch_up(rt, m);
 }
 
-/// Counts this CPU as stopped, at the end of the handler of this vector. It must wait for the end from here on.
+/// Stops this CPU. It must wait for the end from here on.
 #[inline]
-pub(crate) fn stop_in_handler(rt: &Runtime, m: &M, vector: u64) {
+pub(crate) fn stop(must: MustStop<'_, Mark>) {
+    must.left().acknowledged(must.number(), clock::now());
+    must.stop();
+}
+
+/// Stops this CPU at the end of the handler of this vector. It must wait for the end from here on.
+#[inline]
+pub(crate) fn stop_in_handler(must: MustStop<'_, Mark>, vector: u64) {
     // Else the time is known already.
-    if vector != u64::from(Vector::STOP.0) {
-        m.mark.acknowledged(rt.world.number(), clock::now());
+    if vector == u64::from(Vector::STOP.0) {
+        must.stop();
+    } else {
+        stop(must);
     }
-    rt.world.stop(m.index);
 }
 
 /// Waits for the end of a stop. On the kernel stack, with interrupts on.

@@ -134,6 +134,8 @@ fn sleep(rt: &'static Runtime, m: &'static M, spin: Spin) -> Spin {
 fn find_wired(rt: &'static Runtime, m: &'static M) -> Option<Picked> {
     // Counted already, unless this is its first step.
     m.count_extra(rt);
+    // A P that has just gone often comes back at once: by a stop that has begun, and whose interrupt is on its way.
+    hold::hold(rt, m);
     loop {
         preempt::in_loop(rt, m);
         if m.is_active() {

@@ -25,7 +25,7 @@ use sched::{GoIndex, GoRef, Processor};
 
 use crate::event::Event;
 use crate::goroutine::Body;
-use crate::mark::{Doing, Mark};
+use crate::mark::Doing;
 use crate::panic::throw;
 use crate::runtime::{self, Runtime};
 
@@ -103,8 +103,6 @@ pub(crate) struct M {
     /// Pages of stacks of dead goroutines that were put away or taken here, in which they differ from one for each, modulo 2^64
     /// (`idle_stacks`). Written by this CPU, and while the world is stopped.
     pub(crate) odd_pages: AtomicU64,
-    /// This CPU's part in the last stop of the world.
-    pub(crate) mark: Mark,
     /// The last state of the address space that this CPU has seen; see `tlb.rs`.
     pub(crate) tlb_seen: AtomicU64,
 }
@@ -141,7 +139,6 @@ impl M {
             wired_len,
             standing: [const { AtomicU64::new(0) }; 3],
             odd_pages: AtomicU64::new(0),
-            mark: Mark::new(),
             tlb_seen: AtomicU64::new(0),
         }
     }
@@ -258,11 +255,11 @@ impl M {
     }
 
     /// In the NMI of a stopper that has waited for too long: tells where this CPU is. `false`: nobody has asked.
-    pub(crate) fn answer_probe(&self, frame: &Frame) -> bool {
+    pub(crate) fn answer_probe(&'static self, frame: &Frame) -> bool {
         /// The interrupt flag.
         const IF: u64 = 1 << 9;
         let doing = if frame.rflags & IF == 0 { Doing::InterruptsOff } else { self.doing() };
-        self.mark.answer_probe(frame.rip, doing)
+        runtime_of(self).world.left(self.index).answer_probe(frame.rip, doing)
     }
 
     /// Notes where the goroutine stands, which is about to be held there.

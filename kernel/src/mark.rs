@@ -85,7 +85,7 @@ const FOUND: u32 = 2;
 /// The words behind a [`CpuStop`]. They are those of one stop, whose number they carry: so a stop begins without a write to
 /// every CPU's mark.
 #[derive(Debug, Default)]
-#[repr(align(64))]
+#[repr(C)]
 pub(crate) struct Mark {
     /// The last stop that this CPU has followed, or has begun to.
     stop: AtomicU64,
@@ -102,10 +102,6 @@ pub(crate) struct Mark {
 
 // Relaxed everywhere but for `probe`: the head of this file says what orders the rest.
 impl Mark {
-    pub(crate) fn new() -> Self {
-        Self::default()
-    }
-
     /// The interrupt of the stop with this number has come. What the first one finds is kept; each sets the time at which the
     /// CPU has stopped, for the case that it does at the end of the handler.
     pub(crate) fn received(&self, stop: u64, now: Nanos, rip: u64, doing: impl FnOnce() -> Doing) {
@@ -137,6 +133,12 @@ impl Mark {
         if self.stop.load(Ordering::Relaxed) != stop {
             self.begin(stop, Nanos(0), 0, Doing::Scheduling);
         }
+    }
+
+    /// When the CPU stopped in a stop; 0: it did not.
+    pub(crate) fn time_of(&self, stop: u64) -> Nanos {
+        let is_of_it = self.stop.load(Ordering::Relaxed) == stop;
+        Nanos(if is_of_it { self.acknowledged.load(Ordering::Relaxed) } else { 0 })
     }
 
     /// The part in a stop of the CPU with this number, which was asked then, if it was asked.

@@ -20,6 +20,7 @@ use machine::apic;
 use machine::apic::icr::{Ipi, Target};
 use machine::backtrace::Start;
 use machine::entry::Frame;
+use machine::frames::FRAME_SIZE;
 use machine::idt::{self, Return};
 use machine::intrude;
 use machine::irq::{self, IrqGuard};
@@ -63,10 +64,12 @@ fn answer_in_handler(m: &'static M, frame: &mut Frame) -> Return {
     if interrupted_stack(m, frame.rsp).is_none() {
         return Return::Resume;
     }
-    if m.block.requests() & ask::STOP != 0 && rt.world.must_stop(m.index) {
+    if m.block.requests() & ask::STOP != 0
+        && let Some(must) = rt.world.must_stop(m.index)
+    {
         m.stand(Start::interrupted(frame));
-        // Counted here, before the move to the other stack: the stopper waits for it.
-        hold::stop_in_handler(rt, m, frame.vector);
+        // Here, before the move to the other stack: the stopper waits for it.
+        hold::stop_in_handler(must, frame.vector);
         forget_stop();
         m.block.begin_loan();
         return Return::OnKernelStack(m.kernel_stack_top(), held);
@@ -87,7 +90,7 @@ extern "C" fn held(frame: &mut Frame) {
         hold::hold(rt, m);
         irq::disable();
         // The next stop may have begun meanwhile, and its interrupt have come.
-        if !rt.world.must_stop(m.index) {
+        if rt.world.must_stop(m.index).is_none() {
             break;
         }
         irq::enable();
@@ -95,9 +98,7 @@ extern "C" fn held(frame: &mut Frame) {
     m.go_on();
     forget_stop();
     let pinned = Pinned::new();
-    if !m.is_active() {
-        percpu::request(ask::VACATE);
-    }
+    ask_to_vacate(m);
     m.block.end_loan();
     if m.block.is_asked()
         && let Some(room) = interrupted_goroutine(m, frame.rsp, ROOM)
@@ -105,6 +106,13 @@ extern "C" fn held(frame: &mut Frame) {
         intrude(m, frame, room);
     }
     pinned.release();
+}
+
+/// Has the goroutine here given away if a stop has taken the P.
+fn ask_to_vacate(m: &M) {
+    if !m.is_active() {
+        percpu::request(ask::VACATE);
+    }
 }
 
 /// Takes back a request to stop that was followed without it. Interrupts are off.
@@ -149,6 +157,9 @@ fn on_asked() {
         apic::send(Ipi::Fixed(Vector::RESCHEDULE), Target::Myself);
         return pinned.release();
     }
+    if stop_in_place(&pinned, m) && !m.block.is_asked() {
+        return;
+    }
     if interrupted_goroutine(m, stack::pointer(), ROOM) != Some(HasRoom::Yes) {
         // As at point 1: it keeps its CPU until it has returned from something, and the timer looks after that.
         tick::rearm(m);
@@ -157,13 +168,40 @@ fn on_asked() {
     answer(&pinned);
 }
 
+/// Follows a stop of the world if that is asked of a goroutine that has the rest of a page of its stack for it, and comes back
+/// at its end. Whether there was one.
+///
+/// The shortest way: the CPU counts as stopped before it moves to the kernel stack. That cannot fault and map a page in a
+/// stopped world, because the page is mapped.
+#[inline]
+fn stop_in_place(pinned: &Pinned, m: &'static M) -> bool {
+    /// More than the way to the kernel stack takes.
+    const WAY: u64 = 1024;
+    let rt = m::runtime_of(m);
+    if m.block.requests() & ask::STOP == 0 || stack::pointer() % FRAME_SIZE < WAY {
+        return false;
+    }
+    let Some(must) = rt.world.must_stop(m.index) else { return false };
+    m.stand(Start::here());
+    hold::stop(must);
+    from_goroutine(pinned, || {
+        hold::wait(rt, m);
+        hold::hold(rt, m);
+    });
+    m.go_on();
+    let _off = IrqGuard::new();
+    forget_stop();
+    ask_to_vacate(m);
+    true
+}
+
 /// Does what is asked, in a goroutine. It may come back on another CPU.
 #[inline(never)]
 fn answer(pinned: &Pinned) {
     let rt = m::runtime();
     let m = m::current(pinned);
     let asked = percpu::take_requests(pinned);
-    if asked & ask::STOP != 0 && rt.world.must_stop(m.index) {
+    if asked & ask::STOP != 0 && rt.world.must_stop(m.index).is_some() {
         m.stand(Start::here());
         // Counted there and not before: the way there may still fault on this stack, and map a page in a stopped world.
         from_goroutine(pinned, || hold::hold(rt, m));

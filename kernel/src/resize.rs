@@ -22,8 +22,9 @@ use crate::runtime::Runtime;
 /// Gives so many CPUs the right to run goroutines. In a stopped world, on the kernel stack; Go's `procresize`.
 pub(crate) fn resize(rt: &'static Runtime, procs: u32) {
     // The idle mask is read with its old size until all that go away have left it.
-    let used = rt.ms.iter().filter(|m| m.proc.is_some()).count().min(procs as usize);
-    for m in rt.ms.iter().filter(|m| m.proc.is_some()) {
+    let all = rt.all_procs().len();
+    let used = all.min(procs as usize);
+    for m in rt.ms.iter().take(all) {
         match (m.is_active(), m.index < used) {
             (true, false) => take_away(rt, m),
             (false, true) => {

@@ -23,6 +23,7 @@ use sched::{GoIndex, Goid, GoidGenerator, MAX_PROCS, ProcId, Processor, SudogInd
 
 use crate::goroutine::{Body, Goroutines};
 use crate::m::{self, M, Preemption};
+use crate::mark::Mark;
 use crate::shards::Shards;
 use crate::stops::Stops;
 use crate::sudog_memory;
@@ -38,7 +39,7 @@ pub(crate) struct Runtime {
     /// One for each CPU that is online; P i belongs to M i.
     pub(crate) ms: Box<[M]>,
     /// Who is stopped when the world is.
-    pub(crate) world: World,
+    pub(crate) world: World<Mark>,
     /// Changes of the address space that CPUs must notice; see `tlb.rs`.
     pub(crate) tlb: Padded<AtomicU64>,
     /// Who may make a goroutine runnable, but for the Ps that are not idle.

@@ -211,16 +211,8 @@ fn begin(rt: &'static Runtime) -> Begun {
     let others = || rt.ms.iter().filter(|m| m.index != me.index);
     let began = clock::now();
     rt.world.begin(me.index);
-    let (mut taken, mut interrupted) = (0, 0);
-    for m in others() {
-        match rt.world.take(m.index) {
-            Taken::Idle => taken += 1,
-            Taken::MustInterrupt => interrupted += 1,
-        }
-    }
-    if taken > 0 {
-        rt.world.settle(taken);
-    }
+    let must_interrupt = |m: &&M| rt.world.take(m.index) == Taken::MustInterrupt;
+    let interrupted = others().filter(must_interrupt).fold(0, |count, _| count + 1);
     if interrupted > 0 {
         // Relaxed: read by who has the world stopped, or for reports.
         ASKED.store(clock::now().0, Ordering::Relaxed);
@@ -241,16 +233,22 @@ fn finish(rt: &'static Runtime, reason: StopReason, begun: Begun) -> StopRecord 
 
 /// The CPU that stopped last.
 fn last(rt: &Runtime) -> Option<CpuStop> {
-    let stops = rt.ms.iter().filter_map(|m| cpu_stop(rt, m));
-    stops.max_by_key(|stop| stop.acknowledged)
+    let number = rt.world.number();
+    let times = rt.ms.iter().map(|m| (rt.world.left(m.index).time_of(number), m));
+    // One word of each, and all of one only: the others are held up meanwhile.
+    times.max_by_key(|(time, _)| *time).and_then(|(_, m)| cpu_stop(rt, m))
 }
 
 /// One CPU's part, if it has stopped. What an NMI found is nearer to the truth than the interrupt, which came when it could.
 fn cpu_stop(rt: &Runtime, m: &M) -> Option<CpuStop> {
     let number = rt.world.number();
     let sent = Nanos(ASKED.load(Ordering::Relaxed));
-    let mut stop = m.mark.read(number, m.block.id().0, sent).filter(|stop| stop.acknowledged > Nanos(0))?;
-    if let Some((rip, doing)) = m.mark.probed(number) {
+    let mut stop = rt
+        .world
+        .left(m.index)
+        .read(number, m.block.id().0, sent)
+        .filter(|stop| stop.acknowledged > Nanos(0))?;
+    if let Some((rip, doing)) = rt.world.left(m.index).probed(number) {
         (stop.rip, stop.doing) = (rip, doing);
     }
     Some(stop)
@@ -262,11 +260,12 @@ fn wait(rt: &'static Runtime, reason: StopReason, began: Nanos) {
     // Relaxed, both: as in `set_limits`.
     let report = began + Nanos(REPORT.load(Ordering::Relaxed));
     let give_up = began + Nanos(GIVE_UP.load(Ordering::Relaxed));
-    while !clock::spin_at_most(RESEND, || rt.world.is_stopped()) {
+    let mut next = 0;
+    while !clock::spin_at_most(RESEND, || rt.world.is_stopped(&mut next)) {
         let now = clock::now();
         if now >= give_up {
             probe(rt, LAST_PROBE);
-            if rt.world.is_stopped() {
+            if rt.world.is_stopped(&mut next) {
                 return;
             }
             throw(format_args!("stop the world for {reason}: {}", Late { rt, began }));
@@ -292,11 +291,13 @@ fn late(rt: &'static Runtime) -> impl Iterator<Item = &'static M> {
 /// Asks the late CPUs by NMI where they are, and waits this long for the answers.
 fn probe(rt: &'static Runtime, length: Nanos) {
     let number = rt.world.number();
-    for m in late(rt).filter(|m| m.mark.probed(number).is_none()) {
-        m.mark.probe(number);
+    for m in late(rt).filter(|m| rt.world.left(m.index).probed(number).is_none()) {
+        rt.world.left(m.index).probe(number);
         apic::send(Ipi::Nmi, Target::One(m.block.apic_id()));
     }
-    clock::spin_until(clock::now() + length, || late(rt).all(|m| m.mark.probed(number).is_some()));
+    clock::spin_until(clock::now() + length, || {
+        late(rt).all(|m| rt.world.left(m.index).probed(number).is_some())
+    });
 }
 
 /// The late CPUs, in words.
@@ -310,18 +311,21 @@ impl Late {
     fn cpus(&self) -> impl Iterator<Item = &'static M> + use<> {
         let rt = self.rt;
         let number = rt.world.number();
-        rt.ms.iter().filter(move |m| rt.world.is_late(m.index) || m.mark.probed(number).is_some())
+        rt.ms
+            .iter()
+            .filter(move |m| rt.world.is_late(m.index) || rt.world.left(m.index).probed(number).is_some())
     }
 }
 
 impl fmt::Display for Late {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rt = self.rt;
         let after = clock::now() - self.began;
-        let number = self.rt.world.number();
+        let number = rt.world.number();
         for (at, m) in self.cpus().enumerate() {
             let comma = if at == 0 { "" } else { "; " };
             write!(f, "{comma}cpu {} has not stopped after {after}: ", m.block.id().0)?;
-            match m.mark.probed(number) {
+            match rt.world.left(m.index).probed(number) {
                 Some((rip, doing)) => write!(f, "{doing} at {}", Pc::Next(rip))?,
                 None => write!(f, "it does not answer an NMI")?,
             }
@@ -329,7 +333,7 @@ impl fmt::Display for Late {
                 Some(g) => write!(f, ", in {}", Named(g.get()))?,
                 None => write!(f, ", in no goroutine")?,
             }
-            let found = m.mark.read(number, 0, Nanos(0));
+            let found = rt.world.left(m.index).read(number, 0, Nanos(0));
             if found.is_some_and(|stop| stop.doing == Doing::HoldingLocks) {
                 write!(f, ", with {} locks", m.block.locks())?;
             }

@@ -25,32 +25,33 @@
 //!
 //! # Why exactly one side accounts for each CPU
 //!
-//! The stopper raises the epoch to an odd number, fences, and then looks at each gate. A CPU that leaves stores Out,
+//! The stopper writes its name into the epoch, fences, and then looks at each gate. A CPU that leaves stores Out,
 //! fences, and then looks at the epoch ([`World::leave`]). Fences have one order, so one of the two sees the other:
 //!
-//! * The stopper finds Out: it takes the gate (5). The CPU, if it sees the odd epoch, tries to take its gate back by
+//! * The stopper finds Out: it takes the gate (5). The CPU, if it sees the name, tries to take its gate back by
 //!   compare-exchange, fails, and sleeps on as taken.
-//! * The CPU sees the odd epoch and gets its gate back before the stopper looks: it is In, and stops by arrow 3. The
+//! * The CPU sees the name and gets its gate back before the stopper looks: it is In, and stops by arrow 3. The
 //!   stopper has sent it an interrupt that it does not need.
 //! * The same, but the stopper had taken the gate and has ended the stop since: the CPU finds nothing to stop for.
 //! * The stopper finds In, because the CPU had not left yet: then the CPU's look at the epoch comes after the
-//!   stopper's store. It comes back and stops by arrow 3.
+//!   stopper's store. It comes back and stops by arrow 3; until then the stopper may find it Out, which is not stopped.
 //!
 //! A CPU that comes in (1) either does so before the stopper looks, and gets the interrupt, or finds its gate taken and
-//! waits. The count of those that the stopper waits for is lowered once for each gate, by the stopper for arrow 5 and by
-//! the CPU for arrow 3, so it is 0 exactly when no other CPU is In.
+//! waits. So after the stopper's look every gate gets to Stopped, Taken or Knocked, which nobody but the end leaves: the
+//! stopper looks at one gate until it is there, and then at the next ([`World::is_stopped`]). Nothing is counted, and
+//! no line is written by several CPUs; those of a gate carry what its CPU leaves behind, too.
 //!
 //! # Why nobody misses the end
 //!
-//! The end raises the epoch to an even number and then resets each gate; only then can the next stop begin. A stopped CPU
+//! The end takes the name out of the epoch and then resets each gate; only then can the next stop begin. A stopped CPU
 //! waits for its own gate to change ([`World::is_held`]), so CPUs that wait share no cache line. The epoch comes
 //! first: a CPU that goes on finds no stop that it must follow. A CPU that waits halted says so in its gate's [`Note`],
 //! which the end wakes after it has reset the gate: `note` argues why that is not missed.
 //!
 //! # Memory order
 //!
-//! What stopped CPUs did before arrow 3 is visible to the stopper when it sees the count at 0; what the stopper did is
-//! visible to whoever sees its gate reset.
+//! What a CPU did before arrow 3 is visible to the stopper when it sees the gate; what the stopper did is visible to whoever
+//! sees its gate reset.
 
 use alloc::boxed::Box;
 
@@ -68,8 +69,10 @@ const TAKEN: u32 = 3;
 /// The same, and it wants to come in.
 const KNOCKED: u32 = 4;
 
-/// No CPU.
-const NOBODY: u32 = u32::MAX;
+/// Bits of the epoch that name the stopper: its number and 1, or 0.
+const NAME: u64 = 0xffff;
+/// The bit of the epoch at which the number of the stop begins.
+const NUMBER: u32 = NAME.count_ones();
 
 /// What the stopper does about one CPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,34 +107,70 @@ pub enum Left {
 
 /// One CPU's part.
 #[derive(Debug)]
-struct Gate {
+#[repr(C)]
+struct Gate<T> {
     state: AtomicU32,
     /// What the CPU halts on while it is stopped.
     note: Note,
+    left: T,
 }
 
 /// All gates, and the stop that is on.
+///
+/// `T` is what a CPU leaves behind when it stops: it is written before the gate changes, and read when that is seen, so it lies
+/// beside the gate.
 #[derive(Debug)]
-pub struct World {
-    /// Odd from the beginning of a stop to its end.
+pub struct World<T = ()> {
+    /// The number of the last stop, and while it is on, who stops.
     epoch: Padded<AtomicU64>,
-    /// CPUs that have not stopped yet.
-    waiting: Padded<AtomicU32>,
-    /// The CPU that stops the others.
-    stopper: AtomicU32,
-    gates: Box<[Padded<Gate>]>,
+    gates: Box<[Padded<Gate<T>>]>,
 }
 
-impl World {
+/// A stop that is on, for a CPU that must follow it. It cannot end before the CPU has stopped, so what this says stays true until
+/// then.
+#[derive(Debug)]
+#[must_use = "the stopper waits for it"]
+pub struct MustStop<'a, T> {
+    gate: &'a Gate<T>,
+    number: u64,
+}
+
+impl<T> MustStop<'_, T> {
+    /// The number of the stop.
+    #[inline]
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// What the CPU leaves behind.
+    #[inline]
+    pub fn left(&self) -> &T {
+        &self.gate.left
+    }
+
+    /// Arrow 3. The CPU runs nothing while it [is held](World::is_held).
+    #[inline]
+    pub fn stop(self) {
+        let state = &self.gate.state;
+        debug_assert_eq!(state.load(Ordering::Relaxed), IN, "a CPU stops once");
+        // Nobody else changes a gate that is In. Release pairs with the Acquire in `is_stopped`.
+        state.store(STOPPED, Ordering::Release);
+    }
+}
+
+impl<T: Default> World<T> {
     /// A world of so many CPUs, all of them Out.
     pub fn new(cpus: u32) -> Self {
-        let gate = |_| Padded(Gate { state: AtomicU32::new(OUT), note: Note::new() });
-        Self {
-            epoch: Padded(AtomicU64::new(0)),
-            waiting: Padded(AtomicU32::new(0)),
-            stopper: AtomicU32::new(NOBODY),
-            gates: (0..cpus).map(gate).collect(),
-        }
+        let gate = |_| Padded(Gate { state: AtomicU32::new(OUT), note: Note::new(), left: T::default() });
+        Self { epoch: Padded(AtomicU64::new(0)), gates: (0..cpus).map(gate).collect() }
+    }
+}
+
+impl<T> World<T> {
+    /// What this CPU leaves behind.
+    #[inline]
+    pub fn left(&self, cpu: usize) -> &T {
+        &self.gates[cpu].left
     }
 
     /// Arrow 1, or arrow 6 and the wait for what it leads to.
@@ -162,7 +201,7 @@ impl World {
         // Pairs with the fence in `begin`.
         fence(Ordering::SeqCst);
         // Relaxed: the fence orders it.
-        if self.epoch.load(Ordering::Relaxed).is_multiple_of(2) {
+        if !self.is_stopping() {
             return Left::Out;
         }
         // Acquire: pairs with the Release in `begin`, as in `must_stop`.
@@ -172,36 +211,24 @@ impl World {
         }
     }
 
-    /// Whether a stop is on that this CPU, which is in, must follow.
+    /// The stop that this CPU, which is in, must follow, if one is on.
     #[inline]
-    pub fn must_stop(&self, cpu: usize) -> bool {
-        // Acquire pairs with the Release in `begin`: stopper and count are those of this stop.
-        !self.epoch.load(Ordering::Acquire).is_multiple_of(2)
-            && self.stopper.load(Ordering::Relaxed) as usize != cpu
-            && self.state(cpu).load(Ordering::Relaxed) == IN
-    }
-
-    /// Arrow 3, for a CPU that [must stop](Self::must_stop). It runs nothing while it [is held](Self::is_held).
-    ///
-    /// # Panics
-    /// No stop is on, or the gate is not In.
-    #[inline]
-    pub fn stop(&self, cpu: usize) {
-        assert!(self.is_stopping(), "cpu {cpu} stops and no stop is on");
-        // Relaxed: the count below publishes it.
-        let before = self.state(cpu).load(Ordering::Relaxed);
-        assert!(before == IN, "cpu {cpu} stops and its gate is {before}");
-        // Nobody else changes a gate that is In.
-        self.state(cpu).store(STOPPED, Ordering::Relaxed);
-        // Release pairs with the Acquire in `is_stopped`.
-        self.waiting.fetch_sub(1, Ordering::Release);
+    pub fn must_stop(&self, cpu: usize) -> Option<MustStop<'_, T>> {
+        // Acquire pairs with the Release in `begin`: what the stopper did before is visible.
+        let epoch = self.epoch.load(Ordering::Acquire);
+        if epoch & NAME == 0 || epoch & NAME == name(cpu) {
+            return None;
+        }
+        let gate: &Gate<T> = &self.gates[cpu];
+        // Relaxed: its own.
+        (gate.state.load(Ordering::Relaxed) == IN).then_some(MustStop { gate, number: epoch >> NUMBER })
     }
 
     /// Whether the CPU has stopped, or may not come in. When that ends, what the stopper did is visible.
     #[inline]
     pub fn is_held(&self, cpu: usize) -> bool {
         // Acquire pairs with the Release in `end`.
-        matches!(self.state(cpu).load(Ordering::Acquire), STOPPED | TAKEN | KNOCKED)
+        is_held(self.state(cpu).load(Ordering::Acquire))
     }
 
     /// Whether the CPU may run goroutines at this moment: it has come in and has not stopped. Conclusive for who
@@ -217,22 +244,18 @@ impl World {
         &self.gates[cpu].note
     }
 
-    /// Begins a stop by `me`, which is in. The caller then [takes](Self::take) every other CPU and
-    /// [settles](Self::settle). One stop at a time: the kernel holds a semaphore around it.
+    /// Begins a stop by `me`, which is in. The caller then [takes](Self::take) every other CPU. One stop at a time: the
+    /// kernel holds a semaphore around it.
     ///
     /// # Panics
     /// A stop is on, or `me` is not in.
     #[inline]
     pub fn begin(&self, me: usize) {
-        let epoch = self.epoch.load(Ordering::Relaxed) + 1;
-        assert!(!epoch.is_multiple_of(2), "a stop begins while another is on");
+        let before = self.epoch.load(Ordering::Relaxed);
+        assert!(before & NAME == 0, "a stop begins while another is on");
         assert!(self.state(me).load(Ordering::Relaxed) == IN, "cpu {me} stops the world and is not in it");
-        let others = u32::try_from(self.gates.len() - 1).expect("a number of CPUs");
-        // Relaxed, both: the store below publishes them.
-        self.waiting.store(others, Ordering::Relaxed);
-        self.stopper.store(u32::try_from(me).expect("a number of a CPU"), Ordering::Relaxed);
-        // Release pairs with the Acquire in `must_stop` and `stop`.
-        self.epoch.store(epoch, Ordering::Release);
+        // Release pairs with the Acquire in `must_stop`.
+        self.epoch.store(before + (1 << NUMBER) + name(me), Ordering::Release);
         // Pairs with the fence in `leave`.
         fence(Ordering::SeqCst);
     }
@@ -251,38 +274,43 @@ impl World {
         }
     }
 
-    /// Lowers the count by the CPUs that were taken.
+    /// Whether all others have stopped, for the stopper. `next` is 0 when it asks for the first time in a stop, and counts the
+    /// CPUs that need not be looked at again.
     #[inline]
-    pub fn settle(&self, taken: u32) {
-        // Release and the Acquire in `is_stopped` are one and the same CPU's here.
-        self.waiting.fetch_sub(taken, Ordering::Release);
-    }
-
-    /// Whether all others have stopped.
-    #[inline]
-    pub fn is_stopped(&self) -> bool {
-        // Acquire pairs with the Release of `stop`; the decrements form one release sequence.
-        self.waiting.load(Ordering::Acquire) == 0
+    pub fn is_stopped(&self, next: &mut usize) -> bool {
+        while let Some(gate) = self.gates.get(*next) {
+            // Acquire pairs with the Release of `stop`, and of `leave`.
+            if !is_held(gate.state.load(Ordering::Acquire)) && !self.is_stopper(*next) {
+                return false;
+            }
+            *next += 1;
+        }
+        true
     }
 
     /// Whether this CPU has not stopped yet, for the stopper.
     #[inline]
     pub fn is_late(&self, cpu: usize) -> bool {
         // Relaxed: a look; `is_stopped` orders.
-        self.state(cpu).load(Ordering::Relaxed) == IN && self.stopper.load(Ordering::Relaxed) as usize != cpu
+        !is_held(self.state(cpu).load(Ordering::Relaxed)) && !self.is_stopper(cpu)
+    }
+
+    fn is_stopper(&self, cpu: usize) -> bool {
+        // Relaxed: the stopper's own.
+        self.epoch.load(Ordering::Relaxed) & NAME == name(cpu)
     }
 
     /// Whether a stop is on, at about this moment.
     #[inline]
     pub fn is_stopping(&self) -> bool {
-        !self.epoch.load(Ordering::Relaxed).is_multiple_of(2)
+        self.epoch.load(Ordering::Relaxed) & NAME != 0
     }
 
     /// The number of the stop that is on, or of the last one; 0 before the first. Numbers rise.
     #[inline]
     pub fn number(&self) -> u64 {
         // Relaxed: the stopper's own, or a CPU's that has found that it must stop.
-        self.epoch.load(Ordering::Relaxed).div_ceil(2)
+        self.epoch.load(Ordering::Relaxed) >> NUMBER
     }
 
     /// The end of the stop, and arrow 4 for all. `wake` is called for each CPU that halted while it was held: it must
@@ -292,11 +320,10 @@ impl World {
     /// No stop is on.
     #[inline]
     pub fn end(&self, mut wake: impl FnMut(usize)) {
-        assert!(self.is_stopping(), "a stop ends and none is on");
-        // Relaxed, both: the gates publish them. Only the stopper changes the epoch, and a late interrupt in between must
-        // not tell it to stop.
-        self.epoch.store(self.epoch.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-        self.stopper.store(NOBODY, Ordering::Relaxed);
+        let epoch = self.epoch.load(Ordering::Relaxed);
+        assert!(epoch & NAME != 0, "a stop ends and none is on");
+        // Relaxed: the gates publish it. Only the stopper changes the epoch.
+        self.epoch.store(epoch & !NAME, Ordering::Relaxed);
         for (cpu, gate) in self.gates.iter().enumerate() {
             // Relaxed: what is found is acted on by what follows.
             let mut found = gate.state.load(Ordering::Relaxed);
@@ -323,6 +350,18 @@ impl World {
     fn state(&self, cpu: usize) -> &AtomicU32 {
         &self.gates[cpu].state
     }
+}
+
+/// How the epoch names a CPU.
+#[inline]
+fn name(cpu: usize) -> u64 {
+    cpu as u64 + 1
+}
+
+/// Whether nobody but the end leaves this state.
+#[inline]
+fn is_held(state: u32) -> bool {
+    matches!(state, STOPPED | TAKEN | KNOCKED)
 }
 
 #[cfg(test)]

@@ -157,6 +157,8 @@ fn sleeps() -> Vec<Nanos> {
         sleep(Nanos::from_millis(1));
         now() - began
     };
+    // The emulator translates what runs for the first time: one call is not counted.
+    sleep(Nanos::from_millis(1));
     (0..CALLS).map(call).collect()
 }
 

@@ -97,6 +97,8 @@ func awaitMoves(all []progress, wanted int, limit time.Duration) {
 
 func sleep1ms(times, _ int) []figure {
 	took := make([]time.Duration, 0, times)
+	// The emulator translates what runs for the first time: one call is not counted.
+	time.Sleep(time.Millisecond)
 	for range times {
 		began := time.Now()
 		time.Sleep(time.Millisecond)

@@ -58,14 +58,14 @@ impl Machine {
 
     /// A CPU's step between two others: it stops if it has got the interrupt.
     fn obey(&self, cpu: usize) {
-        if self.interrupts[cpu].load(Ordering::Relaxed) && self.world.must_stop(cpu) {
+        if self.interrupts[cpu].load(Ordering::Relaxed) && self.world.must_stop(cpu).is_some() {
             self.hold(cpu);
         }
     }
 
     fn hold(&self, cpu: usize) {
-        while self.world.must_stop(cpu) {
-            self.world.stop(cpu);
+        while let Some(must) = self.world.must_stop(cpu) {
+            must.stop();
             self.wait(cpu);
         }
     }
@@ -92,15 +92,14 @@ impl Machine {
     /// CPU 0 stops the world, does something to it, and starts it.
     fn stop_and_start(&self, meanwhile: impl FnOnce()) {
         self.world.begin(0);
-        let mut taken = 0;
         for cpu in 1..self.interrupts.len() {
             match self.world.take(cpu) {
-                Taken::Idle => taken += 1,
+                Taken::Idle => {}
                 Taken::MustInterrupt => self.interrupts[cpu].store(true, Ordering::Relaxed),
             }
         }
-        self.world.settle(taken);
-        while !self.world.is_stopped() {
+        let mut next = 0;
+        while !self.world.is_stopped(&mut next) {
             thread::yield_now();
         }
         self.touch();
@@ -172,8 +171,10 @@ fn two_others_against_a_stop() {
             .map(|cpu| {
                 let machine = Arc::clone(&machine);
                 thread::spawn(move || {
-                    if machine.world.leave(cpu) == Left::Back && machine.world.must_stop(cpu) {
-                        machine.world.stop(cpu);
+                    if machine.world.leave(cpu) == Left::Back
+                        && let Some(must) = machine.world.must_stop(cpu)
+                    {
+                        must.stop();
                     }
                 })
             })
