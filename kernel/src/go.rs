@@ -374,7 +374,29 @@ pub unsafe fn goexit() -> ! {
 #[track_caller]
 pub fn gosched() {
     let pinned = Pinned::new();
-    give_way(&pinned, check_g_stack("gosched").here(&pinned));
+    let own = check_g_stack("gosched");
+    match perform::usual_successor(&pinned, own.here(&pinned).m) {
+        Some(next) => perform::leave_for(&pinned, own.slot(), After::Yielded, next),
+        None => gosched_unusually(pinned),
+    }
+}
+
+/// Most who come here are alone, in a loop that waits for something: they are not pinned while they look, so that a stop of the
+/// world need not wait for that.
+#[inline(never)]
+fn gosched_unusually(pinned: Pinned) {
+    perform::check_may_leave(m::current(&pinned));
+    drop(pinned);
+    if !looks_alone() {
+        goyield();
+    }
+}
+
+/// Whether nobody waits for the caller's CPU, or for any, at about this moment: it may be on another CPU since.
+fn looks_alone() -> bool {
+    m::of_this_cpu().is_some_and(|m| {
+        m.usual().is_some_and(|proc| proc.queue().is_empty()) && m::runtime_of(m).global.is_empty()
+    })
 }
 
 /// Lets the goroutine that was readied last run, in the same time slice: the caller, a goroutine on its own stack, goes
@@ -395,13 +417,7 @@ pub(crate) fn give_way(pinned: &Pinned, Here { m, slot: me }: Here) {
 
 #[inline(never)]
 fn give_way_unusually(pinned: &Pinned, m: &'static M, me: &'static Slot<Body>) {
-    perform::check_may_leave(m);
-    // Most who come here are alone, and it is a loop that waits for something.
-    let rt = m::runtime_of(m);
-    if m.usual().is_some_and(|proc| proc.queue().is_empty()) && rt.global.is_empty() {
-        return;
-    }
-    if let Some(next) = perform::next_local(rt, m) {
+    if let Some(next) = perform::unusual_successor(m) {
         perform::leave(pinned, m, me, After::Yielded, Some(next));
     }
 }

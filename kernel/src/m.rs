@@ -75,7 +75,7 @@ pub(crate) struct M {
     /// What `mcall` has asked the scheduler loop to call. Owner only.
     mcall: Cell<Option<fn(GoRef)>>,
     /// The P, if it is active, time slices end, and no goroutine waits that is locked to this CPU; else null. Short paths ask
-    /// this one word. Written with `wired` locked.
+    /// this one word. Written with `wired` locked, or while the world is stopped.
     usual: AtomicPtr<Processor>,
     /// Whether `usual` may name the P. Written as `active` is.
     may_be_usual: AtomicBool,
@@ -173,7 +173,8 @@ impl M {
     pub(crate) fn deactivate(&self) {
         self.active.store(false, Ordering::Relaxed);
         self.may_be_usual.store(false, Ordering::Relaxed);
-        self.note_wired(&self.wired.lock());
+        // As `note_wired` would have it; nobody else is at it but handlers of the stopper, who find that it may not be usual.
+        self.usual.store(ptr::null_mut(), Ordering::Relaxed);
     }
 
     /// Sets what [`usual`](Self::usual) says anew, after a change of what it depends on.
@@ -194,8 +195,9 @@ impl M {
 
     /// Counts this CPU among those that are awake without an active P, unless it is counted.
     pub(crate) fn count_extra(&self, rt: &Runtime) {
-        // Relaxed: this CPU's own, or ordered by the stop.
-        if !self.extra.swap(true, Ordering::Relaxed) {
+        // Relaxed: this CPU's own, or ordered by the stop. So nobody comes in between.
+        if !self.extra.load(Ordering::Relaxed) {
+            self.extra.store(true, Ordering::Relaxed);
             rt.awake.begin_extra();
         }
     }
@@ -203,7 +205,8 @@ impl M {
     /// Takes it out of that count again: it goes to sleep, or its P has become active.
     pub(crate) fn uncount_extra(&self, rt: &Runtime) {
         // Relaxed: as above.
-        if self.extra.swap(false, Ordering::Relaxed) {
+        if self.extra.load(Ordering::Relaxed) {
+            self.extra.store(false, Ordering::Relaxed);
             rt.awake.end_extra();
         }
     }
