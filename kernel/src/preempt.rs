@@ -27,10 +27,12 @@ use machine::irq::{self, IrqGuard};
 use machine::percpu::{self, Pinned};
 use machine::stack;
 use machine::vector::Vector;
+use sched::world::MustStop;
 
 use crate::hold;
 use crate::input;
 use crate::m::{self, M, ask};
+use crate::mark::Mark;
 use crate::perform;
 use crate::runtime::Runtime;
 use crate::schedtrace;
@@ -141,6 +143,12 @@ fn intrude(m: &M, frame: &mut Frame, room: HasRoom) {
 /// Where an intruded goroutine answers: on its own stack, with interrupts off at first.
 extern "C" fn landing() {
     let pinned = Pinned::new();
+    let m = m::current(&pinned);
+    // A stop may have begun since the handler looked: its interrupt would come first, and take its time. There is room, and it is
+    // mapped.
+    if let Some(must) = m::runtime_of(m).world.must_stop(m.index) {
+        stop_here(&pinned, m, must);
+    }
     irq::enable();
     answer(&pinned);
 }
@@ -171,8 +179,7 @@ fn on_asked() {
 /// Follows a stop of the world if that is asked of a goroutine that has the rest of a page of its stack for it, and comes back
 /// at its end. Whether there was one.
 ///
-/// The shortest way: the CPU counts as stopped before it moves to the kernel stack. That cannot fault and map a page in a
-/// stopped world, because the page is mapped.
+/// That page is mapped: nothing faults on the way.
 #[inline]
 fn stop_in_place(pinned: &Pinned, m: &'static M) -> bool {
     /// More than the way to the kernel stack takes.
@@ -182,17 +189,28 @@ fn stop_in_place(pinned: &Pinned, m: &'static M) -> bool {
         return false;
     }
     let Some(must) = rt.world.must_stop(m.index) else { return false };
-    m.stand(Start::here());
-    hold::stop(must);
-    from_goroutine(pinned, || {
-        hold::wait(rt, m);
-        hold::hold(rt, m);
-    });
-    m.go_on();
+    stop_here(pinned, m, must);
     let _off = IrqGuard::new();
     forget_stop();
     ask_to_vacate(m);
     true
+}
+
+/// Follows a stop, in a goroutine, and comes back at its end with interrupts on.
+///
+/// The shortest way: the CPU counts as stopped before it moves to the kernel stack. That must not fault on the goroutine's, and
+/// map a page in a stopped world.
+#[inline]
+fn stop_here(pinned: &Pinned, m: &'static M, must: MustStop<'_, Mark>) {
+    m.stand(Start::here());
+    hold::stop(must);
+    irq::enable();
+    from_goroutine(pinned, || {
+        let rt = m::runtime_of(m);
+        hold::wait(rt, m);
+        hold::hold(rt, m);
+    });
+    m.go_on();
 }
 
 /// Does what is asked, in a goroutine. It may come back on another CPU.
