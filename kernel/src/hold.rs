@@ -5,7 +5,8 @@
 //! stop and start both cost one cache line for each CPU. The handler cannot wait on its own stack, because a held CPU still takes
 //! interrupts (wake, shootdown, NMI) and an interrupt stack is entered from its top each time: so the frame moves to the
 //! kernel stack, which is free while a goroutine runs ([`machine::idt::Return`]). Else the request stays pending
-//! and is taken when the last lock goes, or at the next step of the scheduler loop ([`crate::preempt`]).
+//! and is taken when the last lock goes, on the goroutine's own stack, or at the next step of the scheduler loop
+//! ([`crate::preempt`]).
 //!
 //! A CPU that waits spins for a moment, because stops are short, and then halts: one that spins takes the host's cores,
 //! or a sibling's execution units, from those that still have to stop.
@@ -21,7 +22,7 @@ use machine::vector::Vector;
 use sched::world::{Entered, Left, MustStop};
 
 use crate::m::{self, M, ask};
-use crate::mark::Mark;
+use crate::mark::{Doing, Mark};
 use crate::runtime::Runtime;
 use crate::tlb;
 
@@ -44,27 +45,27 @@ fn interrupt(frame: &mut Frame) {
 /// Stops this CPU if a stop is on, and comes back when it is over. On the kernel stack, with interrupts on.
 pub(crate) fn hold(rt: &Runtime, m: &M) {
     while let Some(must) = rt.world.must_stop(m.index) {
-        stop(must);
+        stop(must, Doing::Scheduling);
         wait(rt, m);
     }
     tlb::catch_up(rt, m);
 }
 
-/// Stops this CPU. It must wait for the end from here on.
+/// Stops this CPU. It must wait for the end from here on. `doing`: what it was at, if the interrupt has not come yet.
 #[inline]
-pub(crate) fn stop(must: MustStop<'_, Mark>) {
-    must.left().acknowledged(must.number(), clock::now());
+pub(crate) fn stop(must: MustStop<'_, Mark>, doing: Doing) {
+    must.left().acknowledged(must.number(), clock::now(), doing);
     must.stop();
 }
 
 /// Stops this CPU at the end of the handler of this vector. It must wait for the end from here on.
 #[inline]
 pub(crate) fn stop_in_handler(must: MustStop<'_, Mark>, vector: u64) {
-    // Else the time is known already.
-    if vector == u64::from(Vector::STOP.0) {
+    // The stop's handler has looked at the clock, unless it came for one that was over by then.
+    if vector == u64::from(Vector::STOP.0) && must.left().time_of(must.number()) > Nanos(0) {
         must.stop();
     } else {
-        stop(must);
+        stop(must, Doing::Running);
     }
 }
 

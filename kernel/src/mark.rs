@@ -1,7 +1,7 @@
 //! What one CPU leaves behind in a stop of the world: when it was asked, when it answered, and what it was doing.
 //!
-//! The fields are written by the CPU itself, in the stop's interrupt and where it stops. The stopper reads them when the CPU
-//! is counted as stopped, which orders them; a look at one that is late is a hint. All interrupts of a stop are sent at
+//! The fields are written by the CPU itself, in the stop's interrupt and where it stops, but for what asks it by NMI. The stopper reads
+//! them when it sees that the gate has changed, which orders them; a look at one that is late is a hint. All interrupts of a stop are sent at
 //! about one time, which the stopper keeps.
 
 use core::fmt;
@@ -119,42 +119,44 @@ impl Mark {
     }
 
     /// The CPU stops, not at the end of the stop's handler, and asked by it or not. The interrupt may come meanwhile.
-    pub(crate) fn acknowledged(&self, stop: u64, now: Nanos) {
+    pub(crate) fn acknowledged(&self, stop: u64, now: Nanos, doing: Doing) {
         if self.stop.load(Ordering::Relaxed) != stop {
-            self.begin_unasked(stop);
+            self.begin_unasked(stop, doing);
         }
         self.acknowledged.store(now.0, Ordering::Relaxed);
     }
 
     #[cold]
-    fn begin_unasked(&self, stop: u64) {
+    fn begin_unasked(&self, stop: u64, doing: Doing) {
         // Else the interrupt's words would be mixed with these.
         let _off = IrqGuard::new();
         if self.stop.load(Ordering::Relaxed) != stop {
-            self.begin(stop, Nanos(0), 0, Doing::Scheduling);
+            self.begin(stop, Nanos(0), 0, doing);
         }
+    }
+
+    /// When the CPU stopped in the last stop that it has followed.
+    fn stopped(&self) -> Nanos {
+        // The interrupt may have come after the look at the clock and before the time was stored.
+        let times = [&self.acknowledged, &self.received].map(|word| word.load(Ordering::Relaxed));
+        Nanos(times[0].max(times[1]))
     }
 
     /// When the CPU stopped in a stop; 0: it did not.
     pub(crate) fn time_of(&self, stop: u64) -> Nanos {
         let is_of_it = self.stop.load(Ordering::Relaxed) == stop;
-        Nanos(if is_of_it { self.acknowledged.load(Ordering::Relaxed) } else { 0 })
+        if is_of_it { self.stopped() } else { Nanos(0) }
     }
 
     /// The part in a stop of the CPU with this number, which was asked then, if it was asked.
     pub(crate) fn read(&self, stop: u64, cpu: u32, sent: Nanos) -> Option<CpuStop> {
-        let time = |word: &AtomicU64| Nanos(word.load(Ordering::Relaxed));
-        (self.stop.load(Ordering::Relaxed) == stop).then(|| {
-            let received = time(&self.received);
-            CpuStop {
-                cpu,
-                doing: Doing::from_number(self.doing.load(Ordering::Relaxed)),
-                sent,
-                received,
-                // The interrupt may have come after the look at the clock and before the time was stored.
-                acknowledged: time(&self.acknowledged).max(received),
-                rip: self.rip.load(Ordering::Relaxed),
-            }
+        (self.stop.load(Ordering::Relaxed) == stop).then(|| CpuStop {
+            cpu,
+            doing: Doing::from_number(self.doing.load(Ordering::Relaxed)),
+            sent,
+            received: Nanos(self.received.load(Ordering::Relaxed)),
+            acknowledged: self.stopped(),
+            rip: self.rip.load(Ordering::Relaxed),
         })
     }
 

@@ -6,12 +6,13 @@
 //!    world is obeyed in the handler; for everything else the goroutine is made to call [`landing`] before it goes on
 //!    ([`machine::intrude`]), with all registers saved on its own stack, at whatever instruction it was: this is what makes
 //!    `loop {}` give way.
-//! 2. The last guard of a goroutine goes ([`on_asked`]): it was pinned or held a lock when the handler came.
+//! 2. The last guard of a goroutine goes ([`on_asked`]): it was pinned or held a lock when the handler came. A stop of the world it
+//!    follows there and then, and so does [`landing`]: the CPU counts as stopped while it still is on the goroutine's stack.
 //! 3. The scheduler loop makes its next step ([`in_loop`]).
 //!
 //! A goroutine that is low on stack is not made to answer at points 1 and 2: the call could run into its guard page. It
 //! keeps its CPU until it has returned from something or blocks; the timer goes on looking. A stop of the world it obeys
-//! in the handler.
+//! in the handler, or at point 2 if the rest of its page suffices for that.
 //!
 //! With interrupts off in a goroutine (2) nothing may be switched; then the CPU sends itself an interrupt, which arrives
 //! when they are on again.
@@ -32,7 +33,7 @@ use sched::world::MustStop;
 use crate::hold;
 use crate::input;
 use crate::m::{self, M, ask};
-use crate::mark::Mark;
+use crate::mark::{Doing, Mark};
 use crate::perform;
 use crate::runtime::Runtime;
 use crate::schedtrace;
@@ -146,10 +147,10 @@ extern "C" fn landing() {
     let m = m::current(&pinned);
     // A stop may have begun since the handler looked: its interrupt would come first, and take its time. There is room, and it is
     // mapped.
-    if let Some(must) = m::runtime_of(m).world.must_stop(m.index) {
-        stop_here(&pinned, m, must);
+    match m::runtime_of(m).world.must_stop(m.index) {
+        Some(must) => stop_here(&pinned, m, must),
+        None => irq::enable(),
     }
-    irq::enable();
     answer(&pinned);
 }
 
@@ -179,7 +180,7 @@ fn on_asked() {
 /// Follows a stop of the world if that is asked of a goroutine that has the rest of a page of its stack for it, and comes back
 /// at its end. Whether there was one.
 ///
-/// That page is mapped: nothing faults on the way.
+/// That page is mapped once it is touched: nothing faults on the way.
 #[inline]
 fn stop_in_place(pinned: &Pinned, m: &'static M) -> bool {
     /// More than the way to the kernel stack takes.
@@ -188,10 +189,14 @@ fn stop_in_place(pinned: &Pinned, m: &'static M) -> bool {
     if m.block.requests() & ask::STOP == 0 || stack::pointer() % FRAME_SIZE < WAY {
         return false;
     }
+    stack::touch();
     let Some(must) = rt.world.must_stop(m.index) else { return false };
     stop_here(pinned, m, must);
     let _off = IrqGuard::new();
-    forget_stop();
+    // The next stop may have begun meanwhile, and its interrupt have come: that request stays.
+    if rt.world.must_stop(m.index).is_none() {
+        forget_stop();
+    }
     ask_to_vacate(m);
     true
 }
@@ -203,7 +208,7 @@ fn stop_in_place(pinned: &Pinned, m: &'static M) -> bool {
 #[inline]
 fn stop_here(pinned: &Pinned, m: &'static M, must: MustStop<'_, Mark>) {
     m.stand(Start::here());
-    hold::stop(must);
+    hold::stop(must, Doing::Running);
     irq::enable();
     from_goroutine(pinned, || {
         let rt = m::runtime_of(m);
@@ -221,7 +226,7 @@ fn answer(pinned: &Pinned) {
     let asked = percpu::take_requests(pinned);
     if asked & ask::STOP != 0 && rt.world.must_stop(m.index).is_some() {
         m.stand(Start::here());
-        // Counted there and not before: the way there may still fault on this stack, and map a page in a stopped world.
+        // It stops there and not before: the way there may still fault on this stack, and map a page in a stopped world.
         from_goroutine(pinned, || hold::hold(rt, m));
         m.go_on();
     }

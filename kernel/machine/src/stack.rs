@@ -379,6 +379,13 @@ pub fn pointer() -> u64 {
     rsp
 }
 
+/// Writes below the caller's stack pointer, so that the page there is mapped.
+#[inline]
+pub fn touch() {
+    // SAFETY: what lies below the stack pointer is nobody's.
+    unsafe { asm!("push 0", "pop {}", out(reg) _, options(preserves_flags)) };
+}
+
 /// What a page fault at an unmapped address was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {

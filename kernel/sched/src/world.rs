@@ -39,7 +39,7 @@
 //! A CPU that comes in (1) either does so before the stopper looks, and gets the interrupt, or finds its gate taken and
 //! waits. So after the stopper's look every gate gets to Stopped, Taken or Knocked, which nobody but the end leaves: the
 //! stopper looks at one gate until it is there, and then at the next ([`World::is_stopped`]). Nothing is counted, and
-//! no line is written by several CPUs; those of a gate carry what its CPU leaves behind, too.
+//! no line is written by all CPUs; those of a gate carry what its CPU leaves behind, too.
 //!
 //! # Why nobody misses the end
 //!
@@ -152,7 +152,8 @@ impl<T> MustStop<'_, T> {
     #[inline]
     pub fn stop(self) {
         let state = &self.gate.state;
-        debug_assert_eq!(state.load(Ordering::Relaxed), IN, "a CPU stops once");
+        // Relaxed: its own, since it came in.
+        assert!(state.load(Ordering::Relaxed) == IN, "a CPU stops once");
         // Nobody else changes a gate that is In. Release pairs with the Acquire in `is_stopped`.
         state.store(STOPPED, Ordering::Release);
     }
@@ -160,7 +161,11 @@ impl<T> MustStop<'_, T> {
 
 impl<T: Default> World<T> {
     /// A world of so many CPUs, all of them Out.
+    ///
+    /// # Panics
+    /// There are 65,535 or more.
     pub fn new(cpus: u32) -> Self {
+        assert!(u64::from(cpus) < NAME, "{cpus} CPUs have no names");
         let gate = |_| Padded(Gate { state: AtomicU32::new(OUT), note: Note::new(), left: T::default() });
         Self { epoch: Padded(AtomicU64::new(0)), gates: (0..cpus).map(gate).collect() }
     }
@@ -214,14 +219,14 @@ impl<T> World<T> {
     /// The stop that this CPU, which is in, must follow, if one is on.
     #[inline]
     pub fn must_stop(&self, cpu: usize) -> Option<MustStop<'_, T>> {
-        // Acquire pairs with the Release in `begin`: what the stopper did before is visible.
-        let epoch = self.epoch.load(Ordering::Acquire);
-        if epoch & NAME == 0 || epoch & NAME == name(cpu) {
+        let gate: &Gate<T> = &self.gates[cpu];
+        // The gate first. Acquire pairs with the Release of `end`: who is let in does not see the stop that is over.
+        if gate.state.load(Ordering::Acquire) != IN {
             return None;
         }
-        let gate: &Gate<T> = &self.gates[cpu];
-        // Relaxed: its own.
-        (gate.state.load(Ordering::Relaxed) == IN).then_some(MustStop { gate, number: epoch >> NUMBER })
+        // Acquire pairs with the Release in `begin`: what the stopper did before is visible.
+        let epoch = self.epoch.load(Ordering::Acquire);
+        (epoch & NAME != 0 && epoch & NAME != name(cpu)).then_some(MustStop { gate, number: epoch >> NUMBER })
     }
 
     /// Whether the CPU has stopped, or may not come in. When that ends, what the stopper did is visible.
@@ -279,7 +284,7 @@ impl<T> World<T> {
     #[inline]
     pub fn is_stopped(&self, next: &mut usize) -> bool {
         while let Some(gate) = self.gates.get(*next) {
-            // Acquire pairs with the Release of `stop`, and of `leave`.
+            // Acquire pairs with the Release of `stop`, of `enter`, and of `leave` by way of `take`.
             if !is_held(gate.state.load(Ordering::Acquire)) && !self.is_stopper(*next) {
                 return false;
             }
@@ -309,7 +314,7 @@ impl<T> World<T> {
     /// The number of the stop that is on, or of the last one; 0 before the first. Numbers rise.
     #[inline]
     pub fn number(&self) -> u64 {
-        // Relaxed: the stopper's own, or a CPU's that has found that it must stop.
+        // Relaxed: the stopper's own, or for reports.
         self.epoch.load(Ordering::Relaxed) >> NUMBER
     }
 
@@ -358,7 +363,7 @@ fn name(cpu: usize) -> u64 {
     cpu as u64 + 1
 }
 
-/// Whether nobody but the end leaves this state.
+/// Whether this is one of the states that nobody but the end leads out of.
 #[inline]
 fn is_held(state: u32) -> bool {
     matches!(state, STOPPED | TAKEN | KNOCKED)

@@ -125,6 +125,16 @@ fn without_a_stop_nobody_must_stop() {
 }
 
 #[test]
+#[should_panic(expected = "a CPU stops once")]
+fn a_stop_is_followed_once() {
+    let world = world(2, &[0, 1]);
+    world.begin(0);
+    let (first, second) = (world.must_stop(1), world.must_stop(1));
+    first.expect("a stop is on").stop();
+    second.expect("a stop is on").stop();
+}
+
+#[test]
 fn stops_are_numbered_and_carry_what_was_left() {
     let world = World::<core::cell::Cell<u64>>::new(2);
     assert_eq!([world.enter(0), world.enter(1)], [Entered::In; 2]);

@@ -139,6 +139,28 @@ fn a_runner_against_a_stop() {
     });
 }
 
+/// The interrupt of a stop comes late, or again, when the CPU has stopped, and goes on at that moment: it is told of no stop
+/// that is over.
+#[test]
+fn a_late_interrupt_against_the_end() {
+    model(3, || {
+        let machine = Machine::new(2);
+        let cpu = {
+            let machine = Arc::clone(&machine);
+            thread::spawn(move || {
+                if let Some(must) = machine.world.must_stop(1) {
+                    must.stop();
+                    assert!(machine.world.must_stop(1).is_none(), "it has followed the only stop");
+                    machine.wait(1);
+                }
+                machine.leave(1);
+            })
+        };
+        machine.stop_and_start(|| {});
+        cpu.join().expect("the CPU ends");
+    });
+}
+
 /// A CPU that goes to sleep and comes back, against two stops.
 #[test]
 fn a_sleeper_against_two_stops() {
@@ -160,7 +182,7 @@ fn a_sleeper_against_two_stops() {
     });
 }
 
-/// Two CPUs that fall asleep: the stop waits for both, and neither is counted twice. Those that stop are not followed
+/// Two CPUs that fall asleep: the stop waits for both, and neither is missed. Those that stop are not followed
 /// further: two that wait would yield to each other for ever.
 #[test]
 fn two_others_against_a_stop() {
