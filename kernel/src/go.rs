@@ -385,7 +385,12 @@ pub fn gosched() {
 /// world need not wait for that.
 #[inline(never)]
 fn gosched_unusually(pinned: Pinned) {
-    perform::check_may_leave(m::current(&pinned));
+    let m = m::current(&pinned);
+    perform::check_may_leave(m);
+    if m.block.is_asked() {
+        // Perhaps to give way: the drop of the pin would do that, and then it would be done twice.
+        return give_way_unusually(&pinned, m, m::current_slot(&pinned));
+    }
     drop(pinned);
     if !looks_alone() {
         goyield();

@@ -173,7 +173,7 @@ impl M {
     pub(crate) fn deactivate(&self) {
         self.active.store(false, Ordering::Relaxed);
         self.may_be_usual.store(false, Ordering::Relaxed);
-        // As `note_wired` would have it; nobody else is at it but handlers of the stopper, who find that it may not be usual.
+        // As `note_wired` would have it, which needs a lock, and whoever has one has not stopped.
         self.usual.store(ptr::null_mut(), Ordering::Relaxed);
     }
 

@@ -1,8 +1,8 @@
 //! Making all CPUs forget translations that are no longer true.
 //!
 //! Every change that takes a translation away raises a number ([`Runtime::tlb`]) after it has changed the tables. A CPU
-//! that flushes keeps the number that it read before. Who sleeps or is stopped touches nothing that can be unmapped, so
-//! it is not interrupted: it compares the numbers when it comes in again ([`catch_up`]), as Linux does for lazy CPUs. Where page
+//! that flushes keeps the number that it read before. Who sleeps or is stopped touches nothing that can be unmapped (at most
+//! the stack of the goroutine that it has in hand), so it is not interrupted: it compares the numbers when it comes in again ([`catch_up`]), as Linux does for lazy CPUs. Where page
 //! tables go, it is, as there ([`Who::All`]).
 //! Each of the others gets an interrupt, and the caller waits until it has flushed or has left.
 //!

@@ -145,19 +145,14 @@ fn a_runner_against_a_stop() {
 fn a_late_interrupt_against_the_end() {
     model(3, || {
         let machine = Machine::new(2);
-        let cpu = {
+        machine.world.begin(0);
+        machine.world.must_stop(1).expect("a stop is on").stop();
+        let handler = {
             let machine = Arc::clone(&machine);
-            thread::spawn(move || {
-                if let Some(must) = machine.world.must_stop(1) {
-                    must.stop();
-                    assert!(machine.world.must_stop(1).is_none(), "it has followed the only stop");
-                    machine.wait(1);
-                }
-                machine.leave(1);
-            })
+            thread::spawn(move || machine.world.must_stop(1).is_some())
         };
-        machine.stop_and_start(|| {});
-        cpu.join().expect("the CPU ends");
+        machine.world.end(|_| {});
+        assert!(!handler.join().expect("the handler ends"), "it is told of a stop that is over");
     });
 }
 
