@@ -130,10 +130,6 @@ fn make_unique(examples: &mut [Example]) {
     }
 }
 
-/// Begins each example. `park` may return without cause, and an example before may have left one behind: so each finds
-/// one, and those that do not expect it fail each time.
-const STRAY_UNPARK: &str = "gzero::unpark(gzero::current());";
-
 /// The source of the image.
 fn image(examples: &[Example]) -> String {
     let mut text = "tests::image! {\n    pass: [\n".to_owned();
@@ -143,6 +139,11 @@ fn image(examples: &[Example]) -> String {
     }
     line(format_args!("    ],\n}}"));
     for Example { name, code, runs } in examples {
+        if *runs {
+            // `park` may return without cause, and an example before may have left one behind: so each finds one, and those that
+            // do not expect it fail each time.
+            line(format_args!("\nfn {name}() {{\ntests::unpark_for_no_reason();\nexample_{name}();\n}}"));
+        }
         let unused = if *runs { "" } else { "#[expect(dead_code, reason = \"it ends the machine\")]\n" };
         // A whole program has a main function, and lines that only the root of a crate may have.
         if code.contains("gzero::entry!(") {
@@ -153,17 +154,17 @@ fn image(examples: &[Example]) -> String {
                 "\nmod program_{name} {{\n{body}\npub(super) fn code() -> u8 {{ gzero::Termination::code(main()) }}\n}}"
             ));
             line(format_args!(
-                "\n{unused}fn {name}() {{\n{STRAY_UNPARK}\nassert_eq!(program_{name}::code(), 0);\n}}"
+                "\n{unused}fn example_{name}() {{\nassert_eq!(program_{name}::code(), 0);\n}}"
             ));
             continue;
         }
         // An example with a question mark ends in `Ok`, as rustdoc has it.
         if code.lines().any(|line| line.starts_with("Ok::<")) {
             line(format_args!(
-                "\n{unused}fn {name}() {{\n{STRAY_UNPARK}\n(|| {{\n{code}}})().expect(\"no error\");\n}}"
+                "\n{unused}fn example_{name}() {{\n(|| {{\n{code}}})().expect(\"no error\");\n}}"
             ));
         } else {
-            line(format_args!("\n{unused}fn {name}() {{\n{STRAY_UNPARK}\n{code}}}"));
+            line(format_args!("\n{unused}fn example_{name}() {{\n{code}}}"));
         }
     }
     text

@@ -32,7 +32,7 @@ use gzero::println;
 pub use load::{Load, hogs, together, wait_until_alone};
 pub use named::Named;
 pub use page::word;
-pub use waiting::{Counted, Drops, start, start_waiting, wait_until_waiting};
+pub use waiting::{Counted, Drops, start, start_waiting, unpark_for_no_reason, wait_until_waiting};
 
 /// One case.
 #[derive(Debug, Clone, Copy)]

@@ -6,6 +6,11 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 use gzero::{GoRef, WaitReason, chan, current, go, gosched, testing};
 
+/// Makes the caller's next `park` return without cause, as it may.
+pub fn unpark_for_no_reason() {
+    gzero::unpark(current());
+}
+
 /// Starts a goroutine and says which one it is.
 ///
 /// # Panics
