@@ -44,10 +44,10 @@ use crate::goroutine::{Body, Goroutines};
 use crate::high_water;
 use crate::idle_stacks;
 use crate::local;
-use crate::m::{self, Here, M};
+use crate::m::{self, M};
 use crate::panic::check;
 use crate::park::{goready, ready_pinned};
-use crate::perform::{self, After};
+use crate::perform;
 use crate::runtime::{BATCHES, Runtime};
 use crate::shelf::{self, Shelf};
 use crate::slots;
@@ -355,76 +355,6 @@ fn leave_scope(body: &Body) {
 #[track_caller]
 pub unsafe fn goexit() -> ! {
     end(check_g_stack("goexit"), Left::Nothing)
-}
-
-/// Lets others run: the goroutine goes to the end of this P's queue. Go's `Gosched`.
-///
-/// Returns at once when nothing else is runnable here.
-///
-/// # Throws
-/// When not called on a goroutine's own stack.
-///
-/// # Examples
-/// ```
-/// let handle = gzero::go(|| 1);
-/// while !handle.is_finished() {
-///     gzero::gosched();
-/// }
-/// ```
-#[track_caller]
-pub fn gosched() {
-    let pinned = Pinned::new();
-    let own = check_g_stack("gosched");
-    match perform::usual_successor(&pinned, own.here(&pinned).m) {
-        Some(next) => perform::leave_for(&pinned, own.slot(), After::Yielded, next),
-        None => gosched_unusually(pinned),
-    }
-}
-
-/// Most who come here are alone, in a loop that waits for something: they are not pinned while they look, so that a stop of the
-/// world need not wait for that.
-#[inline(never)]
-fn gosched_unusually(pinned: Pinned) {
-    let m = m::current(&pinned);
-    perform::check_may_leave(m);
-    if m.block.is_asked() {
-        // Perhaps to give way: the drop of the pin would do that, and then it would be done twice.
-        return give_way_unusually(&pinned, m, m::current_slot(&pinned));
-    }
-    drop(pinned);
-    if !looks_alone() {
-        goyield();
-    }
-}
-
-/// Whether nobody waits for the caller's CPU, or for any, at about this moment: it may be on another CPU since.
-fn looks_alone() -> bool {
-    m::of_this_cpu().is_some_and(|m| {
-        m.usual().is_some_and(|proc| proc.queue().is_empty()) && m::runtime_of(m).global.is_empty()
-    })
-}
-
-/// Lets the goroutine that was readied last run, in the same time slice: the caller, a goroutine on its own stack, goes
-/// to the end of this P's queue, never to the global one. Go's `goyield`.
-pub(crate) fn goyield() {
-    let pinned = Pinned::new();
-    give_way(&pinned, Here { m: m::current(&pinned), slot: m::current_slot(&pinned) });
-}
-
-/// The goroutine that calls, on its own stack, goes to the end of this P's queue, if anything else is runnable here.
-#[inline]
-pub(crate) fn give_way(pinned: &Pinned, Here { m, slot: me }: Here) {
-    match perform::usual_successor(pinned, m) {
-        Some(next) => perform::leave_for(pinned, me, After::Yielded, next),
-        None => give_way_unusually(pinned, m, me),
-    }
-}
-
-#[inline(never)]
-fn give_way_unusually(pinned: &Pinned, m: &'static M, me: &'static Slot<Body>) {
-    if let Some(next) = perform::unusual_successor(m) {
-        perform::leave(pinned, m, me, After::Yielded, Some(next));
-    }
 }
 
 /// The table grows by a chunk, and by another one for each so many CPUs: all of them may want goroutines at once.

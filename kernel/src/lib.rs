@@ -89,6 +89,7 @@ mod local;
 #[expect(unsafe_code, reason = "finds closures and values at the tops of stacks")]
 mod shelf;
 
+mod give_way;
 #[expect(unsafe_code, reason = "lays out the first frame of a goroutine on its stack")]
 mod go;
 #[expect(unsafe_code, reason = "takes a goroutine's value from its stack")]
@@ -162,7 +163,8 @@ pub use builder::{Builder, GoError};
 pub use chan::{Receiver, Sender, chan, try_chan};
 pub use deadlocks::{Deadlock, DeadlockMember, deadlocks};
 pub use dump::dump;
-pub use go::{goexit, gosched};
+pub use give_way::gosched;
+pub use go::goexit;
 pub use heap_dump::{DumpError, write_heap_dump};
 pub use join::{EndedByGoexit, JoinHandle, go, go_named, go_with, try_go};
 pub use local::LocalKey;

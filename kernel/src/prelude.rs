@@ -35,7 +35,7 @@ pub use crate::{goroutine_local, print, println};
 // Goroutines.
 pub use crate::join::{JoinHandle, go, go_named, go_with, try_go};
 pub use crate::scope::{Scope, ScopedJoinHandle, scope};
-pub use crate::{builder::Builder, go::gosched};
+pub use crate::{builder::Builder, give_way::gosched};
 
 // Channels.
 pub use crate::chan::{Receiver, Sender, chan};

@@ -22,7 +22,7 @@ use machine::percpu::Pinned;
 use sched::sema::{self, Handoff, Order, Semaphore, Woken};
 use sched::sudog::Sudog;
 
-use crate::go::goyield;
+use crate::give_way::goyield;
 use crate::goroutine::Named;
 use crate::m::{self, Here, M};
 use crate::park::{Wait, WaitReason, gopark_here, readied_by_something_else, ready_on};

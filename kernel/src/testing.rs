@@ -31,7 +31,7 @@ use sched::{GoRef, Status};
 
 use crate::chan::Receiver;
 use crate::event::{Expire, Expired};
-use crate::go::gosched;
+use crate::give_way::gosched;
 use crate::m::{self, M, ask};
 use crate::park::WaitReason;
 use crate::runtime::Runtime;

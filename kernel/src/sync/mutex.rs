@@ -12,7 +12,7 @@ use sched::mutex::{Awake, Contender, MutexWord, Step};
 use sched::sema::Order;
 use sched::table::Slot;
 
-use crate::go::give_way;
+use crate::give_way::give_way;
 use crate::goroutine::Body;
 use crate::m::{self, Here, M};
 use crate::park::{Wait, WaitReason, current_slot};
