@@ -25,7 +25,7 @@ use sched::{GoIndex, GoRef, Processor};
 
 use crate::event::Event;
 use crate::goroutine::Body;
-use crate::mark::Doing;
+use crate::mark::{Doing, Mark};
 use crate::panic::throw;
 use crate::runtime::{self, Runtime};
 
@@ -257,12 +257,18 @@ impl M {
         }
     }
 
+    /// This CPU's part in the last stop of the world.
+    #[inline]
+    pub(crate) fn mark(&'static self) -> &'static Mark {
+        runtime_of(self).world.left(self.index)
+    }
+
     /// In the NMI of a stopper that has waited for too long: tells where this CPU is. `false`: nobody has asked.
     pub(crate) fn answer_probe(&'static self, frame: &Frame) -> bool {
         /// The interrupt flag.
         const IF: u64 = 1 << 9;
         let doing = if frame.rflags & IF == 0 { Doing::InterruptsOff } else { self.doing() };
-        runtime_of(self).world.left(self.index).answer_probe(frame.rip, doing)
+        self.mark().answer_probe(frame.rip, doing)
     }
 
     /// Notes where the goroutine stands, which is about to be held there.

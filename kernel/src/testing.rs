@@ -267,9 +267,7 @@ pub fn deaf_until_probed(length: Nanos, most: Nanos, told: &AtomicU64) {
     // Release: the caller's flag; interrupts are off before.
     told.store(m.block.id().0.into(), Ordering::Release);
     clock::spin_for(length);
-    clock::spin_until(now() + most, || {
-        world.number() > last && world.left(m.index).probed(world.number()).is_some()
-    });
+    clock::spin_until(now() + most, || world.number() > last && m.mark().probed(world.number()).is_some());
 }
 
 /// Runs a function on an interrupt stack of this CPU, in the handler of an interrupt that it sends to itself.

@@ -2,8 +2,8 @@
 //!
 //! Every change that takes a translation away raises a number ([`Runtime::tlb`]) after it has changed the tables. A CPU
 //! that flushes keeps the number that it read before. Who sleeps or is stopped touches nothing that can be unmapped (at most
-//! the stack of the goroutine that it has in hand), so it is not interrupted: it compares the numbers when it comes in again ([`catch_up`]), as Linux does for lazy CPUs. Where page
-//! tables go, it is, as there ([`Who::All`]).
+//! the stack of the goroutine that it has in hand), so it is not interrupted: it compares the numbers when it comes in again
+//! ([`catch_up`]), as Linux does for lazy CPUs. Where page tables go, it is, as there ([`Who::All`]).
 //! Each of the others gets an interrupt, and the caller waits until it has flushed or has left.
 //!
 //! *Why no CPU is missed.* The caller raises the number, fences, and looks at each gate; a CPU comes in, fences, and looks

@@ -211,8 +211,8 @@ fn begin(rt: &'static Runtime) -> Begun {
     let others = || rt.ms.iter().filter(|m| m.index != me.index);
     let began = clock::now();
     rt.world.begin(me.index);
-    let must_interrupt = |m: &&M| rt.world.take(m.index) == Taken::MustInterrupt;
-    let interrupted = others().filter(must_interrupt).fold(0, |count, _| count + 1);
+    let must_interrupt = |m: &M| u32::from(rt.world.take(m.index) == Taken::MustInterrupt);
+    let interrupted = others().map(must_interrupt).sum();
     if interrupted > 0 {
         // Relaxed: read by who has the world stopped, or for reports.
         ASKED.store(clock::now().0, Ordering::Relaxed);
@@ -232,23 +232,19 @@ fn finish(rt: &'static Runtime, reason: StopReason, begun: Begun) -> StopRecord 
 }
 
 /// The CPU that stopped last.
-fn last(rt: &Runtime) -> Option<CpuStop> {
+fn last(rt: &'static Runtime) -> Option<CpuStop> {
     let number = rt.world.number();
-    let times = rt.ms.iter().map(|m| (rt.world.left(m.index).time_of(number), m));
+    let times = rt.ms.iter().map(|m| (m.mark().time_of(number), m));
     // One word of each, and all of one only: the others are held up meanwhile.
     times.max_by_key(|(time, _)| *time).and_then(|(_, m)| cpu_stop(rt, m))
 }
 
 /// One CPU's part, if it has stopped. What an NMI found is nearer to the truth than the interrupt, which came when it could.
-fn cpu_stop(rt: &Runtime, m: &M) -> Option<CpuStop> {
+fn cpu_stop(rt: &Runtime, m: &'static M) -> Option<CpuStop> {
     let number = rt.world.number();
     let sent = Nanos(ASKED.load(Ordering::Relaxed));
-    let mut stop = rt
-        .world
-        .left(m.index)
-        .read(number, m.block.id().0, sent)
-        .filter(|stop| stop.acknowledged > Nanos(0))?;
-    if let Some((rip, doing)) = rt.world.left(m.index).probed(number) {
+    let mut stop = m.mark().read(number, m.block.id().0, sent).filter(|stop| stop.acknowledged > Nanos(0))?;
+    if let Some((rip, doing)) = m.mark().probed(number) {
         (stop.rip, stop.doing) = (rip, doing);
     }
     Some(stop)
@@ -291,13 +287,11 @@ fn late(rt: &'static Runtime) -> impl Iterator<Item = &'static M> {
 /// Asks the late CPUs by NMI where they are, and waits this long for the answers.
 fn probe(rt: &'static Runtime, length: Nanos) {
     let number = rt.world.number();
-    for m in late(rt).filter(|m| rt.world.left(m.index).probed(number).is_none()) {
-        rt.world.left(m.index).probe(number);
+    for m in late(rt).filter(|m| m.mark().probed(number).is_none()) {
+        m.mark().probe(number);
         apic::send(Ipi::Nmi, Target::One(m.block.apic_id()));
     }
-    clock::spin_until(clock::now() + length, || {
-        late(rt).all(|m| rt.world.left(m.index).probed(number).is_some())
-    });
+    clock::spin_until(clock::now() + length, || late(rt).all(|m| m.mark().probed(number).is_some()));
 }
 
 /// The late CPUs, in words.
@@ -311,9 +305,7 @@ impl Late {
     fn cpus(&self) -> impl Iterator<Item = &'static M> + use<> {
         let rt = self.rt;
         let number = rt.world.number();
-        rt.ms
-            .iter()
-            .filter(move |m| rt.world.is_late(m.index) || rt.world.left(m.index).probed(number).is_some())
+        rt.ms.iter().filter(move |m| rt.world.is_late(m.index) || m.mark().probed(number).is_some())
     }
 }
 
@@ -325,7 +317,7 @@ impl fmt::Display for Late {
         for (at, m) in self.cpus().enumerate() {
             let comma = if at == 0 { "" } else { "; " };
             write!(f, "{comma}cpu {} has not stopped after {after}: ", m.block.id().0)?;
-            match rt.world.left(m.index).probed(number) {
+            match m.mark().probed(number) {
                 Some((rip, doing)) => write!(f, "{doing} at {}", Pc::Next(rip))?,
                 None => write!(f, "it does not answer an NMI")?,
             }
@@ -333,7 +325,7 @@ impl fmt::Display for Late {
                 Some(g) => write!(f, ", in {}", Named(g.get()))?,
                 None => write!(f, ", in no goroutine")?,
             }
-            let found = rt.world.left(m.index).read(number, 0, Nanos(0));
+            let found = m.mark().read(number, 0, Nanos(0));
             if found.is_some_and(|stop| stop.doing == Doing::HoldingLocks) {
                 write!(f, ", with {} locks", m.block.locks())?;
             }
