@@ -34,7 +34,6 @@ use machine::percpu::Pinned;
 use machine::stack::{self, Size, StackId};
 use sched::join::{Ended, Outcome};
 use sched::latch::Latch;
-use sched::list::Chain;
 use sched::pick::Place;
 use sched::table::{GrowError, Slot};
 use sched::{GoIndex, GoRef};
@@ -48,7 +47,7 @@ use crate::m::{self, M};
 use crate::panic::check;
 use crate::park::{goready, ready_pinned};
 use crate::perform;
-use crate::runtime::{BATCHES, Runtime};
+use crate::runtime::Runtime;
 use crate::shelf::{self, Shelf};
 use crate::slots;
 use crate::stacks::{OwnStack, check_g_stack, is_free};
@@ -367,7 +366,7 @@ fn take_dead(rt: &'static Runtime, m: &'static M, size: Size) -> Result<GoIndex,
         if let Some(g) = owner.take_free(&rt.table) {
             break g;
         }
-        if let Some(batch) = rt.free.take(m.index, |list| list.take(&rt.table)) {
+        if let Some(batch) = rt.free.take(m.index, &rt.table) {
             perform::keep_dead(rt, m, owner.refill(batch));
             grow_ahead(rt, m);
         } else {
@@ -418,7 +417,7 @@ fn grow(rt: &'static Runtime, m: &'static M) -> Result<(), GoError> {
         match slots::grow(rt) {
             Ok(Some(new)) => {
                 idle_stacks::add_bare(m, new.len());
-                spread(rt, m.index + added * CPUS_PER_CHUNK, new);
+                rt.free.spread(m.index + added * CPUS_PER_CHUNK, &rt.table, new);
             }
             Ok(None) => {}
             Err(error) if added == 0 => return Err(GoError::Table(error)),
@@ -427,16 +426,4 @@ fn grow(rt: &'static Runtime, m: &'static M) -> Result<(), GoError> {
     }
     drop(growing);
     Ok(())
-}
-
-/// Leaves new goroutines to the CPU with this number and to those behind it, a batch for each: all of them may come at once.
-fn spread(rt: &'static Runtime, first: usize, new: Chain) {
-    let mut list = rt.free.open(first);
-    list.put(&rt.table, new);
-    // Not on the heap: memory may be used up.
-    let batches: [Option<Chain>; BATCHES] = core::array::from_fn(|_| list.take(&rt.table));
-    drop(list);
-    for (cpu, batch) in (first..).zip(batches.into_iter().flatten()) {
-        rt.free.open(cpu).put(&rt.table, batch);
-    }
 }

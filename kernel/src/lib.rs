@@ -48,7 +48,6 @@ mod goroutine;
 mod mark;
 mod stops;
 
-mod shards;
 #[expect(unsafe_code, reason = "sudogs lie in pages of their own")]
 mod sudog_memory;
 

@@ -491,6 +491,6 @@ fn free_slot_otherwise(m: &'static M, slot: &table::Slot<Body>) {
 /// Puts spilled dead goroutines on the shared list, where this CPU is at home.
 pub(crate) fn keep_dead(rt: &'static Runtime, m: &M, spill: Option<Chain>) {
     if let Some(batch) = spill {
-        rt.free.open(m.index).put(&rt.table, batch);
+        rt.free.put(m.index, &rt.table, batch);
     }
 }

@@ -9,7 +9,8 @@ use machine::lock::{Kind, Lock, Rank};
 use machine::percpu::{PerCpu, Pinned};
 use sched::chunks::NoRoom;
 use sched::deadlock::Awake;
-use sched::free::{FREE_BATCH, FreeList};
+use sched::free::FREE_BATCH;
+use sched::free_list::FreeLists;
 use sched::global::GlobalQueue;
 use sched::idle::Idle;
 use sched::list::SharedLen;
@@ -24,7 +25,6 @@ use sched::{GoIndex, Goid, GoidGenerator, MAX_PROCS, ProcId, Processor, SudogInd
 use crate::goroutine::{Body, Goroutines};
 use crate::m::{self, M, Preemption};
 use crate::mark::Mark;
-use crate::shards::Shards;
 use crate::stops::Stops;
 use crate::sudog_memory;
 
@@ -50,12 +50,12 @@ pub(crate) struct Runtime {
     pub(crate) goids: GoidGenerator,
     pub(crate) global: GlobalRunQueue,
     /// Dead goroutines that no P keeps.
-    pub(crate) free: Shards<FreeList>,
+    pub(crate) free: FreeLists,
     /// Held while the table grows.
     pub(crate) grow: Padded<Lock<()>>,
     pub(crate) sudogs: Sudogs,
     /// Sudogs that nobody uses and no P keeps.
-    pub(crate) sudog_free: Shards<FreeList<SudogIndex>>,
+    pub(crate) sudog_free: FreeLists<SudogIndex>,
     /// Held while the store of sudogs grows.
     pub(crate) sudog_grow: Padded<Lock<()>>,
     pub(crate) sema: SemaTable<SemaLock>,
@@ -122,7 +122,7 @@ pub(crate) fn init(cpus: &[&'static PerCpu], limits: &Limits) -> Result<&'static
     ms.iter().take(active).filter(|m| m.proc.is_some()).for_each(|m| m.activate(limits.preemption));
     let table = Goroutines::new(Table::new(limits.max_goroutines)?);
     let sudogs = sudog_memory::store(limits.max_goroutines.saturating_mul(SUDOGS_PER_GOROUTINE));
-    let sudog_free = Shards::new(cpus.len(), Kind::SudogFree, FreeList::new);
+    let sudog_free = FreeLists::new(cpus.len());
     first_sudogs(cpus.len(), &sudogs, &sudog_free)?;
     Ok(RUNTIME.call_once(|| Runtime {
         table,
@@ -138,7 +138,7 @@ pub(crate) fn init(cpus: &[&'static PerCpu], limits: &Limits) -> Result<&'static
         ms,
         goids: GoidGenerator::new(),
         global: GlobalRunQueue::new(cpus.len(), limits.gomaxprocs),
-        free: Shards::new(cpus.len(), Kind::Rank(Rank::Free), FreeList::new),
+        free: FreeLists::new(cpus.len()),
         grow: Padded(Lock::new(Rank::Table, ())),
         sudogs,
         sudog_free,
@@ -148,10 +148,10 @@ pub(crate) fn init(cpus: &[&'static PerCpu], limits: &Limits) -> Result<&'static
 }
 
 /// A batch of sudogs for each CPU: the first waits shall not fail when memory is used up before anybody has waited.
-fn first_sudogs(cpus: usize, sudogs: &Sudogs, free: &Shards<FreeList<SudogIndex>>) -> Result<(), GrowError> {
+fn first_sudogs(cpus: usize, sudogs: &Sudogs, free: &FreeLists<SudogIndex>) -> Result<(), GrowError> {
     for chunk in 0..=cpus / BATCHES {
         match sudogs.grow(sudog_memory::make_room) {
-            Ok(batch) => free.open(chunk * BATCHES).put(sudogs, batch),
+            Ok(new) => free.spread(chunk * BATCHES, sudogs, new),
             Err(error @ NoRoom::NoMemory { .. }) if chunk == 0 => return Err(error.into()),
             Err(_) => break,
         }
@@ -261,7 +261,12 @@ impl Global for GlobalRunQueue {
     }
 
     fn home(&self) -> usize {
-        m::of_this_cpu().map_or(0, |m| m.index % self.homes.load(Ordering::Relaxed) as usize)
+        m::of_this_cpu().map_or(0, |m| m.index % self.homes())
+    }
+
+    fn homes(&self) -> usize {
+        // Relaxed: see `set_homes`.
+        self.homes.load(Ordering::Relaxed) as usize
     }
 
     fn with<R>(&self, at: usize, f: impl FnOnce(&mut GlobalQueue) -> R) -> R {
@@ -269,7 +274,10 @@ impl Global for GlobalRunQueue {
     }
 
     fn try_with<R>(&self, at: usize, f: impl FnOnce(&mut GlobalQueue) -> R) -> Option<R> {
-        Some(f(&mut *self.queues[at].queue.try_lock()?))
+        let queue = &self.queues[at].queue;
+        // Who finds none free waits for one.
+        queue.check_order();
+        Some(f(&mut *queue.try_lock()?))
     }
 
     fn length(&self, at: usize) -> &SharedLen {

@@ -169,6 +169,5 @@ pub(crate) fn release(rt: &Runtime, unmapped: &mut Unmapped) {
         let indices = (chunk * CHUNK_SLOTS..).filter_map(GoIndex::new);
         indices.zip(slots).filter(|(_, slot)| is_unused(slot)).map(|(g, _)| g)
     });
-    let mut unused = Chain::link(&rt.table, unused);
-    rt.free.each(|list| list.replace(&rt.table, unused.take()));
+    rt.free.replace(&rt.table, Chain::link(&rt.table, unused));
 }

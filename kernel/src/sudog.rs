@@ -78,7 +78,7 @@ fn acquire(rt: &'static Runtime, m: &'static M) -> SudogIndex {
         if let Some(s) = try_acquire(rt, m) {
             return s;
         }
-        match rt.sudog_free.take(m.index, |list| list.take(&rt.sudogs)) {
+        match rt.sudog_free.take(m.index, &rt.sudogs) {
             Some(batch) => {
                 keep(rt, m, m.proc().owner().refill_sudogs(batch));
                 grow_ahead(rt, m);
@@ -106,7 +106,7 @@ fn spill(rt: &'static Runtime, m: &'static M, s: SudogIndex) {
 /// Puts spilled sudogs on the shared list, where this CPU is at home.
 fn keep(rt: &'static Runtime, m: &M, spill: Option<Chain<SudogIndex>>) {
     if let Some(batch) = spill {
-        rt.sudog_free.open(m.index).put(&rt.sudogs, batch);
+        rt.sudog_free.put(m.index, &rt.sudogs, batch);
     }
 }
 

@@ -27,8 +27,6 @@ pub enum Rank {
     Stops,
     /// The kernel's table of what runs, while it grows.
     Table,
-    /// The kernel's list of table slots to use again.
-    Free,
     /// What a timer is to do.
     Timer,
     /// A channel.
@@ -54,10 +52,9 @@ pub enum Rank {
 
 impl Rank {
     /// All of them, in their order.
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 12] = [
         Self::Stops,
         Self::Table,
-        Self::Free,
         Self::Timer,
         Self::Chan,
         Self::Timers,
@@ -83,8 +80,6 @@ pub enum Kind {
     Rank(Rank),
     /// The kernel's store of sudogs, while it grows.
     SudogTable,
-    /// One of the kernel's lists of sudogs.
-    SudogFree,
     /// A mailbox.
     Mailbox,
     /// One of the waiters' queues in the kernel's `sync`.
@@ -100,8 +95,7 @@ impl Kind {
     pub const COUNT: usize = Rank::ALL.len() + Self::OTHERS.len();
 
     /// Those that are not ranks.
-    const OTHERS: [Self; 6] =
-        [Self::SudogTable, Self::SudogFree, Self::Mailbox, Self::Waiters, Self::Pool, Self::Context];
+    const OTHERS: [Self; 5] = [Self::SudogTable, Self::Mailbox, Self::Waiters, Self::Pool, Self::Context];
 
     /// All of them, in the order of their numbers.
     pub fn all() -> impl Iterator<Item = Self> {
@@ -113,7 +107,6 @@ impl Kind {
         match self {
             Self::Rank(rank) => rank,
             Self::SudogTable => Rank::Table,
-            Self::SudogFree => Rank::Free,
             Self::Mailbox | Self::Waiters | Self::Pool | Self::Context => Rank::Leaf,
         }
     }
@@ -124,11 +117,10 @@ impl Kind {
         match self {
             Self::Rank(rank) => rank as u8,
             Self::SudogTable => ranks,
-            Self::SudogFree => ranks + 1,
-            Self::Mailbox => ranks + 2,
-            Self::Waiters => ranks + 3,
-            Self::Pool => ranks + 4,
-            Self::Context => ranks + 5,
+            Self::Mailbox => ranks + 1,
+            Self::Waiters => ranks + 2,
+            Self::Pool => ranks + 3,
+            Self::Context => ranks + 4,
         }
     }
 }
@@ -137,12 +129,9 @@ impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Rank(rank) => fmt::Debug::fmt(rank, f),
-            Self::SudogTable
-            | Self::SudogFree
-            | Self::Mailbox
-            | Self::Waiters
-            | Self::Pool
-            | Self::Context => fmt::Debug::fmt(self, f),
+            Self::SudogTable | Self::Mailbox | Self::Waiters | Self::Pool | Self::Context => {
+                fmt::Debug::fmt(self, f)
+            }
         }
     }
 }

@@ -1,17 +1,13 @@
 //! Dead goroutines, kept for reuse with their stacks, and sudogs that nobody uses.
 //!
 //! Each P has a list of its own of either kind, last in, first out, so that a spawn gets a stack that is still
-//! in the cache. It spills into the shared [`FreeList`] when one P ends more goroutines than it starts, and is
-//! refilled from there when it is the other way round. The kernel has a shared list for each CPU or for some together, holds a
-//! lock around each, and looks at its [`SharedLen`] first, so that an empty one is not locked.
+//! in the cache. It spills into the shared [`FreeLists`](crate::free_list::FreeLists) when one P ends more goroutines than it starts,
+//! and is refilled from there when it is the other way round.
 
-use crate::id::GoIndex;
 use crate::link::{Index, Link, Linked};
-use crate::list::{Chain, List, SharedLen};
+use crate::list::Chain;
+pub use crate::sync::FREE_BATCH;
 use crate::sync::Plain32;
-
-/// Dead goroutines (or unused sudogs) that move between a P and the shared list at a time.
-pub const FREE_BATCH: u32 = 32;
 
 /// Dead goroutines (or unused sudogs) that a P keeps before it spills: two batches, so that one at the edge of a batch does not move
 /// it to and fro.
@@ -40,7 +36,7 @@ impl<I: Index> LocalFree<I> {
         self.loaded.len.get() + self.spare.len.get()
     }
 
-    /// Adds one that nobody uses; beyond [`LOCAL_FREE_MAX`] returns [`FREE_BATCH`] for the shared list.
+    /// Adds one that nobody uses; beyond [`LOCAL_FREE_MAX`] returns [`FREE_BATCH`] for the shared lists.
     #[inline]
     pub(crate) fn put(&self, store: &impl Linked<Index = I>, index: I) -> Option<Chain<I>> {
         let spill = if self.loaded.len.get() < FREE_BATCH { None } else { self.set_aside() };
@@ -84,7 +80,7 @@ impl<I: Index> LocalFree<I> {
         self.spare.fill(None);
     }
 
-    /// Adds a batch from the shared list. What comes back did not fit.
+    /// Adds a batch from the shared lists. What comes back did not fit.
     pub(crate) fn refill(&self, batch: Chain<I>) -> Option<Chain<I>> {
         if self.loaded.len.get() == 0 {
             self.loaded.fill(Some(batch));
@@ -144,45 +140,5 @@ impl<I: Index> Pile<I> {
         self.first.set(first);
         self.last.set(last);
         self.len.set(len);
-    }
-}
-
-/// The dead goroutines (or unused sudogs) that belong to no P.
-#[derive(Debug)]
-pub struct FreeList<I = GoIndex>(List<I>);
-
-impl<I: Index> FreeList<I> {
-    /// An empty list, and its length for those without the lock.
-    pub fn new() -> (Self, SharedLen) {
-        let (list, len) = List::new();
-        (Self(list), len)
-    }
-
-    /// Elements in the list.
-    pub fn len(&self) -> u32 {
-        self.0.len()
-    }
-
-    /// Whether the list is empty.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Adds what nobody uses: a P's spill, or the slots by which the table has grown.
-    pub fn put(&mut self, store: &impl Linked<Index = I>, batch: Chain<I>) {
-        self.0.push(store, batch);
-    }
-
-    /// Forgets what is in the list, and has this instead.
-    pub fn replace(&mut self, store: &impl Linked<Index = I>, batch: Option<Chain<I>>) {
-        self.0.take(store, u32::MAX);
-        if let Some(batch) = batch {
-            self.put(store, batch);
-        }
-    }
-
-    /// Removes up to [`FREE_BATCH`], for a P's refill.
-    pub fn take(&mut self, store: &impl Linked<Index = I>) -> Option<Chain<I>> {
-        self.0.take(store, FREE_BATCH)
     }
 }

@@ -7,7 +7,7 @@
 //! queue and runs them, one after the other. (Go's third letter, M, is here the CPU itself.)
 //!
 //! ```text
-//!     goroutine table (table)            global queue (global)        shared free list (free)
+//!     goroutine table (table)            global queue (global)        free lists (free_list)
 //!     ┌───┬───┬───┬───┬───┬──            G → G → G → G                G → G → G
 //!     │ G │ G │ G │ G │ G │ …               │    ▲ overflow              │   ▲
 //!     └───┴───┴───┴───┴───┴──    fair share │    │                refill │   │ spill
@@ -33,7 +33,7 @@
 //! Goroutines and Ps are indices ([`id`]), never pointers; the crate is free of `unsafe` and of statics. One
 //! structure made of its parts is shared by all CPUs. What belongs to the holder of a P is reached through
 //! an [`Owner`], which does not leave its CPU. Hot paths allocate nothing and take
-//! no lock. The global queue and the shared free list are plain structures that the kernel locks.
+//! no lock. The global queue is a plain structure that the kernel locks; the shared free lists have no lock.
 //!
 //! # The loop of a CPU
 //!
@@ -149,6 +149,7 @@ pub mod weighted;
 
 pub mod counters;
 pub mod free;
+pub mod free_list;
 pub mod processor;
 
 pub mod idle;

@@ -52,6 +52,11 @@ pub trait Global {
         0
     }
 
+    /// How many of them are homes: those from the first on.
+    fn homes(&self) -> usize {
+        self.queues()
+    }
+
     /// Calls `f` with a queue, locked. `f` is short and takes no lock.
     fn with<R>(&self, at: usize, f: impl FnOnce(&mut GlobalQueue) -> R) -> R;
 
@@ -169,7 +174,7 @@ pub fn enqueue<L: Linked<Index = GoIndex>, G: Global>(
     match place {
         Place::Next => enqueue_next(me, || *sources, g),
         Place::Back => enqueue_back(me, || *sources, g),
-        Place::Global => sources.global.with(sources.global.home(), |queue| queue.push(sources.table, g)),
+        Place::Global => put_global(sources, Chain::one(sources.table, g)),
     }
 }
 
@@ -214,8 +219,21 @@ fn push_or_spill<L: Linked<Index = GoIndex>, G: Global>(
 /// Puts half of a full ring on the global queue.
 #[cold]
 fn spill<L: Linked<Index = GoIndex>, G: Global>(sources: &Sources<'_, L, G>, overflow: Overflow) {
-    let chain = overflow.into_chain(sources.table);
-    sources.global.with(sources.global.home(), |queue| queue.push_batch(sources.table, chain));
+    put_global(sources, overflow.into_chain(sources.table));
+}
+
+/// Appends goroutines to the queue of a home where no other CPU is, the caller's own before others. If there is none it waits for its own.
+fn put_global<L: Linked<Index = GoIndex>, G: Global>(sources: &Sources<'_, L, G>, chain: Chain) {
+    let (global, home, homes) = (sources.global, sources.global.home(), sources.global.homes());
+    let mut chain = Some(chain);
+    let mut put = |queue: &mut GlobalQueue| {
+        if let Some(chain) = chain.take() {
+            queue.push_batch(sources.table, chain);
+        }
+    };
+    if !(home..home + homes).any(|at| global.try_with(at % homes, &mut put).is_some()) {
+        global.with(home, put);
+    }
 }
 
 /// Sources 1 to 4. Allocates nothing; takes the global queue's lock only if there is something in it. Counts
@@ -226,11 +244,11 @@ pub fn next_local<L: Linked<Index = GoIndex>, G: Global>(
     sources: &Sources<'_, L, G>,
 ) -> Option<Picked> {
     if me.count_pick()
-        && let Some(picked) = from_global(me, sources, (1, Busy::Pass))
+        && let Some(picked) = from_global(me, sources, 1)
     {
         return Some(picked);
     }
-    from_queue(me).or_else(|| from_global(me, sources, (QUEUE_CAPACITY / 2, Busy::Pass)))
+    from_queue(me).or_else(|| from_global(me, sources, QUEUE_CAPACITY / 2))
 }
 
 /// Source 2 alone: the goroutine that goes on with the running time slice. Counts no pick.
@@ -273,26 +291,33 @@ pub fn next_after_slice<L: Linked<Index = GoIndex>, G: Global>(
         Turn::Alternate | Turn::Others => None,
     };
     first
-        .or_else(|| if on_tick { from_global(me, sources, (1, Busy::Pass)) } else { None })
+        .or_else(|| if on_tick { from_global(me, sources, 1) } else { None })
         .or_else(|| me.queue().pop_ring().map(|g| Picked::fresh(g, Source::Local)))
-        .or_else(|| from_global(me, sources, (QUEUE_CAPACITY / 2, Busy::Pass)))
+        .or_else(|| from_global(me, sources, QUEUE_CAPACITY / 2))
         .or_else(heir)
 }
 
 /// Sources 4 and 5, for a P whose own queue is empty and that is counted as spinning. Counts its steals.
+///
+/// While a queue of the global one has something and another CPU is at it, it looks everywhere again: the P would come back from going
+/// idle for that, and where it waited for that queue alone it would miss what comes elsewhere.
 #[must_use]
 pub fn find_work<L: Linked<Index = GoIndex>, G: Global>(
     me: &Owner<'_>,
     sources: &Sources<'_, L, G>,
 ) -> Option<Picked> {
-    let global = |busy| from_global(me, sources, (QUEUE_CAPACITY / 2, busy));
     let steal = || {
         (1..=STEAL_ROUNDS).find_map(|round| {
             let next = if round == STEAL_ROUNDS { StealNext::Yes } else { StealNext::No };
             steal_round(me, sources, next)
         })
     };
-    global(Busy::Pass).or_else(steal).or_else(|| global(Busy::Wait))
+    loop {
+        let found = from_global(me, sources, QUEUE_CAPACITY / 2).or_else(steal);
+        if found.is_some() || sources.global.is_empty() {
+            return found;
+        }
+    }
 }
 
 /// Empties the queue of a P that goes away into the global queue, while the world is stopped: no owner or thief is
@@ -302,7 +327,7 @@ pub fn drain<L: Linked<Index = GoIndex>, G: Global>(me: &Owner<'_>, sources: &So
     if let Some(chain) =
         Chain::link(sources.table, core::iter::from_fn(|| queue.pop()).map(|popped| popped.g))
     {
-        sources.global.with(sources.global.home(), |queue| queue.push_batch(sources.table, chain));
+        put_global(sources, chain);
     }
 }
 
@@ -327,23 +352,15 @@ fn from_queue(me: &Owner<'_>) -> Option<Picked> {
     Some(Picked { g: popped.g, inherit_time: popped.inherit_time, source })
 }
 
-/// What to do about a queue that is not the P's home and where another CPU is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Busy {
-    /// It is passed over: what that one leaves is found by the next look.
-    Pass,
-    /// Its lock is waited for: the P has found nothing else, and would go idle and come back for it again and again.
-    Wait,
-}
-
-/// Sources 1 and 4: one goroutine to run, and the others of the share to the local ring.
+/// Sources 1 and 4: one goroutine to run, and the others of the share to the local ring. A queue at which another CPU works is passed
+/// over: what that one leaves is found by the next look.
 ///
 /// Every second look begins at the P's home, the others at one queue after the other: so what lies in a queue that is nobody's home
 /// any more is found, and those in a long queue do not wait while those in a short one have turn after turn.
 fn from_global<L: Linked<Index = GoIndex>, G: Global>(
     me: &Owner<'_>,
     sources: &Sources<'_, L, G>,
-    (max, busy): (u32, Busy),
+    max: u32,
 ) -> Option<Picked> {
     let (global, queues) = (sources.global, sources.global.queues());
     if global.is_empty() {
@@ -360,11 +377,7 @@ fn from_global<L: Linked<Index = GoIndex>, G: Global>(
             return None;
         }
         let grab = |queue: &mut GlobalQueue| queue.grab(sources.table, procs, max);
-        if at == home || busy == Busy::Wait {
-            global.with(at, grab)
-        } else {
-            global.try_with(at, grab).flatten()
-        }
+        global.try_with(at, grab).flatten()
     })?;
     let (g, rest) = share.split_first(sources.table);
     if let Some(rest) = rest {

@@ -248,7 +248,7 @@ impl<'p> Owner<'p> {
     }
 
     /// Keeps a dead goroutine. A chain that comes back is for the shared
-    /// [`FreeList`](crate::free::FreeList).
+    /// [`FreeLists`](crate::free_list::FreeLists).
     #[must_use = "a spill belongs on the shared free list"]
     pub fn put_free<L: Linked<Index = GoIndex>>(&self, table: &L, g: GoIndex) -> Option<Chain> {
         self.processor.own.free.put(table, g)
@@ -280,7 +280,7 @@ impl<'p> Owner<'p> {
     }
 
     /// Keeps a sudog that is no longer used. A chain that comes back is for the shared
-    /// [`FreeList`](crate::free::FreeList).
+    /// [`FreeLists`](crate::free_list::FreeLists).
     ///
     /// # Panics
     ///

@@ -34,6 +34,14 @@ pub const CHUNK_SLOTS: u32 = 256;
 #[cfg(loom)]
 pub const CHUNK_SLOTS: u32 = 4;
 
+/// Dead goroutines (or unused sudogs) that move between a P and the shared lists at a time.
+#[cfg(not(loom))]
+pub const FREE_BATCH: u32 = 32;
+
+/// Dead goroutines that move at a time: one, so that the model checker has several batches of few.
+#[cfg(loom)]
+pub const FREE_BATCH: u32 = 1;
+
 /// Roots of the semaphore table: 256, one for each value of a byte of the hash.
 #[cfg(not(loom))]
 pub const SEMA_ROOTS: usize = 256;

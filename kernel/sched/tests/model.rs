@@ -11,7 +11,7 @@ mod common;
 use std::collections::{BTreeSet, VecDeque};
 
 use common::{Locked, Rng};
-use sched::free::FreeList;
+use sched::free_list::FreeLists;
 use sched::list::Chain;
 use sched::pick::{self, GLOBAL_TICK, Global, NEXT_STREAK, Picked, Place, Source, Sources};
 use sched::status::{Parked, Ready, Status};
@@ -170,7 +170,7 @@ struct Bench {
     table: Table<()>,
     processors: Vec<Processor>,
     global: Locked,
-    shared_free: FreeList,
+    shared_free: FreeLists,
     goids: GoidGenerator,
     seen_goids: BTreeSet<u64>,
     waiting: Vec<GoRef>,
@@ -186,7 +186,7 @@ impl Bench {
             table: Table::new(8192).expect("memory"),
             processors,
             global: Locked::new(),
-            shared_free: FreeList::new().0,
+            shared_free: FreeLists::new(2),
             goids: GoidGenerator::new(),
             seen_goids: BTreeSet::new(),
             waiting: Vec::new(),
@@ -207,12 +207,12 @@ impl Bench {
             if let Some(g) = me.take_free(&self.table) {
                 return g;
             }
-            let batch = self.shared_free.take(&self.table).unwrap_or_else(|| {
+            let batch = self.shared_free.take(p, &self.table).unwrap_or_else(|| {
                 let range = self.table.grow(|_| ()).expect("fewer live than the table's limit");
                 Chain::link(&self.table, range.filter_map(GoIndex::new)).expect("a chunk is not empty")
             });
             if let Some(back) = me.refill(batch) {
-                self.shared_free.put(&self.table, back);
+                self.shared_free.put(p, &self.table, back);
             }
         }
     }
@@ -256,7 +256,7 @@ impl Bench {
                 assert!(self.table.get(handle).is_none());
                 self.alive -= 1;
                 if let Some(spill) = self.processors[p].owner().put_free(&self.table, g) {
-                    self.shared_free.put(&self.table, spill);
+                    self.shared_free.put(p, &self.table, spill);
                 }
             }
         }
@@ -358,7 +358,11 @@ impl Bench {
         let dead = self.table.iter().filter(|(_, slot)| slot.status().get().0 == Status::Dead).count();
         assert_eq!(dead + self.alive, self.table.len() as usize);
         let local: u32 = self.processors.iter().map(Processor::free_len).sum();
-        assert_eq!((local + self.shared_free.len()) as usize, dead, "a dead goroutine is lost or doubled");
+        assert_eq!(
+            u64::from(local) + self.shared_free.len(),
+            dead as u64,
+            "a dead goroutine is lost or doubled"
+        );
     }
 }
 

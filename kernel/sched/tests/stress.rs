@@ -9,9 +9,9 @@ use std::sync::{Condvar, Mutex, mpsc};
 use std::thread;
 
 use common::{Locked, Rng};
-use sched::free::FreeList;
+use sched::free_list::FreeLists;
 use sched::idle::{Idle, Left, Spin, Spinner};
-use sched::list::{Chain, SharedLen};
+use sched::list::Chain;
 use sched::note::{Note, WakeAction};
 use sched::pick::{self, Picked, Place, Sources};
 use sched::runq::{Overflow, RunQueue, StealNext};
@@ -139,8 +139,8 @@ struct Machine {
     table: Table<Body>,
     processors: Vec<Processor>,
     global: Locked,
-    free: Mutex<FreeList>,
-    free_len: SharedLen,
+    free: FreeLists,
+    grow: Mutex<()>,
     idle: Idle,
     notes: Vec<Note>,
     lines: Vec<Line>,
@@ -150,13 +150,12 @@ struct Machine {
 
 impl Machine {
     fn new(finished: mpsc::Sender<u32>) -> Self {
-        let (free, free_len) = FreeList::new();
         Self {
             table: Table::new(100_000).expect("memory"),
             processors: (0..CPUS).filter_map(ProcId::new).map(|id| Processor::new(id, 5)).collect(),
             global: Locked::new(),
-            free: Mutex::new(free),
-            free_len,
+            free: FreeLists::new(CPUS as usize),
+            grow: Mutex::new(()),
             idle: Idle::new(CPUS),
             notes: (0..CPUS).map(|_| Note::new()).collect(),
             lines: (0..CPUS).map(|_| Line::default()).collect(),
@@ -193,15 +192,17 @@ impl Machine {
             if let Some(g) = me.take_free(&self.table) {
                 break g;
             }
-            let mut free = self.free.lock().expect("no panic under it");
-            let batch = if self.free_len.is_empty() {
+            let cpu = p.id().index();
+            if let Some(batch) = self.free.take(cpu, &self.table) {
+                assert_eq!(me.refill(batch), None, "the P had none");
+                continue;
+            }
+            let _growing = self.grow.lock().expect("no panic under it");
+            if self.free.is_empty() {
                 let range = self.table.grow(|_| Body::default()).expect("the tree fits");
-                Chain::link(&self.table, range.filter_map(GoIndex::new))
-            } else {
-                free.take(&self.table)
-            };
-            if let Some(back) = batch.and_then(|batch| me.refill(batch)) {
-                free.put(&self.table, back);
+                let new =
+                    Chain::link(&self.table, range.filter_map(GoIndex::new)).expect("a chunk is not empty");
+                self.free.spread(cpu, &self.table, new);
             }
         };
         let body = self.table.slot(g).body();
@@ -244,7 +245,7 @@ impl Machine {
         let parent = slot.body().parent.load(Ordering::Relaxed);
         slot.status().exit().expect("it runs");
         if let Some(spill) = p.owner().put_free(&self.table, g) {
-            self.free.lock().expect("no panic under it").put(&self.table, spill);
+            self.free.put(p.id().index(), &self.table, spill);
         }
         if parent == u64::MAX {
             self.finished.lock().expect("no panic under it").send(leaves).expect("the test listens");

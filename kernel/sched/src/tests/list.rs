@@ -3,7 +3,8 @@
 use alloc::vec::Vec;
 
 use super::{Chain, List};
-use crate::free::{FREE_BATCH, FreeList, LOCAL_FREE_MAX};
+use crate::free::{FREE_BATCH, LOCAL_FREE_MAX};
+use crate::free_list::FreeLists;
 use crate::global::GlobalQueue;
 use crate::id::{GoIndex, ProcId};
 use crate::processor::Processor;
@@ -121,23 +122,23 @@ fn dead_goroutines_spill_and_come_back() {
     let table = table();
     let p = Processor::new(ProcId::new(0).expect("below the limit"), 1);
     let me = p.owner();
-    let (mut shared, len) = FreeList::new();
+    let shared = FreeLists::new(1);
     for n in 0..LOCAL_FREE_MAX {
         assert_eq!(me.put_free(&table, g(n)), None);
     }
     let spill = me.put_free(&table, g(LOCAL_FREE_MAX)).expect("one too many");
     assert_eq!(spill.len(), FREE_BATCH);
-    shared.put(&table, spill);
-    assert_eq!((len.get(), p.free_len()), (FREE_BATCH, LOCAL_FREE_MAX + 1 - FREE_BATCH));
+    shared.put(0, &table, spill);
+    assert_eq!((shared.len(), p.free_len()), (FREE_BATCH.into(), LOCAL_FREE_MAX + 1 - FREE_BATCH));
     let mut seen = Vec::new();
     while let Some(g) = me.take_free(&table) {
         seen.push(g.get());
     }
     assert_eq!(seen.first(), Some(&LOCAL_FREE_MAX), "the one that died last");
     assert_eq!(seen.last(), Some(&FREE_BATCH), "the others have spilled");
-    let batch = shared.take(&table).expect("the spill");
+    let batch = shared.take(0, &table).expect("the spill");
     assert_eq!(me.refill(batch), None);
-    assert!(shared.is_empty() && len.is_empty());
+    assert!(shared.is_empty());
     while let Some(g) = me.take_free(&table) {
         seen.push(g.get());
     }

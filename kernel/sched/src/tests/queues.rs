@@ -10,11 +10,14 @@ use crate::list::SharedLen;
 use crate::processor::Processor;
 use crate::table::Table;
 
-/// Queues of which the first is everybody's home. At one of them another CPU is.
+/// Queues of which the first is the caller's home. At one of them another CPU is.
 struct Several {
     queues: Vec<(RefCell<GlobalQueue>, SharedLen)>,
-    busy: Option<usize>,
+    homes: usize,
+    busy: Cell<Option<usize>>,
     waited: Cell<u32>,
+    /// The other CPU leaves when it has been in the way so often.
+    patience: Cell<u32>,
 }
 
 impl Global for Several {
@@ -22,13 +25,24 @@ impl Global for Several {
         self.queues.len()
     }
 
+    fn homes(&self) -> usize {
+        self.homes
+    }
+
     fn with<R>(&self, at: usize, f: impl FnOnce(&mut GlobalQueue) -> R) -> R {
-        self.waited.set(self.waited.get() + u32::from(self.busy == Some(at)));
+        self.waited.set(self.waited.get() + u32::from(self.busy.get() == Some(at)));
         f(&mut self.queues[at].0.borrow_mut())
     }
 
     fn try_with<R>(&self, at: usize, f: impl FnOnce(&mut GlobalQueue) -> R) -> Option<R> {
-        (self.busy != Some(at)).then(|| f(&mut self.queues[at].0.borrow_mut()))
+        if self.busy.get() == Some(at) {
+            self.patience.set(self.patience.get() - 1);
+            if self.patience.get() == 0 {
+                self.busy.set(None);
+            }
+            return None;
+        }
+        Some(f(&mut self.queues[at].0.borrow_mut()))
     }
 
     fn length(&self, at: usize) -> &SharedLen {
@@ -50,7 +64,9 @@ impl Bench {
             let (queue, length) = GlobalQueue::new();
             (RefCell::new(queue), length)
         };
-        let global = Several { queues: (0..queues).map(queue).collect(), busy, waited: Cell::new(0) };
+        let queues = (0..queues).map(queue).collect();
+        let (busy, waited, patience) = (Cell::new(busy), Cell::new(0), Cell::new(100));
+        let global = Several { queues, homes: 1, busy, waited, patience };
         let first = ProcId::new(0).expect("below the limit");
         Self { table, processors: [Processor::new(first, 3)], global }
     }
@@ -101,15 +117,31 @@ fn a_queue_that_is_nobodys_home_has_its_turn_while_the_home_is_never_empty() {
 }
 
 #[test]
-fn a_busy_queue_is_passed_over_and_waited_for_when_there_is_nothing_else() {
+fn a_busy_queue_is_passed_over_and_looked_at_again_when_there_is_nothing_else() {
     let bench = Bench::new(3, Some(1));
     bench.put(1, 7);
     bench.put(2, 8);
     let owner = bench.processors[0].owner();
     let found = || find_work(&owner, &bench.sources()).map(|picked| picked.g.get());
-    assert_eq!((found(), bench.global.waited.get()), (Some(8), 0));
-    assert_eq!((found(), bench.global.waited.get()), (Some(7), 1));
-    assert_eq!((found(), bench.global.waited.get()), (None, 1));
+    assert_eq!((found(), bench.global.patience.get()), (Some(8), 99));
+    assert_eq!((found(), bench.global.patience.get()), (Some(7), 0), "not before the other CPU has left");
+    assert_eq!((found(), bench.global.waited.get()), (None, 0));
+}
+
+#[test]
+fn at_a_busy_home_nobody_waits_who_has_another_way() {
+    let mut bench = Bench::new(3, Some(0));
+    bench.put(0, 1);
+    bench.put(2, 2);
+    assert_eq!(bench.next(Turn::Others), Some((2, Source::Global)), "its own home is passed over, too");
+    assert_eq!(bench.next(Turn::Others), None);
+    let lens = |bench: &Bench| [0, 1, 2].map(|at| bench.global.length(at).get());
+    bench.global.homes = 2;
+    bench.enqueue(3, Place::Global);
+    assert_eq!((lens(&bench), bench.global.waited.get()), ([1, 1, 0], 0), "the other home takes it");
+    bench.global.homes = 1;
+    bench.enqueue(4, Place::Global);
+    assert_eq!((lens(&bench), bench.global.waited.get()), ([2, 1, 0], 1), "a queue that is no home does not");
 }
 
 #[test]

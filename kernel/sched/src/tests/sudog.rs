@@ -4,7 +4,8 @@ use alloc::vec::Vec;
 
 use super::Sudogs;
 use crate::chunks::NoRoom;
-use crate::free::{FREE_BATCH, FreeList, LOCAL_FREE_MAX};
+use crate::free::{FREE_BATCH, LOCAL_FREE_MAX};
+use crate::free_list::FreeLists;
 use crate::id::{GoIndex, GoRef, ProcId, SudogIndex};
 use crate::list::Chain;
 use crate::processor::Processor;
@@ -94,26 +95,26 @@ fn a_p_keeps_some_spills_and_refills() {
     let sudogs = Sudogs::leaked(1000);
     let p = processor();
     let me = p.owner();
-    let (mut shared, len) = FreeList::new();
-    shared.put(&sudogs, sudogs.grow(|_| Ok(())).expect("memory"));
+    let shared = FreeLists::new(1);
+    shared.put(0, &sudogs, sudogs.grow(|_| Ok(())).expect("memory"));
     let mut taken = Vec::new();
     while taken.len() < CHUNK_SLOTS as usize {
         if let Some(s) = me.take_sudog(&sudogs) {
             taken.push(s);
             continue;
         }
-        let batch = shared.take(&sudogs).expect("some are left");
+        let batch = shared.take(0, &sudogs).expect("some are left");
         assert_eq!(batch.len(), FREE_BATCH);
         assert_eq!(me.refill_sudogs(batch), None);
     }
-    assert!(len.is_empty() && me.take_sudog(&sudogs).is_none());
+    assert!(shared.is_empty() && me.take_sudog(&sudogs).is_none());
     for s in &taken {
         sudogs.get(*s).prepare(g(s.get()), 1);
     }
     for s in taken.drain(..) {
         if let Some(spill) = me.put_sudog(&sudogs, s) {
             assert_eq!(p.sudogs_len(), LOCAL_FREE_MAX + 1 - FREE_BATCH);
-            shared.put(&sudogs, spill);
+            shared.put(0, &sudogs, spill);
         }
         assert!(p.sudogs_len() <= LOCAL_FREE_MAX);
         assert_eq!(sudogs.get(s).g(), None);
@@ -123,7 +124,7 @@ fn a_p_keeps_some_spills_and_refills() {
     while let Some(s) = me.take_sudog(&sudogs) {
         seen.push(s.get());
     }
-    while let Some(chain) = rest.take().or_else(|| shared.take(&sudogs)) {
+    while let Some(chain) = rest.take().or_else(|| shared.take(0, &sudogs)) {
         let (s, tail) = chain.split_first(&sudogs);
         seen.push(s.get());
         rest = tail;

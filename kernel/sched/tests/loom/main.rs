@@ -13,6 +13,7 @@
 mod blocked;
 mod chan;
 mod deadlock;
+mod free_list;
 mod idle;
 mod input;
 mod join;
