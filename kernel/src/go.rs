@@ -174,7 +174,7 @@ fn take_usual(m: &'static M) -> Option<(&'static Slot<Body>, Shelf)> {
     let slot = unsafe { Goroutines::slot_of(owner.take_free(&rt.table)?) };
     if !slot.body().has_one_page() {
         // It lies on its list as before.
-        perform::keep_dead(rt, m, owner.put_free(&rt.table, slot.index()));
+        slots::keep(rt, m, owner.put_free(&rt.table, slot.index()));
         return None;
     }
     slot.body().set_stack_limit(0);
@@ -366,13 +366,16 @@ fn take_dead(rt: &'static Runtime, m: &'static M, size: Size) -> Result<GoIndex,
         if let Some(g) = owner.take_free(&rt.table) {
             break g;
         }
+        rt.grow.check_order();
         if let Some(batch) = rt.free.take(m.index, &rt.table) {
-            perform::keep_dead(rt, m, owner.refill(batch));
+            slots::keep(rt, m, owner.refill(batch));
             grow_ahead(rt, m);
         } else {
             grow(rt, m)?;
             // Another CPU may be at it.
             while rt.grow.is_held() && rt.free.is_empty() {
+                // That one may wait for the flushes of all, and interrupts may be off here.
+                tlb::catch_up(rt, m);
                 core::hint::spin_loop();
             }
         }
@@ -385,7 +388,7 @@ fn take_dead(rt: &'static Runtime, m: &'static M, size: Size) -> Result<GoIndex,
     if !body.choose_stack(size) {
         if stack::birth(body.stack(g)).is_err() {
             idle_stacks::put(m, body, g);
-            perform::keep_dead(rt, m, owner.put_free(&rt.table, g));
+            slots::keep(rt, m, owner.put_free(&rt.table, g));
             return Err(GoError::NoStackMemory);
         }
         body.stack_is_born();
@@ -407,7 +410,6 @@ fn grow_ahead(rt: &'static Runtime, m: &'static M) {
 /// If another CPU is at it, nothing is done: who has no goroutine looks again, for what that one adds, or for what is given back
 /// meanwhile.
 fn grow(rt: &'static Runtime, m: &'static M) -> Result<(), GoError> {
-    rt.grow.check_order();
     let Some(growing) = rt.grow.try_lock() else { return Ok(()) };
     if !rt.free.is_empty() {
         // Somebody else has grown the table, or has spilled, since this CPU looked.

@@ -11,6 +11,7 @@
 //! A CPU whose P is not active ([`crate::procs`]) runs the same loop for goroutines that are locked to it, and for
 //! nothing else. It is in no idle mask: whoever has something for it wakes its note. It polls that for a moment before it halts.
 
+use core::hint;
 use core::sync::atomic::Ordering;
 
 use machine::clock::{self, Nanos};
@@ -83,6 +84,11 @@ fn find(rt: &'static Runtime, m: &'static M) -> Option<Picked> {
             return Some(picked);
         }
         if spin == Spin::Yes && timers::run_late(rt, m, LATE) {
+            continue;
+        }
+        if spin == Spin::Yes && !rt.global.is_empty() {
+            // Another CPU is at what there is. From going idle this one would come back for it.
+            hint::spin_loop();
             continue;
         }
         spin = sleep(rt, m, spin);

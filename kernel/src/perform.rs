@@ -18,7 +18,6 @@ use machine::irq;
 use machine::percpu::{self, Pinned};
 use machine::vector::Vector;
 use sched::join::Slot;
-use sched::list::Chain;
 use sched::note::WakeAction;
 use sched::pick::{Picked, Place, Source, Turn};
 use sched::table;
@@ -29,6 +28,7 @@ use crate::idle_stacks;
 use crate::m::{self, Here, M, Preemption, ask};
 use crate::panic::{check, throw};
 use crate::runtime::Runtime;
+use crate::slots;
 use crate::tick;
 use crate::wake::{send, wake_one};
 
@@ -245,6 +245,10 @@ pub(crate) fn preempt(pinned: &Pinned) {
     let Some(me) = m.running() else { return };
     let Some(end) = tick::slice(m).end() else { return };
     let next = next_after_slice(rt, m, end.turn);
+    // Somebody may wait in a queue where another CPU is: then the slice stays over.
+    if next.is_none() && !rt.global.is_empty() {
+        return tick::look_again(m);
+    }
     // Who was due may have been stolen: then whoever comes has come by its turn.
     let is_lent = end.turn == Turn::Due && next.is_some_and(|next| next.source == Source::Next);
     let now = clock::rdtsc_unordered();
@@ -485,12 +489,5 @@ fn free_slot_otherwise(m: &'static M, slot: &table::Slot<Body>) {
         idle_stacks::put(m, slot.body(), slot.index());
     }
     let rt = m::runtime_of(m);
-    keep_dead(rt, m, m.proc().owner().put_free(&rt.table, slot.index()));
-}
-
-/// Puts spilled dead goroutines on the shared list, where this CPU is at home.
-pub(crate) fn keep_dead(rt: &'static Runtime, m: &M, spill: Option<Chain>) {
-    if let Some(batch) = spill {
-        rt.free.put(m.index, &rt.table, batch);
-    }
+    slots::keep(rt, m, m.proc().owner().put_free(&rt.table, slot.index()));
 }

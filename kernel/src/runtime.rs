@@ -104,8 +104,8 @@ pub(crate) struct Limits {
     pub(crate) reclaim: fn() -> u64,
 }
 
-/// Batches in what the goroutine table and the store of sudogs grow by.
-pub(crate) const BATCHES: usize = (CHUNK_SLOTS / FREE_BATCH) as usize;
+/// Batches in what the store of sudogs grows by.
+const BATCHES: usize = (CHUNK_SLOTS / FREE_BATCH) as usize;
 
 /// Makes the runtime: an M for each CPU, with a P for the first 256.
 ///
@@ -275,7 +275,7 @@ impl Global for GlobalRunQueue {
 
     fn try_with<R>(&self, at: usize, f: impl FnOnce(&mut GlobalQueue) -> R) -> Option<R> {
         let queue = &self.queues[at].queue;
-        // Who finds none free waits for one.
+        // Who has something to put there and finds no home free waits for its own.
         queue.check_order();
         Some(f(&mut *queue.try_lock()?))
     }

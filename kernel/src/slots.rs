@@ -20,6 +20,7 @@ use sched::sync::CHUNK_SLOTS;
 use sched::table::{GrowError, Slot};
 
 use crate::goroutine::{Body, SLOT, is_unused};
+use crate::m::M;
 use crate::runtime::Runtime;
 use crate::tlb::{self, Who};
 
@@ -150,6 +151,13 @@ fn revive(rt: &Runtime) -> Option<Chain> {
             g
         }),
     )
+}
+
+/// Puts spilled dead goroutines on the shared list of this CPU.
+pub(crate) fn keep(rt: &Runtime, m: &M, spill: Option<Chain>) {
+    if let Some(batch) = spill {
+        rt.free.put(m.index, &rt.table, batch);
+    }
 }
 
 /// Gives back the pages of chunks whose slots are all unused, and puts the unused slots of all others on the shared list, those in

@@ -78,6 +78,8 @@ fn acquire(rt: &'static Runtime, m: &'static M) -> SudogIndex {
         if let Some(s) = try_acquire(rt, m) {
             return s;
         }
+        // Who finds it taken comes back until there is something.
+        rt.sudog_grow.check_order();
         match rt.sudog_free.take(m.index, &rt.sudogs) {
             Some(batch) => {
                 keep(rt, m, m.proc().owner().refill_sudogs(batch));
@@ -129,14 +131,12 @@ fn grow(rt: &'static Runtime, m: &M) {
 ///
 /// Then who has none looks again, for what that one adds, or for what is given back meanwhile.
 fn try_grow(rt: &'static Runtime, m: &M) -> Result<(), NoRoom> {
-    // Who finds it taken comes back until there is something.
-    rt.sudog_grow.check_order();
     let Some(growing) = rt.sudog_grow.try_lock() else {
         core::hint::spin_loop();
         return Ok(());
     };
     if rt.sudog_free.is_empty() {
-        keep(rt, m, Some(rt.sudogs.grow(sudog_memory::make_room)?));
+        rt.sudog_free.spread(m.index, &rt.sudogs, rt.sudogs.grow(sudog_memory::make_room)?);
     }
     drop(growing);
     Ok(())

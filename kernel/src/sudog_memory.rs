@@ -21,8 +21,8 @@ pub(crate) fn bytes() -> u64 {
 /// A store without sudogs that can grow to `max`. Made once.
 pub(crate) fn store(max: u32) -> Sudogs {
     let first: *const Sudog = at(SUDOGS);
-    // SAFETY: the addresses are nobody else's, and hold sudogs for ever where there is memory. Where there is none yet, nobody looks: indices
-    // come from `grow`, which shows their places to `make_room` first. The compiler makes no look of its own: a slice's length is not
+    // SAFETY: the addresses are nobody else's, and hold sudogs for ever where there is memory. Where there is none yet, nobody looks: indices,
+    // also those that an old link still names, come from `grow`, which shows their places to `make_room` first. The compiler makes no look of its own: a slice's length is not
     // known to it, and its elements are atomics.
     Sudogs::new(unsafe { core::slice::from_raw_parts(first, max as usize) })
 }

@@ -13,10 +13,10 @@
 //! 1. *Who has taken a batch owns it.* Of those that have read one head only one succeeds.
 //! 2. *A look that succeeds has read true links.* Every put publishes its links by a release, and every change is a read-modify-write,
 //!    so the load of a head acquires the links of all that is below it. Nobody writes them before the head has changed again.
-//! 3. *A look that fails may have read anything that a link ever was*: an index of the same store. It reads along at most a batch of
-//!    them, uses none, and the caller must see to it that the memory stays: the kernel takes it away in a stopped world only, and who
-//!    looks is pinned. An element that is in a chunk of which this CPU has not heard would be no element; x86 shows stores in their order,
-//!    and the chunk is made before its index is in any link.
+//! 3. *A look that fails may have read anything that a link ever was*: an index of the same store ([`Linked::next`]). It reads along at
+//!    most a batch of them, uses none, and the caller must see to it that the memory stays: the kernel takes it away in a stopped world
+//!    only, and who looks is pinned. The store must know the element, or it would refuse the index: it is made before its index is in any
+//!    link, and x86 shows stores in their order and loads in theirs.
 
 use alloc::boxed::Box;
 use core::marker::PhantomData;
@@ -89,7 +89,7 @@ impl<I: Index> FreeList<I> {
         while let Some(next) = rest.filter(|_| len < FREE_BATCH) {
             (last, len, rest) = (next, len + 1, store.next(next));
         }
-        // Acquire: the owner's writes come after it, so that no look that succeeds sees one.
+        // Acquire: nothing that the owner does then comes before it. (The load has acquired all that it needs.)
         self.exchange(head, head.then(rest), Ordering::Acquire).map_err(|_| Changed)?;
         store.set_next(last, None);
         self.len.fetch_sub(len, Ordering::Relaxed);

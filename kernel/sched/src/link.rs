@@ -39,6 +39,9 @@ pub trait Linked {
     type Index: Index;
 
     /// The element behind this one in its list.
+    ///
+    /// May be called for an element that somebody else owns, and links meanwhile ([`free_list`](crate::free_list)): then it is any
+    /// element that it was ever linked to, or none.
     fn next(&self, index: Self::Index) -> Option<Self::Index>;
 
     /// Unlinks the element from the one behind it, and returns that; only for the owner of the list.

@@ -2,10 +2,10 @@
 //!
 //! A [`Chain`] is a run of linked goroutines on its way from one owner to another, for instance from a full
 //! local queue to the global one. It is built without a lock; taking it over is a constant number of steps
-//! under one. The lists that take chains over are first-in, first-out, and publish their length in a
-//! [`SharedLen`].
+//! under one. The [`List`] that takes chains over is first-in, first-out, and publishes its length in a
+//! [`SharedLen`]; [`free_list`](crate::free_list) has others.
 //!
-//! A goroutine or sudog is in one list at most. The links of a list belong to who holds the list.
+//! A goroutine or sudog is in one list at most. The links of a list belong to who holds the list; those of a free list to nobody.
 
 use alloc::sync::Arc;
 
@@ -145,12 +145,12 @@ impl SharedLen {
 
 /// A first-in, first-out list.
 #[derive(Debug)]
-pub(crate) struct List<I = GoIndex> {
-    chain: Option<Chain<I>>,
+pub(crate) struct List {
+    chain: Option<Chain>,
     shared: SharedLen,
 }
 
-impl<I: Index> List<I> {
+impl List {
     /// An empty list and the handle to its length.
     pub(crate) fn new() -> (Self, SharedLen) {
         let shared = SharedLen(Arc::new(Padded(AtomicU32::new(0))));
@@ -163,13 +163,13 @@ impl<I: Index> List<I> {
     }
 
     /// Appends a chain, in a constant number of steps.
-    pub(crate) fn push(&mut self, store: &impl Linked<Index = I>, chain: Chain<I>) {
+    pub(crate) fn push(&mut self, store: &impl Linked<Index = GoIndex>, chain: Chain) {
         self.chain = Some(chain.after(store, self.chain.take()));
         self.publish();
     }
 
     /// Removes the first `count` goroutines, or all if there are fewer; `None` if that is none.
-    pub(crate) fn take(&mut self, store: &impl Linked<Index = I>, count: u32) -> Option<Chain<I>> {
+    pub(crate) fn take(&mut self, store: &impl Linked<Index = GoIndex>, count: u32) -> Option<Chain> {
         let (taken, rest) = self.chain.take()?.split(store, count);
         self.chain = rest;
         self.publish();

@@ -2,8 +2,8 @@
 //!
 //! The order of sources is that of Go's `findRunnable`:
 //!
-//! 1. the global queue, but only in every [`GLOBAL_TICK`]th pick: else two goroutines that ready each other
-//!    on every P would keep it waiting for ever;
+//! 1. the global queue, but only in every [`GLOBAL_TICK`]th pick, and not where another CPU is at that moment: else two goroutines
+//!    that ready each other on every P would keep it waiting for ever;
 //! 2. the run-next slot: the goroutine that the last one readied, with its data in the cache;
 //! 3. the local ring;
 //! 4. the global queue: a fair share of it, one to run and the others to the local ring;
@@ -47,7 +47,8 @@ pub trait Global {
         1
     }
 
-    /// The one where the CPU that calls is at home: it puts there what it has, and looks there first.
+    /// The one where the CPU that calls is at home: it puts there what it has, unless another CPU is there, and every second look begins
+    /// there.
     fn home(&self) -> usize {
         0
     }
@@ -299,8 +300,8 @@ pub fn next_after_slice<L: Linked<Index = GoIndex>, G: Global>(
 
 /// Sources 4 and 5, for a P whose own queue is empty and that is counted as spinning. Counts its steals.
 ///
-/// While a queue of the global one has something and another CPU is at it, it looks everywhere again: the P would come back from going
-/// idle for that, and where it waited for that queue alone it would miss what comes elsewhere.
+/// `None` while a queue of the global one has something: another CPU was at it. The caller then looks at all that it is there for once
+/// more before it goes idle; where it waited for that queue it would miss what comes elsewhere.
 #[must_use]
 pub fn find_work<L: Linked<Index = GoIndex>, G: Global>(
     me: &Owner<'_>,
@@ -312,12 +313,7 @@ pub fn find_work<L: Linked<Index = GoIndex>, G: Global>(
             steal_round(me, sources, next)
         })
     };
-    loop {
-        let found = from_global(me, sources, QUEUE_CAPACITY / 2).or_else(steal);
-        if found.is_some() || sources.global.is_empty() {
-            return found;
-        }
-    }
+    from_global(me, sources, QUEUE_CAPACITY / 2).or_else(steal)
 }
 
 /// Empties the queue of a P that goes away into the global queue, while the world is stopped: no owner or thief is

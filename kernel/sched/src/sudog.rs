@@ -6,7 +6,7 @@
 //! They live in a store of their own, in one row, that grows by chunks and never shrinks. A goroutine keeps one for its
 //! next wait ([`Sudog::check_idle`]). Other unused ones are kept by each P ([`Owner::take_sudog`](crate::processor::Owner::take_sudog),
 //! [`put_sudog`](crate::processor::Owner::put_sudog)), so to wait allocates nothing and takes no lock, but when
-//! a P has none left or too many.
+//! no CPU has one left.
 //!
 //! # Who may touch a sudog
 //!
@@ -15,7 +15,7 @@
 //! 3. Who took it out of the queue owns it until the goroutine is readied; from then on it is the goroutine's,
 //!    which gives it back.
 //!
-//! Each of these steps hands it over by a lock or a status word, so that the fields need no order of their own.
+//! Each of these steps hands it over by a lock, a status word or the head of a free list, so that the fields need no order of their own.
 
 use alloc::vec::Vec;
 use core::fmt;

@@ -38,9 +38,9 @@ pub const CHUNK_SLOTS: u32 = 4;
 #[cfg(not(loom))]
 pub const FREE_BATCH: u32 = 32;
 
-/// Dead goroutines that move at a time: one, so that the model checker has several batches of few.
+/// Dead goroutines that move at a time: two, so that the model checker has several batches of few.
 #[cfg(loom)]
-pub const FREE_BATCH: u32 = 1;
+pub const FREE_BATCH: u32 = 2;
 
 /// Roots of the semaphore table: 256, one for each value of a byte of the hash.
 #[cfg(not(loom))]

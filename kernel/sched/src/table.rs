@@ -27,7 +27,7 @@ pub struct Slot<B> {
     /// A [`GoIndex`] as a word; 0 while the memory is away.
     index: Plain32,
     goid: Plain64,
-    /// The following goroutine of the list that this one is in. Belongs to who owns the list.
+    /// The following goroutine of the list that this one is in. Belongs to who owns the list, or the goroutine if in none.
     next: Link<GoIndex>,
     body: B,
 }

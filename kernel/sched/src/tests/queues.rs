@@ -10,10 +10,11 @@ use crate::list::SharedLen;
 use crate::processor::Processor;
 use crate::table::Table;
 
-/// Queues of which the first is the caller's home. At one of them another CPU is.
+/// Queues of which the first are homes. At one of them another CPU is.
 struct Several {
     queues: Vec<(RefCell<GlobalQueue>, SharedLen)>,
     homes: usize,
+    home: usize,
     busy: Cell<Option<usize>>,
     waited: Cell<u32>,
     /// The other CPU leaves when it has been in the way so often.
@@ -23,6 +24,10 @@ struct Several {
 impl Global for Several {
     fn queues(&self) -> usize {
         self.queues.len()
+    }
+
+    fn home(&self) -> usize {
+        self.home
     }
 
     fn homes(&self) -> usize {
@@ -66,7 +71,7 @@ impl Bench {
         };
         let queues = (0..queues).map(queue).collect();
         let (busy, waited, patience) = (Cell::new(busy), Cell::new(0), Cell::new(100));
-        let global = Several { queues, homes: 1, busy, waited, patience };
+        let global = Several { queues, homes: 1, home: 0, busy, waited, patience };
         let first = ProcId::new(0).expect("below the limit");
         Self { table, processors: [Processor::new(first, 3)], global }
     }
@@ -123,8 +128,10 @@ fn a_busy_queue_is_passed_over_and_looked_at_again_when_there_is_nothing_else() 
     bench.put(2, 8);
     let owner = bench.processors[0].owner();
     let found = || find_work(&owner, &bench.sources()).map(|picked| picked.g.get());
-    assert_eq!((found(), bench.global.patience.get()), (Some(8), 99));
-    assert_eq!((found(), bench.global.patience.get()), (Some(7), 0), "not before the other CPU has left");
+    bench.global.patience.set(3);
+    assert_eq!((found(), bench.global.patience.get()), (Some(8), 2));
+    assert_eq!([found(), found()], [None, None]);
+    assert_eq!((found(), bench.global.busy.get()), (Some(7), None), "the other CPU has left");
     assert_eq!((found(), bench.global.waited.get()), (None, 0));
 }
 
@@ -142,6 +149,10 @@ fn at_a_busy_home_nobody_waits_who_has_another_way() {
     bench.global.homes = 1;
     bench.enqueue(4, Place::Global);
     assert_eq!((lens(&bench), bench.global.waited.get()), ([2, 1, 0], 1), "a queue that is no home does not");
+    (bench.global.homes, bench.global.home) = (3, 2);
+    bench.global.busy.set(Some(2));
+    bench.enqueue(5, Place::Global);
+    assert_eq!((lens(&bench), bench.global.waited.get()), ([3, 1, 0], 1), "behind the last comes the first");
 }
 
 #[test]

@@ -42,6 +42,10 @@ impl Global for Locked {
         f(&mut self.queue.lock().expect("no test panics with the lock held"))
     }
 
+    fn try_with<R>(&self, _at: usize, f: impl FnOnce(&mut GlobalQueue) -> R) -> Option<R> {
+        Some(f(&mut *self.queue.try_lock().ok()?))
+    }
+
     fn length(&self, _at: usize) -> &SharedLen {
         &self.length
     }
