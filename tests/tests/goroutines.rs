@@ -12,8 +12,8 @@ use core::ops::Range;
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use gzero::{
-    GoRef, JoinHandle, StopReason, current, go, go_named, goexit, gosched, num_goroutine, on_m, park,
-    roll_call, stats, stop_the_world, try_go, unpark,
+    GoRef, JoinHandle, StopReason, chan, current, free_os_memory, go, go_named, goexit, gosched,
+    num_goroutine, on_m, park, roll_call, stats, stop_the_world, testing, try_go, unpark,
 };
 use tests::{Load, Verdict, equal, wait_until_alone};
 
@@ -25,6 +25,7 @@ tests::image! {
         captured_values_are_dropped_once,
         what_goexit_leaves_is_not_dropped,
         stacks_are_used_again_and_nothing_leaks,
+        who_starts_with_interrupts_off_holds_up_nobody,
         handles_of_the_dead_are_stale,
         locals_survive_switches,
         stacks_grow_page_by_page,
@@ -164,6 +165,44 @@ fn stacks_are_used_again_and_nothing_leaks() -> Verdict {
     let after = stats::memory();
     equal("bytes available", &after.available(), &before.available())?;
     equal("stacks of the living", &after.stacks, &before.stacks)
+}
+
+/// One CPU starts goroutines with interrupts off, another one with interrupts on.
+///
+/// That one makes the table longer by chunks that had lost their pages: all CPUs must flush their translations for that.
+fn who_starts_with_interrupts_off_holds_up_nobody() -> Verdict {
+    const EACH: usize = 6_000;
+    let (close, wait) = chan::<()>(0);
+    for _ in 0..EACH {
+        let wait = wait.clone();
+        go(move || wait.recv().expect_err("it is closed"));
+    }
+    close.close();
+    wait_until_alone();
+    free_os_memory();
+    let (begun, ran) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let starters: Vec<JoinHandle<()>> = [true, false]
+        .into_iter()
+        .map(|is_off| {
+            let (begun, ran) = (Arc::clone(&begun), Arc::clone(&ran));
+            go(move || {
+                begun.fetch_add(1, Ordering::AcqRel);
+                while begun.load(Ordering::Acquire) < 2 {
+                    gosched();
+                }
+                let start = || {
+                    for _ in 0..EACH {
+                        let ran = Arc::clone(&ran);
+                        go(move || ran.fetch_add(1, Ordering::Relaxed));
+                    }
+                };
+                if is_off { testing::with_interrupts_off(start) } else { start() }
+            })
+        })
+        .collect();
+    starters.into_iter().for_each(JoinHandle::join);
+    wait_until_alone();
+    equal("goroutines that have run", &ran.load(Ordering::Relaxed), &(2 * EACH))
 }
 
 fn handles_of_the_dead_are_stale() -> Verdict {
