@@ -246,8 +246,8 @@ pub(crate) fn preempt(pinned: &Pinned) {
     let Some(end) = tick::slice(m).end() else { return };
     let next = next_after_slice(rt, m, end.turn);
     // Somebody may wait in a queue where another CPU is: then the slice stays over.
-    if next.is_none() && !rt.global.is_empty() {
-        return tick::look_again(m);
+    if next.is_none() && tick::waits(rt, m) {
+        return tick::set_for_slice(m);
     }
     // Who was due may have been stolen: then whoever comes has come by its turn.
     let is_lent = end.turn == Turn::Due && next.is_some_and(|next| next.source == Source::Next);
@@ -258,7 +258,7 @@ pub(crate) fn preempt(pinned: &Pinned) {
         // If nobody else is there, it goes on in a new one.
         m.begin_slice(now);
     }
-    tick::set_for_new_slice(m);
+    tick::set_for_slice(m);
     let Some(mut next) = next else { return };
     // The slice that began above.
     next.inherit_time = true;

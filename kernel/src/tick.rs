@@ -126,9 +126,9 @@ pub(crate) fn rearm(m: &M) {
     set(m, clock::now());
 }
 
-/// The same for a slice that has just begun: the timer was set to a second look after the one before. What is due already is looked at a
-/// little later, as [`look_again`] does. The caller is pinned.
-pub(crate) fn set_for_new_slice(m: &M) {
+/// The same for a slice that has just begun, or that stays over, which is looked at once more a little later. So is what is due already,
+/// as by [`look_again`]. The caller is pinned.
+pub(crate) fn set_for_slice(m: &M) {
     if m.earliest.get() <= clock::now().0 {
         look_again(m);
     } else {
