@@ -50,7 +50,12 @@ fn collect<T: Send + 'static>(
     let (result, results) = chan(count);
     for n in 0..count {
         let (function, result) = (Arc::clone(&function), result.clone());
-        go(move || drop(result.send((n, function(n)))));
+        go(move || {
+            let value = function(n);
+            // Before anybody takes this goroutine for ended: what it holds is to be dropped by the caller.
+            drop(function);
+            drop(result.send((n, value)));
+        });
     }
     drop(result);
     let mut all: Vec<(usize, T)> = results.iter().collect();
