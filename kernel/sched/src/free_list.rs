@@ -19,6 +19,7 @@
 //!    link, and x86 shows stores in their order and loads in theirs.
 
 use alloc::boxed::Box;
+use core::iter;
 use core::marker::PhantomData;
 
 use crate::free::FREE_BATCH;
@@ -129,18 +130,20 @@ impl<I: Index> FreeLists<I> {
         self.0.iter().map(|list| u64::from(list.len.load(Ordering::Relaxed))).sum()
     }
 
-    /// Adds what nobody uses for the CPU with this number: a P's spill, or that by which a store has grown.
+    /// Adds what nobody uses for the CPU with this number: a P's spill.
     pub fn put(&self, cpu: usize, store: &impl Linked<Index = I>, batch: Chain<I>) {
         self.at(cpu).put(store, batch);
     }
 
-    /// Adds a batch for this CPU, one for its neighbour, and so on: all of them may come at once.
+    /// Adds what a store has grown by: a batch for this CPU, one for its neighbour, and so on, as all of them may come at once.
     pub fn spread(&self, first: usize, store: &impl Linked<Index = I>, chain: Chain<I>) {
-        let (mut cpu, mut rest) = (first, Some(chain));
-        while let (Some(batch), more) = rest.map_or((None, None), |chain| chain.split(store, FREE_BATCH)) {
-            self.put(cpu, store, batch);
-            (cpu, rest) = (cpu + 1, more);
-        }
+        let mut rest = Some(chain);
+        let batches = iter::from_fn(|| {
+            let (batch, more) = rest.take()?.split(store, FREE_BATCH);
+            rest = more;
+            batch
+        });
+        batches.zip(first..).for_each(|(batch, cpu)| self.put(cpu, store, batch));
     }
 
     /// Removes up to [`FREE_BATCH`], for a P's refill.

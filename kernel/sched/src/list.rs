@@ -185,4 +185,4 @@ impl List {
 
 #[cfg(test)]
 #[path = "tests/list.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -14,14 +14,14 @@ fn g(n: u32) -> GoIndex {
     GoIndex::new(n).expect("a test's index")
 }
 
-fn table() -> Table<()> {
+pub(crate) fn table() -> Table<()> {
     let table = Table::new(256).expect("memory");
     table.grow(|_| ()).expect("memory");
     table
 }
 
 /// The numbers of a chain, first to last.
-fn numbers(table: &Table<()>, chain: Option<Chain>) -> Vec<u32> {
+pub(crate) fn numbers(table: &Table<()>, chain: Option<Chain>) -> Vec<u32> {
     let mut rest = chain;
     let mut numbers = Vec::new();
     while let Some(chain) = rest {
@@ -32,7 +32,7 @@ fn numbers(table: &Table<()>, chain: Option<Chain>) -> Vec<u32> {
     numbers
 }
 
-fn chain(table: &Table<()>, range: core::ops::Range<u32>) -> Chain {
+pub(crate) fn chain(table: &Table<()>, range: core::ops::Range<u32>) -> Chain {
     Chain::link(table, range.map(g)).expect("not empty")
 }
 

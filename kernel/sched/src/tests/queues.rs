@@ -149,10 +149,14 @@ fn at_a_busy_home_nobody_waits_who_has_another_way() {
     bench.global.homes = 1;
     bench.enqueue(4, Place::Global);
     assert_eq!((lens(&bench), bench.global.waited.get()), ([2, 1, 0], 1), "a queue that is no home does not");
-    (bench.global.homes, bench.global.home) = (3, 2);
-    bench.global.busy.set(Some(2));
+    (bench.global.homes, bench.global.home) = (2, 1);
+    bench.global.busy.set(Some(1));
     bench.enqueue(5, Place::Global);
-    assert_eq!((lens(&bench), bench.global.waited.get()), ([3, 1, 0], 1), "behind the last comes the first");
+    assert_eq!(
+        (lens(&bench), bench.global.waited.get()),
+        ([3, 1, 0], 1),
+        "behind the last home comes the first"
+    );
 }
 
 #[test]
