@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use machine::clock::{self, Nanos};
-use machine::lock::{Kind, Lock, Rank};
+use machine::lock::{Guard, Kind, Lock, Rank};
 use machine::percpu::{PerCpu, Pinned};
 use sched::chunks::NoRoom;
 use sched::deadlock::Awake;
@@ -252,6 +252,11 @@ impl GlobalRunQueue {
     /// Whether the queue looks empty.
     pub(crate) fn is_empty(&self) -> bool {
         Global::is_empty(self)
+    }
+
+    /// All its queues, if none is busy: for tests.
+    pub(crate) fn hold(&self) -> Option<Vec<Guard<'_, GlobalQueue>>> {
+        self.queues.iter().map(|queue| queue.queue.try_lock()).collect()
     }
 }
 

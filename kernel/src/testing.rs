@@ -20,7 +20,7 @@ use machine::clock::{self, Nanos};
 use machine::frames::{self, FRAME_SIZE};
 use machine::idt;
 use machine::irq::{self, IrqGuard};
-use machine::lock::{Lock, Rank};
+use machine::lock::{self, Kind, Lock, Rank};
 use machine::paging;
 use machine::percpu::{self, CpuId, Pinned};
 use machine::serial;
@@ -168,11 +168,35 @@ pub fn is_locked_to_cpu() -> bool {
     m::runtime().slot(m::current_g(m::current(&pinned))).body().wired_to().is_some()
 }
 
-/// Whether this CPU's timer is set to the end of the running slice, or nobody waits for that.
+/// Whether this CPU's timer is set to the end of the running slice, or nobody waits for that in its P's own queue.
 pub fn slice_ends_if_somebody_waits() -> bool {
     let pinned = Pinned::new();
     let m = m::current(&pinned);
-    !tick::waits(m::runtime(), m) || tick::is_armed(m)
+    // In this order: only this CPU puts anybody there, but others take, and then the timer may go off for good.
+    tick::is_armed(m) || m.proc().queue().is_empty()
+}
+
+/// Keeps the global queue busy until another CPU has come upon it several times because its slice is over, and says whether that slice
+/// stayed over meanwhile.
+///
+/// `None`: there was nothing to see. Somebody has to wait in the global queue, and nobody in that of the other CPU, whose goroutine must
+/// not leave it.
+pub fn slice_stays_over_at_a_busy_queue() -> Option<bool> {
+    const LOOKS: u64 = 4;
+    let pinned = Pinned::new();
+    let (rt, me) = (m::runtime(), m::current(&pinned));
+    let _held = rt.global.hold()?;
+    let is_alone = |m: &&M| m.is_active() && m.current().is_some() && m.proc().queue().is_empty();
+    let other = rt.ms.iter().filter(|m| m.index != me.index).find(is_alone)?;
+    let passed = || lock::counts(other.block, Kind::Rank(Rank::Global)).passed;
+    let (before, deadline) = (passed(), now() + Nanos(1_000_000_000));
+    clock::spin_until(deadline, || passed() > before);
+    let mut stays_over = true;
+    clock::spin_until(deadline, || {
+        stays_over &= tick::left_of_slice(other) == Nanos(0);
+        passed() > before + LOOKS
+    });
+    (passed() > before + LOOKS).then_some(stays_over)
 }
 
 /// Whether the goroutine that calls has been asked to give way, and has not done so because it is pinned.

@@ -10,7 +10,7 @@ use core::hint::black_box;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use gzero::{
-    Handoff, Mailbox, Nanos, WaitReason, go, gomaxprocs, gosched, lock_os_thread, now, semacquire,
+    Handoff, Mailbox, Nanos, WaitReason, go, gomaxprocs, gosched, lock_os_thread, now, num_cpu, semacquire,
     semrelease, semrelease1, sleep, stats, testing, unlock_os_thread,
 };
 use tests::{Load, Verdict, equal, hogs, wait_until_alone};
@@ -25,6 +25,8 @@ tests::image! {
         sleepers_of_a_deaf_cpu_are_woken_by_others,
         light_and_heavy_pairs_share_a_cpu,
         a_pair_low_on_stack_does_not_starve_others,
+        a_slice_stays_over_while_the_global_queue_is_busy,
+        those_who_come_from_the_global_queue_have_slices_that_end,
     ],
 }
 
@@ -343,4 +345,56 @@ fn a_pair_low_on_stack_does_not_starve_others() {
     boxes[0].put(true);
     wait_until_alone();
     gomaxprocs(i32::try_from(old).unwrap_or(1));
+}
+
+/// Who finds the global queue busy at the end of a slice looks there again soon: it does not begin another slice.
+fn a_slice_stays_over_while_the_global_queue_is_busy() -> Verdict {
+    if num_cpu() < 2 {
+        return Ok(());
+    }
+    let procs = gomaxprocs(2);
+    let stop = Arc::new(AtomicBool::new(false));
+    // With this one they are three. One has to wait, in the global queue as soon as each has had a slice.
+    hogs(&stop);
+    let stays_over = loop {
+        if let Some(stays_over) = testing::slice_stays_over_at_a_busy_queue() {
+            break stays_over;
+        }
+    };
+    stop.store(true, Ordering::Relaxed);
+    wait_until_alone();
+    gomaxprocs(i32::try_from(procs).unwrap_or(1));
+    equal("the slice stays over", &stays_over, &true)
+}
+
+/// A CPU that takes several from the global queue sets its timer by itself: who has put them there has not told it.
+fn those_who_come_from_the_global_queue_have_slices_that_end() -> Verdict {
+    /// More than a P's own queue has room for.
+    const MANY: usize = 400;
+    if num_cpu() < 2 {
+        return Ok(());
+    }
+    let procs = gomaxprocs(2);
+    let endless = Arc::new(AtomicU32::new(0));
+    for _ in 0..20 {
+        let state = Arc::new(AtomicU32::new(0));
+        let of_other = Arc::clone(&state);
+        // Alone on the other CPU until it ends, when many wait in the global queue.
+        go(move || {
+            of_other.store(1, Ordering::Relaxed);
+            while of_other.load(Ordering::Relaxed) == 1 {}
+        });
+        while state.load(Ordering::Relaxed) == 0 {}
+        for _ in 0..MANY {
+            let endless = Arc::clone(&endless);
+            go(move || {
+                let ends = testing::slice_ends_if_somebody_waits();
+                endless.fetch_add(u32::from(!ends), Ordering::Relaxed);
+            });
+        }
+        state.store(2, Ordering::Relaxed);
+        wait_until_alone();
+    }
+    gomaxprocs(i32::try_from(procs).unwrap_or(1));
+    equal("slices without an end that others wait for", &endless.load(Ordering::Relaxed), &0)
 }
