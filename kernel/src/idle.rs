@@ -74,12 +74,12 @@ fn find(rt: &'static Runtime, m: &'static M) -> Option<Picked> {
             spin = rt.idle.try_spin();
         }
         if spin == Spin::Yes
-            && let Some(picked) = sched::pick::find_work(&m.proc().owner(), &rt.sources())
+            && let Some(picked) = sched::pick::find_work(m.proc().owner(), &rt.sources())
         {
             stop_spinning(rt, m, spin);
             if !m.proc().queue().is_empty() {
                 // It has got more than it runs now: others may look for that meanwhile.
-                wake::wake_more(rt, &m.proc().owner());
+                wake::wake_more(rt, m.proc().owner());
             }
             return Some(picked);
         }
@@ -98,7 +98,7 @@ fn find(rt: &'static Runtime, m: &'static M) -> Option<Picked> {
 /// Work was found. The last spinner wakes the next one: there may be more work than it took.
 fn stop_spinning(rt: &'static Runtime, m: &'static M, spin: Spin) {
     if spin == Spin::Yes && rt.idle.stop_spinning() == Spinner::Last {
-        wake::wake_one(rt, &m.proc().owner());
+        wake::wake_one(rt, m.proc().owner());
     }
 }
 

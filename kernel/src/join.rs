@@ -267,7 +267,7 @@ impl<T> Inner<T> {
             Slot::Kept => {}
             Slot::Free => {
                 let m = m::current(&pinned);
-                perform::free_slot(m, &m.proc().owner(), slot);
+                perform::free_slot(m, m.proc().owner(), slot);
             }
         }
     }

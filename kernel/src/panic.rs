@@ -149,10 +149,10 @@ pub fn fatal(what: fmt::Arguments<'_>) -> ! {
 pub(crate) fn check<T>(step: Result<T, sched::BadTransition>) -> T {
     #[cold]
     #[inline(never)]
-    fn refuse(bad: &sched::BadTransition) -> ! {
+    fn refuse(bad: sched::BadTransition) -> ! {
         throw(format_args!("{bad}"))
     }
-    step.unwrap_or_else(|bad| refuse(&bad))
+    step.unwrap_or_else(|bad| refuse(bad))
 }
 
 #[panic_handler]

@@ -208,7 +208,7 @@ fn bury(m: &'static M, slot: &'static table::Slot<Body>) {
     check(slot.status().exit());
     owner.counters().exited.add(1);
     match slot.body().join.leave() {
-        Slot::Free => free_slot(m, &owner, slot),
+        Slot::Free => free_slot(m, owner, slot),
         Slot::Kept => {}
     }
 }
@@ -290,10 +290,10 @@ pub(crate) fn usual_successor(pinned: &Pinned, m: &'static M) -> Option<(&'stati
         return None;
     }
     let owner = proc.owner();
-    if let Some(heir) = sched::pick::inherit(&owner) {
+    if let Some(heir) = sched::pick::inherit(owner) {
         return Some((proc, heir.g));
     }
-    let next = sched::pick::next_in_ring(&owner)?;
+    let next = sched::pick::next_in_ring(owner)?;
     m.begin_slice(clock::rdtsc_unordered());
     Some((proc, next))
 }
@@ -369,13 +369,13 @@ fn next_after_slice(rt: &'static Runtime, m: &'static M, turn: Turn) -> Option<P
 fn next_by(
     rt: &'static Runtime,
     m: &'static M,
-    own: impl FnOnce(&Owner<'_>) -> Option<Picked>,
+    own: impl FnOnce(Owner<'_>) -> Option<Picked>,
 ) -> Option<Picked> {
     if !m.is_active() {
         return next_wired(rt, m);
     }
     let first = if m.take_wired_turn() { next_wired(rt, m) } else { None };
-    first.or_else(|| own(&m.proc().owner())).or_else(|| next_wired(rt, m))
+    first.or_else(|| own(m.proc().owner())).or_else(|| next_wired(rt, m))
 }
 
 fn next_wired(rt: &'static Runtime, m: &'static M) -> Option<Picked> {
@@ -402,11 +402,11 @@ pub(crate) fn enqueue(m: &'static M, slot: &'static table::Slot<Body>, place: Pl
         let owner = proc.owner();
         let sources = || m::runtime_of(m).sources();
         if place == Place::Next {
-            sched::pick::enqueue_next(&owner, sources, g);
+            sched::pick::enqueue_next(owner, sources, g);
         } else {
-            sched::pick::enqueue_back(&owner, sources, g);
+            sched::pick::enqueue_back(owner, sources, g);
         }
-        wake_one(m::runtime_of(m), &owner);
+        wake_one(m::runtime_of(m), owner);
         // Only now: before, the timer's handler may have found nobody and turned the timer off.
         if !tick::is_armed(m) {
             arm_for_those_who_wait(m);
@@ -434,8 +434,8 @@ fn enqueue_unusually(m: &'static M, slot: &'static table::Slot<Body>, place: Pla
     let owner = m.proc().owner();
     // What lies on the queue of a P that is not active is found by nobody.
     let place = if m.is_active() { place } else { Place::Global };
-    sched::pick::enqueue(&owner, &rt.sources(), slot.index(), place);
-    wake_one(rt, &owner);
+    sched::pick::enqueue(owner, &rt.sources(), slot.index(), place);
+    wake_one(rt, owner);
     if m.current().is_some() || !m.is_active() {
         somebody_waits(rt, m);
     }
@@ -475,7 +475,7 @@ fn enqueue_wired(rt: &'static Runtime, m: &M, home: &'static M, g: GoIndex) {
 /// Frees the slot of a dead goroutine, which falls to the caller.
 #[expect(clippy::inline_always, reason = "a call costs a third of the whole")]
 #[inline(always)]
-pub(crate) fn free_slot(m: &'static M, owner: &Owner<'_>, slot: &table::Slot<Body>) {
+pub(crate) fn free_slot(m: &'static M, owner: Owner<'_>, slot: &table::Slot<Body>) {
     if !slot.body().has_one_page() || !owner.try_put_free(slot) {
         free_slot_otherwise(m, slot);
     }

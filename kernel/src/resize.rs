@@ -49,5 +49,5 @@ fn take_away(rt: &'static Runtime, m: &M) {
         // It is awake, or on its way: what it has in hand is in no queue, and the idle mask does not know it any more.
         m.count_extra(rt);
     }
-    sched::pick::drain(&proc.owner(), &rt.sources());
+    sched::pick::drain(proc.owner(), &rt.sources());
 }

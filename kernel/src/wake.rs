@@ -27,20 +27,20 @@ pub(crate) fn send_to_others(rt: &Runtime, me: &M, vector: Vector, count: u32, w
 
 /// The producer's second half: wakes an idle CPU if nobody looks for work already.
 #[inline]
-pub(crate) fn wake_one(rt: &'static Runtime, owner: &Owner<'_>) {
+pub(crate) fn wake_one(rt: &'static Runtime, owner: Owner<'_>) {
     if let Some(proc) = rt.idle.wake_one() {
         wake_and_count(rt, owner, proc);
     }
 }
 
 #[inline(never)]
-fn wake_and_count(rt: &'static Runtime, owner: &Owner<'_>, proc: ProcId) {
+fn wake_and_count(rt: &'static Runtime, owner: Owner<'_>, proc: ProcId) {
     owner.counters().wakes.add(1);
     wake(rt, proc);
 }
 
 /// Wakes idle CPUs for what this one has got and cannot run now, although others look for work, if these are few.
-pub(crate) fn wake_more(rt: &'static Runtime, owner: &Owner<'_>) {
+pub(crate) fn wake_more(rt: &'static Runtime, owner: Owner<'_>) {
     for proc in (0..FAN_OUT).map_while(|_| rt.idle.wake_more()) {
         owner.counters().wakes.add(1);
         wake(rt, proc);

@@ -358,7 +358,7 @@ fn wake_resized(rt: &'static Runtime, before: usize) {
     let grown = rt.ms.get(before..rt.procs().len()).unwrap_or_default();
     grown.iter().filter(|m| m.index != me.index).for_each(wake::wake_cpu);
     if sched::pick::recheck(&rt.sources()) {
-        wake::wake_one(rt, &me.proc().owner());
+        wake::wake_one(rt, me.proc().owner());
         perform::somebody_waits(rt, me);
     }
 }

@@ -42,7 +42,7 @@
 //! # use sched::pick::{Global, Picked, Sources};
 //! /// The next goroutine for this CPU; `None` when all of them sleep for ever.
 //! fn schedule<L: Linked<Index = GoIndex>, G: Global>(
-//!     me: &Owner<'_>,
+//!     me: Owner<'_>,
 //!     sources: &Sources<'_, L, G>,
 //!     idle: &Idle,
 //!     notes: &[Note],
@@ -102,10 +102,10 @@
 //! # let me = processors[0].owner();
 //! # let g = GoIndex::new(range.start).unwrap();
 //! # table.slot(g).status().spawn().unwrap();
-//! # pick::enqueue(&me, &sources, g, pick::Place::Next);
-//! # let picked = schedule(&me, &sources, &idle, &notes, |_| panic!("halts"), |_| ()).unwrap();
+//! # pick::enqueue(me, &sources, g, pick::Place::Next);
+//! # let picked = schedule(me, &sources, &idle, &notes, |_| panic!("halts"), |_| ()).unwrap();
 //! # assert_eq!(picked.g, g);
-//! # assert!(schedule(&me, &sources, &idle, &notes, |_| panic!("halts"), |_| ()).is_none());
+//! # assert!(schedule(me, &sources, &idle, &notes, |_| panic!("halts"), |_| ()).is_none());
 //! ```
 //!
 //! # Reading order
@@ -123,6 +123,8 @@ pub mod sync;
 
 pub mod id;
 pub mod link;
+mod transition;
+
 pub mod status;
 
 pub mod chunks;

@@ -167,7 +167,7 @@ pub enum Turn {
 /// Puts a runnable goroutine into the caller's queue. What does not fit goes to the global queue; only then
 /// is its lock taken. The caller then calls [`Idle::wake_one`](crate::idle::Idle::wake_one).
 pub fn enqueue<L: Linked<Index = GoIndex>, G: Global>(
-    me: &Owner<'_>,
+    me: Owner<'_>,
     sources: &Sources<'_, L, G>,
     g: GoIndex,
     place: Place,
@@ -182,7 +182,7 @@ pub fn enqueue<L: Linked<Index = GoIndex>, G: Global>(
 /// [`enqueue`] at [`Place::Next`], for who has the rest of the sources made only when they are needed.
 #[inline]
 pub fn enqueue_next<'a, L: Linked<Index = GoIndex> + 'a, G: Global + 'a>(
-    me: &Owner<'_>,
+    me: Owner<'_>,
     sources: impl FnOnce() -> Sources<'a, L, G>,
     g: GoIndex,
 ) {
@@ -194,7 +194,7 @@ pub fn enqueue_next<'a, L: Linked<Index = GoIndex> + 'a, G: Global + 'a>(
 /// [`enqueue`] at [`Place::Back`], likewise.
 #[inline]
 pub fn enqueue_back<'a, L: Linked<Index = GoIndex> + 'a, G: Global + 'a>(
-    me: &Owner<'_>,
+    me: Owner<'_>,
     sources: impl FnOnce() -> Sources<'a, L, G>,
     g: GoIndex,
 ) {
@@ -208,7 +208,7 @@ pub fn enqueue_back<'a, L: Linked<Index = GoIndex> + 'a, G: Global + 'a>(
 #[cold]
 #[inline(never)]
 fn push_or_spill<L: Linked<Index = GoIndex>, G: Global>(
-    me: &Owner<'_>,
+    me: Owner<'_>,
     sources: &Sources<'_, L, G>,
     g: GoIndex,
 ) {
@@ -241,7 +241,7 @@ fn put_global<L: Linked<Index = GoIndex>, G: Global>(sources: &Sources<'_, L, G>
 /// a pick, whether it finds anything or not.
 #[must_use]
 pub fn next_local<L: Linked<Index = GoIndex>, G: Global>(
-    me: &Owner<'_>,
+    me: Owner<'_>,
     sources: &Sources<'_, L, G>,
 ) -> Option<Picked> {
     if me.count_pick()
@@ -255,7 +255,7 @@ pub fn next_local<L: Linked<Index = GoIndex>, G: Global>(
 /// Source 2 alone: the goroutine that goes on with the running time slice. Counts no pick.
 #[inline]
 #[must_use]
-pub fn inherit(me: &Owner<'_>) -> Option<Picked> {
+pub fn inherit(me: Owner<'_>) -> Option<Picked> {
     let g = me.queue().pop_next()?;
     Some(Picked { g, inherit_time: true, source: Source::Next })
 }
@@ -264,7 +264,7 @@ pub fn inherit(me: &Owner<'_>) -> Option<Picked> {
 /// `None`: ask [`next_local`], which counts the pick then.
 #[inline]
 #[must_use]
-pub fn next_in_ring(me: &Owner<'_>) -> Option<GoIndex> {
+pub fn next_in_ring(me: Owner<'_>) -> Option<GoIndex> {
     if !me.count_usual_pick() {
         return None;
     }
@@ -279,7 +279,7 @@ pub fn next_in_ring(me: &Owner<'_>) -> Option<GoIndex> {
 /// Counted as [`next_local`].
 #[must_use]
 pub fn next_after_slice<L: Linked<Index = GoIndex>, G: Global>(
-    me: &Owner<'_>,
+    me: Owner<'_>,
     sources: &Sources<'_, L, G>,
     turn: Turn,
 ) -> Option<Picked> {
@@ -304,7 +304,7 @@ pub fn next_after_slice<L: Linked<Index = GoIndex>, G: Global>(
 /// more before it goes idle; where it waited for that queue it would miss what comes elsewhere.
 #[must_use]
 pub fn find_work<L: Linked<Index = GoIndex>, G: Global>(
-    me: &Owner<'_>,
+    me: Owner<'_>,
     sources: &Sources<'_, L, G>,
 ) -> Option<Picked> {
     let steal = || {
@@ -318,7 +318,7 @@ pub fn find_work<L: Linked<Index = GoIndex>, G: Global>(
 
 /// Empties the queue of a P that goes away into the global queue, while the world is stopped: no owner or thief is
 /// at work on it.
-pub fn drain<L: Linked<Index = GoIndex>, G: Global>(me: &Owner<'_>, sources: &Sources<'_, L, G>) {
+pub fn drain<L: Linked<Index = GoIndex>, G: Global>(me: Owner<'_>, sources: &Sources<'_, L, G>) {
     let queue = me.queue();
     if let Some(chain) =
         Chain::link(sources.table, core::iter::from_fn(|| queue.pop()).map(|popped| popped.g))
@@ -334,7 +334,7 @@ pub fn recheck<L: Linked<Index = GoIndex>, G: Global>(sources: &Sources<'_, L, G
 }
 
 /// Sources 2 and 3.
-fn from_queue(me: &Owner<'_>) -> Option<Picked> {
+fn from_queue(me: Owner<'_>) -> Option<Picked> {
     let queue = me.queue();
     if me.streak() >= NEXT_STREAK {
         me.set_streak(0);
@@ -354,7 +354,7 @@ fn from_queue(me: &Owner<'_>) -> Option<Picked> {
 /// Every second look begins at the P's home, the others at one queue after the other: so what lies in a queue that is nobody's home
 /// any more is found, and those in a long queue do not wait while those in a short one have turn after turn.
 fn from_global<L: Linked<Index = GoIndex>, G: Global>(
-    me: &Owner<'_>,
+    me: Owner<'_>,
     sources: &Sources<'_, L, G>,
     max: u32,
 ) -> Option<Picked> {
@@ -384,7 +384,7 @@ fn from_global<L: Linked<Index = GoIndex>, G: Global>(
 
 /// One round over all other Ps.
 fn steal_round<L: Linked<Index = GoIndex>, G: Global>(
-    me: &Owner<'_>,
+    me: Owner<'_>,
     sources: &Sources<'_, L, G>,
     next: StealNext,
 ) -> Option<Picked> {

@@ -129,7 +129,7 @@ impl Processor {
 ///     s.spawn(move || me.picks_until_global());
 /// });
 /// ```
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Owner<'p> {
     processor: &'p Processor,
     not_send: PhantomData<*const ()>,
@@ -137,27 +137,27 @@ pub struct Owner<'p> {
 
 impl<'p> Owner<'p> {
     /// Which P this is.
-    pub fn id(&self) -> ProcId {
+    pub fn id(self) -> ProcId {
         self.processor.id
     }
 
     /// The owner's face of the run queue.
-    pub fn queue(&self) -> Local<'p> {
+    pub fn queue(self) -> Local<'p> {
         self.processor.queue.local()
     }
 
     /// The counters, to raise them.
-    pub fn counters(&self) -> &'p Counters {
+    pub fn counters(self) -> &'p Counters {
         &self.processor.counters.0
     }
 
     /// Picks until the global queue has its turn, that one included: 1 to [`GLOBAL_TICK`].
-    pub fn picks_until_global(&self) -> u32 {
+    pub fn picks_until_global(self) -> u32 {
         self.processor.own.turn.get()
     }
 
     /// Counts a pick, and says whether it is the global queue's turn.
-    pub(crate) fn count_pick(&self) -> bool {
+    pub(crate) fn count_pick(self) -> bool {
         let left = self.picks_until_global() - 1;
         self.processor.own.turn.set(if left == 0 { GLOBAL_TICK } else { left });
         left == 0
@@ -165,7 +165,7 @@ impl<'p> Owner<'p> {
 
     /// Counts a pick that is not the global queue's turn. `false`: it would be, and nothing is counted.
     #[inline]
-    pub(crate) fn count_usual_pick(&self) -> bool {
+    pub(crate) fn count_usual_pick(self) -> bool {
         // Down first and back if need be: one step in almost all cases.
         let turn = &self.processor.own.turn;
         let left = turn.get() - 1;
@@ -177,29 +177,29 @@ impl<'p> Owner<'p> {
     }
 
     /// Takes back what [`count_usual_pick`](Self::count_usual_pick) has counted.
-    pub(crate) fn uncount_pick(&self) {
+    pub(crate) fn uncount_pick(self) {
         self.processor.own.turn.set(self.picks_until_global() + 1);
     }
 
     /// Counts a look at the global queue and returns how many there were before.
-    pub(crate) fn count_look(&self) -> u32 {
+    pub(crate) fn count_look(self) -> u32 {
         let looks = self.processor.own.looks.get();
         self.processor.own.looks.set(looks.wrapping_add(1));
         looks
     }
 
     /// Picks from the run-next slot in a row.
-    pub(crate) fn streak(&self) -> u32 {
+    pub(crate) fn streak(self) -> u32 {
         self.processor.own.streak.get()
     }
 
     /// Sets the picks from the run-next slot in a row.
-    pub(crate) fn set_streak(&self, streak: u32) {
+    pub(crate) fn set_streak(self, streak: u32) {
         self.processor.own.streak.set(streak);
     }
 
     /// Whether the heir has its turn at the end of this time slice: at every second one.
-    pub(crate) fn take_heirs_turn(&self) -> bool {
+    pub(crate) fn take_heirs_turn(self) -> bool {
         let heir = &self.processor.own.heir;
         heir.set(1 - heir.get());
         heir.get() == 1
@@ -211,7 +211,7 @@ impl<'p> Owner<'p> {
     /// # Panics
     ///
     /// Never: ids start at 1 and 2^64 of them are not used up.
-    pub fn next_goid(&self, generator: &GoidGenerator) -> Goid {
+    pub fn next_goid(self, generator: &GoidGenerator) -> Goid {
         let own = &self.processor.own;
         if own.goid.get() == own.goid_end.get() {
             let count = own.goid_batch.get();
@@ -226,12 +226,12 @@ impl<'p> Owner<'p> {
     }
 
     /// Begins the random numbers anew, as a P that was made with this seed.
-    pub fn seed(&self, seed: u64) {
+    pub fn seed(self, seed: u64) {
         self.processor.own.random.set(first_random(self.processor.id, seed));
     }
 
     /// A random number, by xorshift; the same sequence for the same seed.
-    pub fn random(&self) -> u32 {
+    pub fn random(self) -> u32 {
         let mut x = self.processor.own.random.get();
         x ^= x << 13;
         x ^= x >> 7;
@@ -243,39 +243,39 @@ impl<'p> Owner<'p> {
 
     /// Takes a dead goroutine for a new life; `None` when the P has none and needs a
     /// [`refill`](Self::refill).
-    pub fn take_free<L: Linked<Index = GoIndex>>(&self, table: &L) -> Option<GoIndex> {
+    pub fn take_free<L: Linked<Index = GoIndex>>(self, table: &L) -> Option<GoIndex> {
         self.processor.own.free.take(table)
     }
 
     /// Keeps a dead goroutine. A chain that comes back is for the shared
     /// [`FreeLists`](crate::free_list::FreeLists).
     #[must_use = "a spill belongs on the shared free list"]
-    pub fn put_free<L: Linked<Index = GoIndex>>(&self, table: &L, g: GoIndex) -> Option<Chain> {
+    pub fn put_free<L: Linked<Index = GoIndex>>(self, table: &L, g: GoIndex) -> Option<Chain> {
         self.processor.own.free.put(table, g)
     }
 
     /// The same for who has its slot at hand, if the P has room. `false`: nothing was done.
     #[must_use = "one that is not kept is lost"]
     #[inline]
-    pub fn try_put_free<B>(&self, slot: &Slot<B>) -> bool {
+    pub fn try_put_free<B>(self, slot: &Slot<B>) -> bool {
         self.processor.own.free.try_put(slot.index(), |next| slot.set_next(next))
     }
 
     /// Forgets the dead goroutines that the P keeps: somebody makes a new list of all that there are.
-    pub fn forget_free(&self) {
+    pub fn forget_free(self) {
         self.processor.own.free.clear();
     }
 
     /// Keeps a chain of dead goroutines from the shared list; call it when [`take_free`](Self::take_free)
     /// has returned nothing. What comes back did not fit.
     #[must_use = "a spill belongs on the shared free list"]
-    pub fn refill(&self, batch: Chain) -> Option<Chain> {
+    pub fn refill(self, batch: Chain) -> Option<Chain> {
         self.processor.own.free.refill(batch)
     }
 
     /// Takes an unused sudog; `None` when the P has none and needs
     /// [`refill_sudogs`](Self::refill_sudogs).
-    pub fn take_sudog(&self, sudogs: &Sudogs) -> Option<SudogIndex> {
+    pub fn take_sudog(self, sudogs: &Sudogs) -> Option<SudogIndex> {
         self.processor.own.sudogs.take(sudogs)
     }
 
@@ -286,7 +286,7 @@ impl<'p> Owner<'p> {
     ///
     /// The sudog still waits for something.
     #[must_use = "a spill belongs on the shared free list"]
-    pub fn put_sudog(&self, sudogs: &Sudogs, s: SudogIndex) -> Option<Chain<SudogIndex>> {
+    pub fn put_sudog(self, sudogs: &Sudogs, s: SudogIndex) -> Option<Chain<SudogIndex>> {
         sudogs.get(s).retire(s);
         self.processor.own.sudogs.put(sudogs, s)
     }
@@ -298,7 +298,7 @@ impl<'p> Owner<'p> {
     /// As [`put_sudog`](Self::put_sudog).
     #[must_use = "one that is not kept is lost"]
     #[inline]
-    pub fn try_put_sudog(&self, (s, sudog): (SudogIndex, &Sudog)) -> bool {
+    pub fn try_put_sudog(self, (s, sudog): (SudogIndex, &Sudog)) -> bool {
         sudog.retire(s);
         self.processor.own.sudogs.try_put(s, |next| sudog.next.set(next))
     }
@@ -306,7 +306,7 @@ impl<'p> Owner<'p> {
     /// Keeps a chain of unused sudogs from the shared list; call it when [`take_sudog`](Self::take_sudog) has
     /// returned nothing. What comes back did not fit.
     #[must_use = "a spill belongs on the shared free list"]
-    pub fn refill_sudogs(&self, batch: Chain<SudogIndex>) -> Option<Chain<SudogIndex>> {
+    pub fn refill_sudogs(self, batch: Chain<SudogIndex>) -> Option<Chain<SudogIndex>> {
         self.processor.own.sudogs.refill(batch)
     }
 }

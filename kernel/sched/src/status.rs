@@ -45,145 +45,10 @@
 //! and compare-and-swap. Every arrow stores with `Release` and loads with `Acquire`: the saved context and
 //! everything that the waker did are visible to the CPU that runs the goroutine next.
 
-use core::fmt;
-
 use crate::sync::{AtomicU64, Ordering};
+use crate::transition::generation_of;
 
-/// Where a goroutine is in its life; the table above says what each means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(u8)]
-pub enum Status {
-    /// No goroutine: the slot is free or being prepared.
-    Dead = 0,
-    /// In exactly one run queue.
-    Runnable = 1,
-    /// On a CPU.
-    Running = 2,
-    /// On a CPU, about to leave it; may be woken already.
-    Parking = 3,
-    /// Woken before it left its CPU, which will enqueue it.
-    Woken = 4,
-    /// Off its CPU, in no run queue; somebody holds a handle to wake it.
-    Waiting = 5,
-}
-
-impl Status {
-    /// The state in the low byte of a status word.
-    fn of(word: u64) -> Self {
-        match word & 0xff {
-            0 => Self::Dead,
-            1 => Self::Runnable,
-            2 => Self::Running,
-            3 => Self::Parking,
-            4 => Self::Woken,
-            5 => Self::Waiting,
-            other => unreachable!("status word holds {other}, which is no state"),
-        }
-    }
-}
-
-impl fmt::Display for Status {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Dead => "dead",
-            Self::Runnable => "runnable",
-            Self::Running => "running",
-            Self::Parking => "parking",
-            Self::Woken => "woken",
-            Self::Waiting => "waiting",
-        })
-    }
-}
-
-/// An arrow of the diagram, as it is named in a [`BadTransition`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Arrow {
-    /// 1
-    Spawn,
-    /// 2
-    Run,
-    /// 3
-    Yielded,
-    /// 4
-    BeginPark,
-    /// 5
-    CancelPark,
-    /// 6
-    FinishPark,
-    /// 7
-    Ready,
-    /// 8
-    Exit,
-}
-
-impl Arrow {
-    /// The states that the arrow leaves.
-    pub const fn expected(self) -> &'static [Status] {
-        match self {
-            Self::Spawn => &[Status::Dead],
-            Self::Run => &[Status::Runnable],
-            Self::Yielded | Self::BeginPark | Self::Exit => &[Status::Running],
-            Self::CancelPark | Self::FinishPark => &[Status::Parking, Status::Woken],
-            Self::Ready => &[Status::Waiting, Status::Parking],
-        }
-    }
-
-    /// The method's name.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Spawn => "spawn",
-            Self::Run => "run",
-            Self::Yielded => "yielded",
-            Self::BeginPark => "begin_park",
-            Self::CancelPark => "cancel_park",
-            Self::FinishPark => "finish_park",
-            Self::Ready => "ready",
-            Self::Exit => "exit",
-        }
-    }
-}
-
-/// Somebody asked for an arrow that does not leave the state the goroutine is in: a bug of the caller.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use]
-pub struct BadTransition {
-    /// What was attempted.
-    pub attempted: Arrow,
-    /// The state that was found instead of one of [`Arrow::expected`].
-    pub found: Status,
-    /// The slot's generation.
-    pub generation: u32,
-    /// The generation of the caller's handle, where the arrow takes one.
-    pub handle: Option<u32>,
-}
-
-impl BadTransition {
-    /// Whether the caller's handle names a goroutine that has exited.
-    pub fn is_stale(&self) -> bool {
-        self.handle.is_some_and(|handle| handle != self.generation)
-    }
-}
-
-impl fmt::Display for BadTransition {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = self.attempted.name();
-        if let Some(handle) = self.handle.filter(|_| self.is_stale()) {
-            let now = self.generation;
-            return write!(
-                f,
-                "{name}: stale handle, generation {handle} has exited and the slot is at {now}"
-            );
-        }
-        write!(f, "{name}: the goroutine is {}, it must be ", self.found)?;
-        for (i, status) in self.attempted.expected().iter().enumerate() {
-            let separator = if i == 0 { "" } else { " or " };
-            write!(f, "{separator}{status}")?;
-        }
-        write!(f, " (generation {})", self.generation)
-    }
-}
-
-impl core::error::Error for BadTransition {}
+pub use crate::transition::{Arrow, BadTransition, Status};
 
 /// What the CPU that left a parked goroutine's stack must do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -238,18 +103,6 @@ const fn is(word: u64, status: Status) -> bool {
 /// A word whose state is `from`, with `to` in its place.
 const fn moved(word: u64, from: Status, to: Status) -> u64 {
     word ^ (from as u64 ^ to as u64)
-}
-
-/// The generation in the upper half of a status word.
-const fn generation_of(word: u64) -> u32 {
-    (word >> 32) as u32
-}
-
-/// The error for `attempted`, which found `word`. Kept out of the hot path.
-#[cold]
-#[inline(never)]
-fn bad(attempted: Arrow, word: u64) -> BadTransition {
-    BadTransition { attempted, found: Status::of(word), generation: generation_of(word), handle: None }
 }
 
 impl StatusWord {
@@ -384,7 +237,7 @@ impl StatusWord {
                 | Status::Parking
                 | Status::Woken
                 | Status::Waiting => {
-                    return Err(BadTransition { handle: Some(generation), ..bad(Arrow::Ready, word) });
+                    return Err(BadTransition::with_handle(Arrow::Ready, word, generation));
                 }
             };
             let new = pack(next, generation);
@@ -405,7 +258,7 @@ impl StatusWord {
     pub fn exit(&self) -> Result<(), BadTransition> {
         let word = self.0.load(Ordering::Acquire);
         if !is(word, Status::Running) {
-            return Err(bad(Arrow::Exit, word));
+            return Err(BadTransition::new(Arrow::Exit, word));
         }
         // Release pairs with the Acquire in `get`: who sees the slot dead sees its goroutine's last write.
         self.0.store(
@@ -421,7 +274,7 @@ impl StatusWord {
         // Acquire pairs with the Release of the arrow that led to `from`.
         let word = self.0.load(Ordering::Acquire);
         if !is(word, from) {
-            return Err(bad(arrow, word));
+            return Err(BadTransition::new(arrow, word));
         }
         // Release pairs with the Acquire of the arrow that leaves `to`.
         self.0.store(moved(word, from, to), Ordering::Release);
@@ -449,7 +302,7 @@ impl StatusWord {
             }
         }
         if !is(word, Status::Woken) {
-            return Err(bad(arrow, word));
+            return Err(BadTransition::new(arrow, word));
         }
         // A second `ready` is refused, so nobody races for a woken goroutine. Release pairs with `run`.
         self.0.store(moved(word, Status::Woken, woken.0), Ordering::Release);

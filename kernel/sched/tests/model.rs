@@ -233,7 +233,7 @@ impl Bench {
     }
 
     fn enqueue(&mut self, p: usize, g: GoIndex, place: Place) {
-        pick::enqueue(&self.processors[p].owner(), &self.sources(), g, place);
+        pick::enqueue(self.processors[p].owner(), &self.sources(), g, place);
         self.model.enqueue(p, g, place);
     }
 
@@ -306,7 +306,7 @@ impl Bench {
             1 | 2 => self.spawn(p),
             3 => self.ready(p),
             4..6 => {
-                let picked = pick::find_work(&self.processors[p].owner(), &self.sources());
+                let picked = pick::find_work(self.processors[p].owner(), &self.sources());
                 self.model.find_work(p, picked);
                 if let Some(picked) = picked {
                     self.run(p, picked.g);
@@ -315,12 +315,12 @@ impl Bench {
             way => {
                 let (owner, sources) = (self.processors[p].owner(), self.sources());
                 let (picked, expected) = match way {
-                    6 => (pick::inherit(&owner), self.model.inherit(p)),
+                    6 => (pick::inherit(owner), self.model.inherit(p)),
                     7 => (
-                        pick::next_after_slice(&owner, &sources, pick::Turn::Alternate),
+                        pick::next_after_slice(owner, &sources, pick::Turn::Alternate),
                         self.model.next_after_slice(p),
                     ),
-                    _ => (pick::next_local(&owner, &sources), self.model.next_local(p)),
+                    _ => (pick::next_local(owner, &sources), self.model.next_local(p)),
                 };
                 assert_eq!(picked, expected);
                 if let Some(picked) = picked {
@@ -348,7 +348,7 @@ impl Bench {
     fn finish(mut self) {
         let mut p = 0;
         while self.alive > self.waiting.len() {
-            while let Some(picked) = pick::next_local(&self.processors[p].owner(), &self.sources()) {
+            while let Some(picked) = pick::next_local(self.processors[p].owner(), &self.sources()) {
                 assert_eq!(Some(picked), self.model.next_local(p));
                 self.run(p, picked.g);
             }

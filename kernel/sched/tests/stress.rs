@@ -182,7 +182,7 @@ impl Machine {
     }
 
     fn enqueue(&self, p: &Processor, g: GoIndex, place: Place) {
-        pick::enqueue(&p.owner(), &self.sources(), g, place);
+        pick::enqueue(p.owner(), &self.sources(), g, place);
         self.wake_one();
     }
 
@@ -264,12 +264,12 @@ impl Machine {
 
     /// One look at all sources, and whether the P is counted as spinning after it.
     fn look(&self, p: &Processor, mut spin: Spin) -> (Option<Picked>, Spin) {
-        let mut picked = pick::next_local(&p.owner(), &self.sources());
+        let mut picked = pick::next_local(p.owner(), &self.sources());
         if picked.is_none() && spin == Spin::No {
             spin = self.idle.try_spin();
         }
         if picked.is_none() && spin == Spin::Yes {
-            picked = pick::find_work(&p.owner(), &self.sources());
+            picked = pick::find_work(p.owner(), &self.sources());
         }
         if picked.is_some() && spin == Spin::Yes {
             spin = Spin::No;

@@ -67,15 +67,15 @@ impl Bench {
     }
 
     fn next_local(&self, p: usize) -> Option<Picked> {
-        next_local(&self.processors[p].owner(), &self.sources())
+        next_local(self.processors[p].owner(), &self.sources())
     }
 
     fn find_work(&self, p: usize) -> Option<Picked> {
-        find_work(&self.processors[p].owner(), &self.sources())
+        find_work(self.processors[p].owner(), &self.sources())
     }
 
     fn enqueue(&self, p: usize, n: u32, place: Place) {
-        enqueue(&self.processors[p].owner(), &self.sources(), g(n), place);
+        enqueue(self.processors[p].owner(), &self.sources(), g(n), place);
     }
 }
 
@@ -152,9 +152,9 @@ fn an_heir_is_no_pick_of_its_own() {
     bench.enqueue(0, 9, Place::Back);
     for n in 0..200 {
         bench.enqueue(0, n % 2, Place::Next);
-        assert_eq!(inherit(&bench.processors[0].owner()), Some(picked(n % 2, Source::Next)));
+        assert_eq!(inherit(bench.processors[0].owner()), Some(picked(n % 2, Source::Next)));
     }
-    assert_eq!(inherit(&bench.processors[0].owner()), None, "the ring is left alone");
+    assert_eq!(inherit(bench.processors[0].owner()), None, "the ring is left alone");
     assert_eq!(
         (bench.processors[0].owner().picks_until_global(), bench.next_local(0)),
         (GLOBAL_TICK, Some(picked(9, Source::Local)))
@@ -166,14 +166,14 @@ fn at_the_end_of_a_slice_the_heir_and_the_others_take_turns() {
     let bench = Bench::new(1);
     bench.push_global(0..2);
     bench.enqueue(0, 2, Place::Back);
-    let next = || next_after_slice(&bench.processors[0].owner(), &bench.sources(), Turn::Alternate);
+    let next = || next_after_slice(bench.processors[0].owner(), &bench.sources(), Turn::Alternate);
     let heir = |n| Some(Picked { g: g(n), inherit_time: false, source: Source::Next });
     for (n, other) in [(10, picked(2, Source::Local)), (12, picked(0, Source::Global))] {
         bench.enqueue(0, n, Place::Next);
         assert_eq!(next(), heir(n));
         bench.enqueue(0, n + 1, Place::Next);
         assert_eq!(next(), Some(other), "although there is an heir");
-        assert_eq!(inherit(&bench.processors[0].owner()).map(|heir| heir.g), Some(g(n + 1)));
+        assert_eq!(inherit(bench.processors[0].owner()).map(|heir| heir.g), Some(g(n + 1)));
     }
     bench.enqueue(0, 20, Place::Next);
     assert_eq!(next(), heir(20));

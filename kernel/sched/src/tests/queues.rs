@@ -86,12 +86,12 @@ impl Bench {
 
     /// Who comes at the end of a slice.
     fn next(&self, turn: Turn) -> Option<(u32, Source)> {
-        let next = next_after_slice(&self.processors[0].owner(), &self.sources(), turn)?;
+        let next = next_after_slice(self.processors[0].owner(), &self.sources(), turn)?;
         Some((next.g.get(), next.source))
     }
 
     fn enqueue(&self, n: u32, place: Place) {
-        enqueue(&self.processors[0].owner(), &self.sources(), g(n), place);
+        enqueue(self.processors[0].owner(), &self.sources(), g(n), place);
     }
 }
 
@@ -127,7 +127,7 @@ fn a_busy_queue_is_passed_over_and_looked_at_again_when_there_is_nothing_else() 
     bench.put(1, 7);
     bench.put(2, 8);
     let owner = bench.processors[0].owner();
-    let found = || find_work(&owner, &bench.sources()).map(|picked| picked.g.get());
+    let found = || find_work(owner, &bench.sources()).map(|picked| picked.g.get());
     bench.global.patience.set(3);
     assert_eq!((found(), bench.global.patience.get()), (Some(8), 2));
     assert_eq!([found(), found()], [None, None]);

@@ -1,0 +1,197 @@
+//! The states of a goroutine, the arrows between them, and what is said of an arrow that does not lead from where somebody wants to
+//! take it. [`status`](crate::status) has the diagram.
+
+use core::fmt;
+
+/// Where a goroutine is in its life; [`status`](crate::status) says what each means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Status {
+    /// No goroutine: the slot is free or being prepared.
+    Dead = 0,
+    /// In exactly one run queue.
+    Runnable = 1,
+    /// On a CPU.
+    Running = 2,
+    /// On a CPU, about to leave it; may be woken already.
+    Parking = 3,
+    /// Woken before it left its CPU, which will enqueue it.
+    Woken = 4,
+    /// Off its CPU, in no run queue; somebody holds a handle to wake it.
+    Waiting = 5,
+}
+
+impl Status {
+    /// The state in the low byte of a status word.
+    pub(crate) fn of(word: u64) -> Self {
+        match word & 0xff {
+            0 => Self::Dead,
+            1 => Self::Runnable,
+            2 => Self::Running,
+            3 => Self::Parking,
+            4 => Self::Woken,
+            5 => Self::Waiting,
+            other => unreachable!("status word holds {other}, which is no state"),
+        }
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Dead => "dead",
+            Self::Runnable => "runnable",
+            Self::Running => "running",
+            Self::Parking => "parking",
+            Self::Woken => "woken",
+            Self::Waiting => "waiting",
+        })
+    }
+}
+
+/// An arrow of the diagram, as it is named in a [`BadTransition`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Arrow {
+    /// 1
+    Spawn = 1,
+    /// 2
+    Run,
+    /// 3
+    Yielded,
+    /// 4
+    BeginPark,
+    /// 5
+    CancelPark,
+    /// 6
+    FinishPark,
+    /// 7
+    Ready,
+    /// 8
+    Exit,
+}
+
+impl Arrow {
+    /// The arrow with a number.
+    fn numbered(number: u64) -> Self {
+        match number {
+            1 => Self::Spawn,
+            2 => Self::Run,
+            3 => Self::Yielded,
+            4 => Self::BeginPark,
+            5 => Self::CancelPark,
+            6 => Self::FinishPark,
+            7 => Self::Ready,
+            8 => Self::Exit,
+            other => unreachable!("{other} is the number of no arrow"),
+        }
+    }
+
+    /// The states that the arrow leaves.
+    pub const fn expected(self) -> &'static [Status] {
+        match self {
+            Self::Spawn => &[Status::Dead],
+            Self::Run => &[Status::Runnable],
+            Self::Yielded | Self::BeginPark | Self::Exit => &[Status::Running],
+            Self::CancelPark | Self::FinishPark => &[Status::Parking, Status::Woken],
+            Self::Ready => &[Status::Waiting, Status::Parking],
+        }
+    }
+
+    /// The method's name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Spawn => "spawn",
+            Self::Run => "run",
+            Self::Yielded => "yielded",
+            Self::BeginPark => "begin_park",
+            Self::CancelPark => "cancel_park",
+            Self::FinishPark => "finish_park",
+            Self::Ready => "ready",
+            Self::Exit => "exit",
+        }
+    }
+}
+
+/// Somebody asked for an arrow that does not leave the state the goroutine is in: a bug of the caller.
+///
+/// It is two words, so that it is passed in registers: who checks a step keeps no place for it on the stack.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub struct BadTransition {
+    /// The status word that was found.
+    word: u64,
+    /// What was asked for: the arrow's number in the lower byte, [`HANDLE`](Self::HANDLE), and the handle's generation in the upper half.
+    asked: u64,
+}
+
+impl BadTransition {
+    /// The bit that says that the arrow takes a handle.
+    const HANDLE: u64 = 1 << 8;
+
+    /// `arrow`, which found `word`.
+    pub(crate) const fn new(arrow: Arrow, word: u64) -> Self {
+        Self { word, asked: arrow as u64 }
+    }
+
+    /// The same for an arrow that takes a handle, of this generation.
+    pub(crate) const fn with_handle(arrow: Arrow, word: u64, generation: u32) -> Self {
+        Self { word, asked: arrow as u64 | Self::HANDLE | (generation as u64) << 32 }
+    }
+
+    /// What was attempted.
+    pub fn attempted(self) -> Arrow {
+        Arrow::numbered(self.asked & 0xff)
+    }
+
+    /// The state that was found instead of one of [`Arrow::expected`].
+    pub fn found(self) -> Status {
+        Status::of(self.word)
+    }
+
+    /// The slot's generation.
+    pub const fn generation(self) -> u32 {
+        generation_of(self.word)
+    }
+
+    /// The generation of the caller's handle, where the arrow takes one.
+    pub fn handle(self) -> Option<u32> {
+        (self.asked & Self::HANDLE != 0).then(|| generation_of(self.asked))
+    }
+
+    /// Whether the caller's handle names a goroutine that has exited.
+    pub fn is_stale(self) -> bool {
+        self.handle().is_some_and(|handle| handle != self.generation())
+    }
+}
+
+impl fmt::Debug for BadTransition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("BadTransition").field(&format_args!("{self}")).finish()
+    }
+}
+
+impl fmt::Display for BadTransition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, now) = (self.attempted().name(), self.generation());
+        if let Some(handle) = self.handle().filter(|_| self.is_stale()) {
+            return write!(
+                f,
+                "{name}: stale handle, generation {handle} has exited and the slot is at {now}"
+            );
+        }
+        write!(f, "{name}: the goroutine is {}, it must be ", self.found())?;
+        for (i, status) in self.attempted().expected().iter().enumerate() {
+            let separator = if i == 0 { "" } else { " or " };
+            write!(f, "{separator}{status}")?;
+        }
+        write!(f, " (generation {now})")
+    }
+}
+
+impl core::error::Error for BadTransition {}
+
+/// The generation in the upper half of a status word.
+pub(crate) const fn generation_of(word: u64) -> u32 {
+    (word >> 32) as u32
+}
