@@ -229,7 +229,13 @@ impl Body {
 
     /// When its last wait began.
     pub(crate) fn wait_since(&self) -> Nanos {
-        clock::time_of(Ticks(self.wait_since.load(Ordering::Relaxed)))
+        clock::time_of(self.wait().since)
+    }
+
+    /// Its last wait, for the goroutine itself.
+    pub(crate) fn wait(&self) -> Wait {
+        let since = Ticks(self.wait_since.load(Ordering::Relaxed));
+        Wait { reason: self.wait_reason(), on: self.waits_on(), since }
     }
 
     /// The place of its local values, for the goroutine itself.

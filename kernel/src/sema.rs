@@ -140,11 +140,10 @@ fn wait_for(own: OwnStack, word: &AtomicU32, order: Order, (reason, since): (Wai
     let here = own.here(&pinned);
     let named = own_sudog(here);
     // Once: a release that came in vain is part of the wait.
-    named.1.prepare(here.slot.handle(), since.0);
-    let what = Wait { reason, on, since };
-    let m = match wait_once(&pinned, here, (word, order, named), what) {
+    named.1.begin(since.0);
+    let m = match wait_once(&pinned, here, (word, order, named), Wait { reason, on, since }) {
         (m, Woken::Acquired) => m,
-        (m, Woken::Again) => wait_again(&pinned, Here { m, ..here }, (word, order, named), what),
+        (m, Woken::Again) => wait_again(&pinned, Here { m, ..here }, word, order),
     };
     count_wait(m, named.1);
     drop(pinned);
@@ -154,9 +153,11 @@ fn wait_for(own: OwnStack, word: &AtomicU32, order: Order, (reason, since): (Wai
 /// goes on.
 #[cold]
 #[inline(never)]
-fn wait_again(pinned: &Pinned, mut here: Here, at: (&AtomicU32, Order, Named), what: Wait) -> &'static M {
+fn wait_again(pinned: &Pinned, mut here: Here, word: &AtomicU32, order: Order) -> &'static M {
+    // From where the first time has left it: handed over, it would be kept ready by all who wait once.
+    let (what, named) = (here.slot.body().wait(), own_sudog(here));
     loop {
-        match wait_once(pinned, here, at, what) {
+        match wait_once(pinned, here, (word, order, named), what) {
             (m, Woken::Acquired) => return m,
             (m, Woken::Again) => here.m = m,
         }
@@ -177,7 +178,8 @@ fn wait_once(
 ) -> (&'static M, Woken) {
     let semaphore = semaphore(here.runtime(), word);
     let mut wait = sema::Wait::Queued;
-    let m = gopark_here(pinned, here, what, |_| {
+    let m = gopark_here(pinned, here, what, |g| {
+        named.1.name(g);
         wait = semaphore.enqueue(named, order, what.since.0);
         match wait {
             sema::Wait::Queued => true,

@@ -89,6 +89,12 @@ impl Sudog {
     pub fn prepare(&self, g: GoRef, now: u64) {
         self.name(g);
         self.ticket.set(0);
+        self.begin(now);
+    }
+
+    /// Says when a wait begins, by a sudog that was just taken: nobody has been readied by it yet.
+    #[inline]
+    pub fn begin(&self, now: u64) {
         self.acquire_time.set(now);
         self.release_time.set(0);
     }
