@@ -148,7 +148,7 @@ pub(crate) fn gopark_on(own: OwnStack, wait: Wait, publish: impl FnOnce(GoRef) -
 }
 
 /// [`gopark_on`], for who holds a pin, which is the only one when `publish` has returned. It is that of the CPU on which the goroutine goes on,
-/// afterwards: that one's M is returned.
+/// afterwards: perhaps another than that of `m`.
 #[expect(
     clippy::inline_always,
     reason = "a call costs as much as a part of the whole, and each caller has one"
@@ -159,19 +159,16 @@ pub(crate) fn gopark_here(
     Here { m, slot }: Here,
     wait: Wait,
     publish: impl FnOnce(GoRef) -> bool,
-) -> &'static M {
+) {
     slot.body().set_wait(wait);
     let generation = check(slot.status().begin_park());
-    let stays = !publish(GoRef { index: slot.index(), generation });
-    if stays || slot.status().is_woken() {
-        // Also when there is nothing left to wait for: a wrong call fails each time.
+    if publish(GoRef { index: slot.index(), generation }) {
+        perform::leave_parking(pinned, m, slot);
+    } else {
+        // Also when there is nothing to wait for: a wrong call fails each time.
         perform::check_may_leave(m);
-        // A wake that came meanwhile is what this park was for.
-        match check(slot.status().cancel_park()) {
-            Cancelled::Unwoken | Cancelled::Woken => return m,
-        }
+        let (Cancelled::Unwoken | Cancelled::Woken) = check(slot.status().cancel_park());
     }
-    perform::leave_parking(pinned, m, slot)
 }
 
 /// Leaves the goroutine's stack for the kernel stack and calls `function` there. Go's `mcall`.

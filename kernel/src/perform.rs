@@ -306,10 +306,10 @@ pub(crate) fn unusual_successor(m: &'static M) -> Option<Picked> {
 }
 
 /// Leaves the goroutine `me`, which parks, for whatever comes next, or for the scheduler loop. The caller holds one
-/// pin. Returns the M of the CPU on which it goes on.
+/// pin.
 #[expect(clippy::inline_always, reason = "a call costs as much as the whole")]
 #[inline(always)]
-pub(crate) fn leave_parking(pinned: &Pinned, m: &'static M, me: &'static table::Slot<Body>) -> &'static M {
+pub(crate) fn leave_parking(pinned: &Pinned, m: &'static M, me: &'static table::Slot<Body>) {
     match usual_successor(pinned, m) {
         Some(next) => {
             next.0.owner().counters().parks.add(1);
@@ -317,8 +317,6 @@ pub(crate) fn leave_parking(pinned: &Pinned, m: &'static M, me: &'static table::
         }
         None => leave_parking_unusually(pinned, m, me),
     }
-    // SAFETY: it has left its CPU, and somebody has left this one for it.
-    unsafe { m::after_switch(pinned) }
 }
 
 #[inline(never)]

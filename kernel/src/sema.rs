@@ -141,27 +141,21 @@ fn wait_for(own: OwnStack, word: &AtomicU32, order: Order, (reason, since): (Wai
     let named = own_sudog(here);
     // Once: a release that came in vain is part of the wait.
     named.1.begin(since.0);
-    let m = match wait_once(&pinned, here, (word, order, named), Wait { reason, on, since }) {
-        (m, Woken::Acquired) => m,
-        (m, Woken::Again) => wait_again(&pinned, Here { m, ..here }, word, order),
-    };
-    count_wait(m, named.1);
+    match wait_once(&pinned, here, (word, order, named), Wait { reason, on, since }) {
+        Woken::Acquired => {}
+        Woken::Again => wait_again(own, &pinned, word, order),
+    }
+    count_wait(own.here(&pinned).m, named.1);
     drop(pinned);
 }
 
-/// Waits anew, for who was readied and has found that somebody else was faster, until it has a unit. Returns the M of the CPU on which it
-/// goes on.
+/// Waits anew, for who was readied and has found that somebody else was faster, until it has a unit.
 #[cold]
 #[inline(never)]
-fn wait_again(pinned: &Pinned, mut here: Here, word: &AtomicU32, order: Order) -> &'static M {
+fn wait_again(own: OwnStack, pinned: &Pinned, word: &AtomicU32, order: Order) {
     // From where the first time has left it: handed over, it would be kept ready by all who wait once.
-    let (what, named) = (here.slot.body().wait(), own_sudog(here));
-    loop {
-        match wait_once(pinned, here, (word, order, named), what) {
-            (m, Woken::Acquired) => return m,
-            (m, Woken::Again) => here.m = m,
-        }
-    }
+    let (what, named) = (own.slot().body().wait(), own_sudog(own.here(pinned)));
+    while wait_once(pinned, own.here(pinned), (word, order, named), what) == Woken::Again {}
 }
 
 /// Parks in the semaphore's queue, unless there is a unit by now.
@@ -175,10 +169,10 @@ fn wait_once(
     here: Here,
     (word, order, named): (&AtomicU32, Order, Named),
     what: Wait,
-) -> (&'static M, Woken) {
+) -> Woken {
     let semaphore = semaphore(here.runtime(), word);
     let mut wait = sema::Wait::Queued;
-    let m = gopark_here(pinned, here, what, |g| {
+    gopark_here(pinned, here, what, |g| {
         named.1.name(g);
         wait = semaphore.enqueue(named, order, what.since.0);
         match wait {
@@ -187,14 +181,14 @@ fn wait_once(
         }
     });
     match wait {
-        sema::Wait::Acquired => return (m, Woken::Acquired),
+        sema::Wait::Acquired => return Woken::Acquired,
         sema::Wait::Queued => {}
     }
     // Who takes it out of the queue clears the address.
     if named.1.address() != 0 {
         readied_by_something_else(what.reason);
     }
-    (m, semaphore.finish(named.1))
+    semaphore.finish(named.1)
 }
 
 /// Adds a wait that is over to this P's counters.

@@ -131,12 +131,6 @@ impl StatusWord {
         generation_of(self.0.load(Ordering::Acquire))
     }
 
-    /// Whether a goroutine that parks has been woken already, at this moment.
-    pub fn is_woken(&self) -> bool {
-        // Relaxed: whoever acts on it takes an arrow, which acquires.
-        is(self.0.load(Ordering::Relaxed), Status::Woken)
-    }
-
     /// Arrow 1, Dead → Runnable: the slot is prepared and its first context written. Returns the generation
     /// of the new goroutine. Only for who took the slot from a free list; the caller then enqueues it.
     ///
