@@ -212,7 +212,7 @@ impl Body {
 
     /// Says what the goroutine is about to wait for, and since when it does.
     pub(crate) fn set_wait(&self, wait: Wait) {
-        // Relaxed: for reports.
+        // Relaxed: for reports, and for the goroutine itself.
         self.wait_reason.store(wait.reason as u32, Ordering::Relaxed);
         self.waits_on.store(wait.on, Ordering::Relaxed);
         self.wait_since.store(wait.since.0, Ordering::Relaxed);
@@ -229,11 +229,12 @@ impl Body {
 
     /// When its last wait began.
     pub(crate) fn wait_since(&self) -> Nanos {
-        clock::time_of(self.wait().since)
+        clock::time_of(Ticks(self.wait_since.load(Ordering::Relaxed)))
     }
 
-    /// Its last wait, for the goroutine itself.
+    /// Its last wait, as it has set it. For the goroutine itself.
     pub(crate) fn wait(&self) -> Wait {
+        // Relaxed: its own; what moves it to another CPU orders that.
         let since = Ticks(self.wait_since.load(Ordering::Relaxed));
         Wait { reason: self.wait_reason(), on: self.waits_on(), since }
     }

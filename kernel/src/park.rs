@@ -130,7 +130,7 @@ pub fn gopark(reason: WaitReason, publish: impl FnOnce(GoRef) -> bool) {
     gopark_on(own, Wait { reason, on: 0, since: clock::rdtsc_unordered() }, publish);
 }
 
-/// A wait, for reports.
+/// A wait, for reports, and for who waits for the same once more.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Wait {
     pub(crate) reason: WaitReason,

@@ -254,7 +254,8 @@ impl GlobalRunQueue {
         Global::is_empty(self)
     }
 
-    /// All its queues, if none is busy: for tests.
+    /// All its queues, if none is busy. For tests, which take no other lock as long as they have them: that these are held, debug builds
+    /// forget when the first of them goes.
     pub(crate) fn hold(&self) -> Option<Vec<Guard<'_, GlobalQueue>>> {
         self.queues.iter().map(|queue| queue.queue.try_lock()).collect()
     }

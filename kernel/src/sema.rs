@@ -155,7 +155,12 @@ fn wait_for(own: OwnStack, word: &AtomicU32, order: Order, (reason, since): (Wai
 fn wait_again(own: OwnStack, pinned: &Pinned, word: &AtomicU32, order: Order) {
     // From where the first time has left it: handed over, it would be kept ready by all who wait once.
     let (what, named) = (own.slot().body().wait(), own_sudog(own.here(pinned)));
-    while wait_once(pinned, own.here(pinned), (word, order, named), what) == Woken::Again {}
+    loop {
+        match wait_once(pinned, own.here(pinned), (word, order, named), what) {
+            Woken::Acquired => return,
+            Woken::Again => {}
+        }
+    }
 }
 
 /// Parks in the semaphore's queue, unless there is a unit by now.

@@ -26,6 +26,7 @@ use machine::percpu::{self, CpuId, Pinned};
 use machine::serial;
 use machine::stack;
 use machine::vector::Vector;
+use sched::pick::Global;
 use sched::timer::Expiry;
 use sched::{GoRef, Status};
 
@@ -189,14 +190,16 @@ pub fn slice_stays_over_at_a_busy_queue() -> Option<bool> {
     let is_alone = |m: &&M| m.is_active() && m.current().is_some() && m.proc().queue().is_empty();
     let other = rt.ms.iter().filter(|m| m.index != me.index).find(is_alone)?;
     let passed = || lock::counts(other.block, Kind::Rank(Rank::Global)).passed;
-    let (before, deadline) = (passed(), now() + Nanos(1_000_000_000));
-    clock::spin_until(deadline, || passed() > before);
+    // Who has something to put there passes each home once, whatever its slice, and waits then.
+    let first = passed() + rt.global.homes() as u64;
+    let deadline = now() + Nanos(1_000_000_000);
+    clock::spin_until(deadline, || passed() > first);
     let mut stays_over = true;
     clock::spin_until(deadline, || {
         stays_over &= tick::left_of_slice(other) == Nanos(0);
-        passed() > before + LOOKS
+        passed() > first + LOOKS
     });
-    (passed() > before + LOOKS).then_some(stays_over)
+    (passed() > first + LOOKS).then_some(stays_over)
 }
 
 /// Whether the goroutine that calls has been asked to give way, and has not done so because it is pinned.

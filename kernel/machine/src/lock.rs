@@ -4,7 +4,7 @@
 //! rising order of [`Rank`] only; debug builds check it and name both locks. A lock is held for a few dozen
 //! instructions and never across a context switch.
 //!
-//! Several locks of one rank can only be taken all at once ([`Together`]), by rising address: two CPUs that want some of
+//! Who waits for several locks of one rank takes them all at once ([`Together`]), by rising address: two CPUs that want some of
 //! the same wait for each other in one direction.
 //!
 //! Each acquisition is counted by [`Kind`], and each that had to wait for another CPU ([`counts`]): that is *contended*. Who

@@ -212,7 +212,8 @@ pub fn try_acquire(word: &AtomicU32) -> bool {
 }
 
 impl<L: RootLock> Semaphore<'_, L> {
-    /// The acquirer's harder case: takes a unit, or queues `s`, which was prepared for the goroutine that calls.
+    /// The acquirer's harder case: takes a unit, or queues `s`, which [names](Sudog::name) the goroutine that calls and says when its wait
+    /// [began](Sudog::begin).
     /// `seed` is a number that is not the same for those who wait, as the time is: it makes the priority in the tree, if others wait.
     ///
     /// The goroutine must have announced that it parks: once this returns, or even before, it may be readied.

@@ -92,7 +92,7 @@ impl Sudog {
         self.begin(now);
     }
 
-    /// Says when a wait begins, by a sudog that was just taken: nobody has been readied by it yet.
+    /// Says when a wait begins, by a sudog that is in no queue: nobody has been readied by it yet.
     #[inline]
     pub fn begin(&self, now: u64) {
         self.acquire_time.set(now);

@@ -2,6 +2,7 @@
 //! take it. [`status`](crate::status) has the diagram.
 
 use core::fmt;
+use core::num::NonZeroU64;
 
 /// Where a goroutine is in its life; [`status`](crate::status) says what each means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -24,14 +25,22 @@ pub enum Status {
 impl Status {
     /// The state in the low byte of a status word.
     pub(crate) fn of(word: u64) -> Self {
-        match word & 0xff {
-            0 => Self::Dead,
-            1 => Self::Runnable,
-            2 => Self::Running,
-            3 => Self::Parking,
-            4 => Self::Woken,
-            5 => Self::Waiting,
-            other => unreachable!("status word holds {other}, which is no state"),
+        match Self::numbered(word & 0xff) {
+            Some(status) => status,
+            None => unreachable!("status word holds {}, which is no state", word & 0xff),
+        }
+    }
+
+    /// The state with a number.
+    const fn numbered(number: u64) -> Option<Self> {
+        match number {
+            0 => Some(Self::Dead),
+            1 => Some(Self::Runnable),
+            2 => Some(Self::Running),
+            3 => Some(Self::Parking),
+            4 => Some(Self::Woken),
+            5 => Some(Self::Waiting),
+            _ => None,
         }
     }
 }
@@ -115,14 +124,14 @@ impl Arrow {
 
 /// Somebody asked for an arrow that does not leave the state the goroutine is in: a bug of the caller.
 ///
-/// It is two words, so that it is passed in registers: who checks a step keeps no place for it on the stack.
+/// Two words, also as the error of a `Result` without value: it is passed in registers, and who checks a step keeps no place for it on the stack.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub struct BadTransition {
     /// The status word that was found.
     word: u64,
     /// What was asked for: the arrow's number in the lower byte, [`HANDLE`](Self::HANDLE), and the handle's generation in the upper half.
-    asked: u64,
+    asked: NonZeroU64,
 }
 
 impl BadTransition {
@@ -131,22 +140,28 @@ impl BadTransition {
 
     /// `arrow`, which found `word`.
     pub(crate) const fn new(arrow: Arrow, word: u64) -> Self {
-        Self { word, asked: arrow as u64 }
+        Self::asked(word, arrow as u64)
     }
 
     /// The same for an arrow that takes a handle, of this generation.
     pub(crate) const fn with_handle(arrow: Arrow, word: u64, generation: u32) -> Self {
-        Self { word, asked: arrow as u64 | Self::HANDLE | (generation as u64) << 32 }
+        Self::asked(word, arrow as u64 | Self::HANDLE | (generation as u64) << 32)
+    }
+
+    const fn asked(word: u64, asked: u64) -> Self {
+        // The number of no arrow is 0.
+        let Some(asked) = NonZeroU64::new(asked) else { unreachable!() };
+        Self { word, asked }
     }
 
     /// What was attempted.
     pub fn attempted(self) -> Arrow {
-        Arrow::numbered(self.asked & 0xff)
+        Arrow::numbered(self.asked.get() & 0xff)
     }
 
-    /// The state that was found instead of one of [`Arrow::expected`].
-    pub fn found(self) -> Status {
-        Status::of(self.word)
+    /// The state that was found instead of one of [`Arrow::expected`]. `None`: the word holds none, so something else has written there.
+    pub const fn found(self) -> Option<Status> {
+        Status::numbered(self.word & 0xff)
     }
 
     /// The slot's generation.
@@ -156,7 +171,7 @@ impl BadTransition {
 
     /// The generation of the caller's handle, where the arrow takes one.
     pub fn handle(self) -> Option<u32> {
-        (self.asked & Self::HANDLE != 0).then(|| generation_of(self.asked))
+        (self.asked.get() & Self::HANDLE != 0).then(|| generation_of(self.asked.get()))
     }
 
     /// Whether the caller's handle names a goroutine that has exited.
@@ -180,7 +195,10 @@ impl fmt::Display for BadTransition {
                 "{name}: stale handle, generation {handle} has exited and the slot is at {now}"
             );
         }
-        write!(f, "{name}: the goroutine is {}, it must be ", self.found())?;
+        match self.found() {
+            Some(found) => write!(f, "{name}: the goroutine is {found}, it must be ")?,
+            None => write!(f, "{name}: the status is {:#x}, it must be ", self.word)?,
+        }
         for (i, status) in self.attempted().expected().iter().enumerate() {
             let separator = if i == 0 { "" } else { " or " };
             write!(f, "{separator}{status}")?;

@@ -85,7 +85,7 @@ fn every_arrow_leaves_exactly_the_states_that_it_names() -> Result<(), BadTransi
                 let handle = (arrow == Arrow::Ready).then_some(0);
                 let bad = result.expect_err("it does not lead from there");
                 let told = (bad.attempted(), bad.found(), bad.generation(), bad.handle());
-                assert_eq!(told, (arrow, from, 0, handle));
+                assert_eq!(told, (arrow, Some(from), 0, handle));
                 assert_eq!(word.get(), (from, 0), "a refused {arrow:?} changes nothing");
             }
         }
@@ -127,6 +127,16 @@ fn errors_name_the_arrow_the_state_and_the_mend() -> Result<(), BadTransition> {
     let early = word_in(Status::Runnable)?.begin_park().expect_err("not running");
     assert_eq!(early.to_string(), "begin_park: the goroutine is runnable, it must be running (generation 0)");
     Ok(())
+}
+
+#[test]
+fn a_word_that_holds_no_state_is_told_as_it_is() {
+    let word = StatusWord(super::AtomicU64::new(0x7_0000_002a));
+    for bad in [word.run(), word.exit(), word.finish_park().map(drop)].map(|step| step.expect_err("no state"))
+    {
+        assert_eq!((bad.found(), bad.generation()), (None, 7));
+        assert!(bad.to_string().contains("the status is 0x70000002a, it must be "), "{bad}");
+    }
 }
 
 #[test]

@@ -2,8 +2,6 @@
 //! that a look has read are true if it succeeds. A batch is two goroutines here. The links are words of the model checker: their
 //! order is that of the lists.
 
-use std::vec::Vec;
-
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU32, Ordering};
 use sched::GoIndex;
