@@ -41,9 +41,10 @@ use crate::vector::Vector;
 
 const INIT_DELAY: Nanos = Nanos(10_000_000);
 const SIPI_DELAY: Nanos = Nanos(200_000);
-/// A CPU counts as dead when nobody has come online for this long. An emulator on a busy host may not run a
-/// CPU's thread for hundreds of milliseconds.
+/// A CPU counts as dead when nobody has arrived or come online for this long, …
 const PATIENCE: Nanos = Nanos(2_000_000_000);
+/// … and this for each CPU that was called: an emulator's threads share the host's CPUs and come all at the same time, which is late.
+const PATIENCE_FOR_EACH: Nanos = Nanos(40_000_000);
 /// A ping is repeated after this time.
 const PING_INTERVAL: Nanos = Nanos(10_000_000);
 
@@ -124,7 +125,7 @@ static START: spin::Once<&'static Start> = spin::Once::new();
 /// Starts the CPUs with these APIC ids; they become CPU 1, 2, … in this order.
 ///
 /// Runs on the boot CPU with interrupts on. A CPU that does not come is reported, never waited for longer than
-/// two seconds after the last one that did.
+/// two seconds, and 40 ms for each CPU, after the last one that did.
 ///
 /// # Errors
 /// [`TrampolineError`]: nothing was started.
@@ -226,22 +227,24 @@ impl Start {
         since
     }
 
-    /// Pings whoever has arrived until all are online or nobody has come for [`PATIENCE`].
+    /// Pings whoever has arrived until all are online or nobody has come for too long.
     fn gather(&self) {
+        let patience = patience(self.tickets.len());
         let mut last_progress = clock::now();
         let mut last_ping = Nanos(0);
-        let mut online = 0;
+        let mut steps = 0;
         loop {
             let now = clock::now();
             if now.0 - last_ping.0 >= PING_INTERVAL.0 {
                 last_ping = now;
                 self.in_state(ARRIVED).for_each(Candidate::ping);
             }
-            let count = self.in_state(ONLINE).count();
-            if count > online {
-                (online, last_progress) = (count, now);
+            let (starting, online) = (self.in_state(STARTING).count(), self.in_state(ONLINE).count());
+            let taken = self.tickets.len() - starting + online;
+            if taken > steps {
+                (steps, last_progress) = (taken, now);
             }
-            if count == self.tickets.len() || now.0 - last_progress.0 > PATIENCE.0 {
+            if online == self.tickets.len() || now.0 - last_progress.0 > patience.0 {
                 return;
             }
             core::hint::spin_loop();
@@ -275,6 +278,11 @@ impl Ticket {
         let ists = stack::allocate_ists().ok()?;
         Some(Self { stack, ists: ists.range, segments: gdt::build(ists.tops) })
     }
+}
+
+/// How long it may take until the next of so many CPUs comes.
+fn patience(called: usize) -> Nanos {
+    PATIENCE + Nanos(PATIENCE_FOR_EACH.0 * called as u64)
 }
 
 /// In xAPIC mode ids have eight bits, and 255 addresses everybody.
@@ -380,7 +388,12 @@ fn pinged() {
 
 #[cfg(test)]
 mod tests {
-    use super::all_are_online;
+    use super::{all_are_online, patience};
+
+    #[test]
+    fn patience_grows_with_the_machine() {
+        assert_eq!([0, 1, 255].map(|called| patience(called).0 / 1_000_000), [2_000, 2_040, 12_200]);
+    }
 
     #[test]
     fn a_broadcast_is_for_machines_without_others() {
