@@ -10,6 +10,9 @@ const KEPT: usize = 256 * 1024;
 /// Longest line; what a broken guest says beyond is cut there.
 const LINE: usize = 4096;
 
+/// Stands behind a last line without an end.
+const CUT_OFF: &[u8] = b" (cut off)";
+
 /// A case that reported its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Done {
@@ -59,9 +62,10 @@ impl Transcript {
         }
     }
 
-    /// Takes a last line without an end: the guest died while it spoke.
+    /// Takes a last line without an end, and marks it: the guest died while it spoke.
     pub fn close(&mut self) {
         if !self.line.is_empty() {
+            self.line.extend(CUT_OFF);
             self.end_line();
         }
     }
@@ -157,7 +161,7 @@ mod tests {
     fn a_case_that_dies_stays_running_with_its_last_words() {
         let transcript = heard("running 1 tests\ntest a ...\npanic: no", 5);
         let running = transcript.running.expect("a case that runs");
-        assert_eq!((running.name.as_str(), running.output.as_str()), ("a", "panic: no\n"));
+        assert_eq!((running.name.as_str(), running.output.as_str()), ("a", "panic: no (cut off)\n"));
         assert!(transcript.done.is_empty() && !transcript.finished);
     }
 

@@ -4,7 +4,8 @@
 
 extern crate alloc;
 
-use core::hint::black_box;
+use core::fmt::{self, Display};
+use core::hint::{black_box, spin_loop};
 use core::ptr;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
@@ -39,6 +40,7 @@ tests::image! {
         ("throw", "#BP breakpoint\tmachine::exception::breakpoint+0x", a_breakpoint_that_nobody_waits_for),
         ("throw", "#GP general protection", a_non_canonical_address),
         ("exit:7", "", an_exit_code_reaches_the_host),
+        ("exit:0", "chatter\t!(cut off)", an_exit_cuts_no_line_off),
         ("panic", "memory allocation of", an_allocation_that_cannot_be),
         ("panic", "lock order: taking Stops while holding Frames", locks_in_the_wrong_order),
     ],
@@ -64,11 +66,17 @@ fn a_panic_says_who() {
 
 /// The other CPUs print all the time, until the report begins.
 fn nobody_prints_beside_a_report() {
+    the_others_print(&"chatter");
+    panic!("silence");
+}
+
+/// The other CPUs print from now on; this comes back when they have begun.
+fn the_others_print(text: &'static (impl Display + Sync)) {
     static LINES: AtomicUsize = AtomicUsize::new(0);
     for _ in 1..num_cpu().max(2) {
-        go(|| {
+        go(move || {
             loop {
-                println!("chatter");
+                println!("{text}");
                 LINES.fetch_add(1, Ordering::Relaxed);
             }
         });
@@ -76,7 +84,6 @@ fn nobody_prints_beside_a_report() {
     while LINES.load(Ordering::Relaxed) < 50 {
         gosched();
     }
-    panic!("silence");
 }
 
 fn a_panic_says_on_which_cpu() {
@@ -172,6 +179,23 @@ fn a_breakpoint_that_nobody_waits_for() {
 
 fn an_exit_code_reaches_the_host() {
     gzero::exit(7);
+}
+
+/// The other CPUs are in the middle of a line nearly all the time.
+fn an_exit_cuts_no_line_off() {
+    struct Slowly;
+
+    impl Display for Slowly {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("chat")?;
+            for _ in 0..100_000 {
+                spin_loop();
+            }
+            f.write_str("ter")
+        }
+    }
+    the_others_print(&Slowly);
+    gzero::exit(0);
 }
 
 fn an_allocation_that_cannot_be() {

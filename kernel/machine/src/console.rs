@@ -7,6 +7,7 @@
 //! frozen) writes without it. The report of a disaster comes out, at worst in the middle of a line.
 
 use core::fmt::{self, Write as _};
+use core::mem::ManuallyDrop;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use bootloader_api::info::FrameBuffer;
@@ -66,6 +67,14 @@ pub fn emergency_write(args: fmt::Arguments<'_>) {
     let patience = if HOLDER_DEAD.load(Ordering::Relaxed) { 1 } else { URGENT };
     let locked = write(args, patience);
     HOLDER_DEAD.store(!locked, Ordering::Relaxed);
+}
+
+/// Ends all printing, for who ends the machine and has nothing more to say: waits for a line that has been begun, and no other
+/// one begins.
+///
+/// Interrupts of this CPU are off afterwards; while it waits they are as they were.
+pub fn close() {
+    let _for_good = ManuallyDrop::new(Line::take(PATIENT));
 }
 
 /// Returns whether the lock was held.
