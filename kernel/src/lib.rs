@@ -212,7 +212,8 @@ pub fn breakpoint() {
     machine::exception::breakpoint();
 }
 
-/// Ends the machine with an exit code, at once and on all CPUs. Only a line that is just being printed is ended first.
+/// Ends the machine with an exit code, at once and on all CPUs. Only a line that is just being printed is ended first, if that takes
+/// seconds at most.
 ///
 /// Under QEMU codes up to 110 reach the host; larger ones arrive as 110. On a board the machine halts.
 ///

@@ -98,7 +98,7 @@ fn take_floor() -> bool {
 
 /// Ends the machine with `code`; no other CPU runs on.
 pub(crate) fn exit(code: u8) -> ! {
-    // Before the others are stopped: one may be in the middle of a line.
+    // While the others still run: one may be in the middle of a line.
     console::close();
     take_floor();
     qemu::exit(code)

@@ -206,11 +206,12 @@ fn bury(m: &'static M, slot: &'static table::Slot<Body>) {
         slot.body().unwire(slot.index());
     }
     check(slot.status().exit());
-    owner.counters().exited.add(1);
     match slot.body().join.leave() {
         Slot::Free => free_slot(m, owner, slot),
         Slot::Kept => {}
     }
+    // At last: who finds by the count that it is alone also finds the slot and the stack where the dead have theirs.
+    owner.counters().exited.add(1);
 }
 
 /// The rest of [`arrive`].

@@ -41,6 +41,7 @@ tests::image! {
         ("throw", "#GP general protection", a_non_canonical_address),
         ("exit:7", "", an_exit_code_reaches_the_host),
         ("exit:0", "chatter\t!(cut off)", an_exit_cuts_no_line_off),
+        ("exit:7", "so far (cut off)", an_exit_inside_a_line_is_its_end),
         ("panic", "memory allocation of", an_allocation_that_cannot_be),
         ("panic", "lock order: taking Stops while holding Frames", locks_in_the_wrong_order),
     ],
@@ -188,7 +189,7 @@ fn an_exit_cuts_no_line_off() {
     impl Display for Slowly {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_str("chat")?;
-            for _ in 0..100_000 {
+            for _ in 0..10_000 {
                 spin_loop();
             }
             f.write_str("ter")
@@ -196,6 +197,17 @@ fn an_exit_cuts_no_line_off() {
     }
     the_others_print(&Slowly);
     gzero::exit(0);
+}
+
+fn an_exit_inside_a_line_is_its_end() {
+    struct Exits;
+
+    impl Display for Exits {
+        fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+            gzero::exit(7)
+        }
+    }
+    println!("so far{Exits} and on");
 }
 
 fn an_allocation_that_cannot_be() {

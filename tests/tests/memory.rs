@@ -13,12 +13,12 @@ use core::alloc::Layout;
 use core::hint::black_box;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
-use gzero::fd::FdError;
+use gzero::fd::{self, FdError};
 use gzero::{
-    Builder, JoinHandle, Mailbox, MemStats, Nanos, StopReason, fd, free_os_memory, go, go_with, gosched,
-    heap, read_mem_stats, sleep, stats, stop_the_world, world, write_heap_dump,
+    Builder, JoinHandle, Mailbox, MemStats, StopReason, free_os_memory, go, go_with, gosched, heap,
+    num_goroutine, read_mem_stats, semacquire, semrelease, stats, stop_the_world, testing, world,
+    write_heap_dump,
 };
-use gzero::{semacquire, semrelease};
 use tests::block::{Block, layout};
 use tests::{Random, Verdict, deep, equal, wait_until_alone};
 
@@ -291,8 +291,7 @@ fn stacks_are_given_back_and_used_again() -> Verdict {
         (0..1_000).for_each(|_| semrelease(&GATE));
         wait_until_alone();
         equal("stacks that were given back", &(free_os_memory() >= 1_000 * 4096), &true)?;
-        let stats = stats::memory();
-        equal("stacks that are kept", &stats.idle_stacks, &0)?;
+        equal("stacks that are kept", &stats::memory().idle_stacks, &0)?;
     }
     equal("sum", &sum.load(Ordering::Relaxed), &(3 * 1_000 * 999 / 2))
 }
@@ -313,7 +312,10 @@ fn stacks_are_counted_as_a_walk_finds_them() -> Verdict {
             go_with(Builder::new().stack_size(size), body).expect("memory for a goroutine")
         };
         let handles: Vec<_> = (0..100 + 50 * round).map(start).collect();
-        sleep(Nanos::from_millis(50));
+        let waiting = || handles.iter().filter(|g| testing::waits_for(g.id()).is_some()).count() as u64;
+        while num_goroutine() > 1 + waiting() {
+            gosched();
+        }
         agree("some have ended")?;
         (0..handles.len().div_ceil(2)).for_each(|_| semrelease(&GATE));
         wait_until_alone();
@@ -466,7 +468,7 @@ fn write_heap_dump_on_the_kernel_stack() {
 }
 
 fn write_heap_dump_in_an_interrupt_handler() {
-    gzero::testing::in_interrupt(|| assert!(write_heap_dump(NO_FD).is_err()));
+    testing::in_interrupt(|| assert!(write_heap_dump(NO_FD).is_err()));
 }
 
 #[expect(unsafe_code, reason = "the second time is what the case is about")]
@@ -481,8 +483,7 @@ fn a_block_given_back_twice() {
 }
 
 fn read_mem_stats_inside_of_on_m() {
-    let mut stats = MemStats::default();
-    gzero::on_m(|| read_mem_stats(&mut stats));
+    gzero::on_m(|| read_mem_stats(&mut MemStats::default()));
 }
 
 fn read_mem_stats_on_the_kernel_stack() {
@@ -490,7 +491,7 @@ fn read_mem_stats_on_the_kernel_stack() {
 }
 
 fn read_mem_stats_in_an_interrupt_handler() {
-    gzero::testing::in_interrupt(|| read_mem_stats(&mut MemStats::default()));
+    testing::in_interrupt(|| read_mem_stats(&mut MemStats::default()));
 }
 
 fn free_os_memory_inside_of_on_m() {

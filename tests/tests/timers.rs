@@ -211,7 +211,7 @@ fn in_order<W: Send + 'static>(
     wait: impl Fn(&W) -> Instant + Copy + Send + 'static,
 ) -> Verdict {
     let mut found = Vec::new();
-    for attempt in 0..5 {
+    for attempt in 0..12 {
         let step = MILLI * (4 + 20 * attempt);
         let (sender, results) = chan(SLOTS.len());
         let start = Instant::now();

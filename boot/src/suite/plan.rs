@@ -96,6 +96,9 @@ const SKYNET: &str = "run=skynet rounds=200 leaves=100000";
 /// checks that. With 255 the host has so few for them that most waits are its own.
 const LEAVES: [(u32, &str); 5] = [(1, ""), (2, ""), (4, ""), (64, " contended=1"), (255, "")];
 
+/// Limit for boots of test images: beside another one, on a host that may be slow, they take longer than for somebody who waits.
+const PATIENT: &str = "--timeout 300";
+
 /// Some inputs for the fuzzer, the same ones in each run; more of them by hand.
 const FUZZ: &str = "fuzz-heap -- -runs=20000 -seed=1 -max_len=4000 -len_control=5 -artifact_prefix=target/";
 
@@ -303,7 +306,8 @@ impl Plan {
                 _ => true,
             };
             for (machine, options) in MACHINES.iter().filter(|(machine, _)| wanted(machine)) {
-                let run = Run::boot(Image::Test(name.clone()), options, Wanted::default());
+                let line = format!("{options} {PATIENT}");
+                let run = Run::boot(Image::Test(name.clone()), &line, Wanted::default());
                 self.add(&format!("test-{name}-{machine}"), Action::One(run)).shares = true;
             }
         }
@@ -345,7 +349,8 @@ impl Plan {
         );
         // Stops go to each CPU by itself there.
         let stopping = Image::Test("stopping".to_owned());
-        let run = Run::boot(stopping, "--smp 2 --skip a_hundred_thousand", Wanted::default());
+        let line = format!("--smp 2 {PATIENT} --skip a_hundred_thousand");
+        let run = Run::boot(stopping, &line, Wanted::default());
         self.add("left-out-stopping", Action::One(run.with_args("ghost=200")));
     }
 
@@ -373,7 +378,8 @@ impl Plan {
         let skip = path.is_none().then(|| "GZERO_QEMU_OLD names no QEMU".to_owned());
         self.add("old-qemu-skynet-200-times", Action::One(run)).skip.clone_from(&skip);
         for image in ["preemption", "stopping"] {
-            let mut run = Run::boot(Image::Test(image.to_owned()), "--smp 2", Wanted::default());
+            let line = format!("--smp 2 {PATIENT}");
+            let mut run = Run::boot(Image::Test(image.to_owned()), &line, Wanted::default());
             run.args.extend(["--qemu".to_owned(), path.clone().unwrap_or_default()]);
             self.add(&format!("old-qemu-{image}"), Action::One(run)).skip.clone_from(&skip);
         }

@@ -145,7 +145,8 @@ impl Wanted {
                 return Err(format!("no line with `{text}`"));
             }
         }
-        let traced = |line: &str| line.starts_with("SCHED ") && line.ends_with(']');
+        let traced =
+            |line: &str| line.starts_with("SCHED ") && line.contains(" contended=[") && line.ends_with(']');
         let counts = |line: &&str| !line.is_empty() && !traced(line);
         let last = output.lines().map(str::trim).rfind(counts).unwrap_or_default();
         if self.last.is_some_and(|wanted| wanted != last) {
@@ -186,8 +187,8 @@ mod tests {
         assert!(wanted.judge(Some(0), "cpus: 3 online of 4\ngzero: ok\n").is_err());
         assert!(wanted.judge(Some(0), "cpus: 4 online of 4\ngzero: ok\nmore\n").is_err());
         let traced = |line: &str| format!("cpus: 4 online of 4\ngzero: ok\n{line}");
-        assert_eq!(wanted.judge(Some(0), &traced("SCHED 9ms: contended=[]\n")), Ok(()));
-        assert!(wanted.judge(Some(0), &traced("SCHED 9ms: conten")).is_err());
+        assert_eq!(wanted.judge(Some(0), &traced("SCHED 9ms: runqueue=0 [1 2] contended=[]\n")), Ok(()));
+        assert!(wanted.judge(Some(0), &traced("SCHED 9ms: runqueue=0 [1 2]")).is_err());
     }
 
     #[test]

@@ -5,26 +5,36 @@
 //! ([`crate::serial`], [`crate::screen`]). So nobody has to wait for it for ever, and a writer that has
 //! waited too long for a holder that cannot go on (it was interrupted on this very CPU, or its CPU is
 //! frozen) writes without it. The report of a disaster comes out, at worst in the middle of a line.
+//!
+//! Who ends the machine without a report closes the console before it stops the other CPUs, so that it cuts no line off. A flag keeps
+//! others from beginning new lines meanwhile, and the lock, which is then never released, keeps those out who have missed the flag.
 
 use core::fmt::{self, Write as _};
 use core::mem::ManuallyDrop;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use bootloader_api::info::FrameBuffer;
 use spin::{Mutex, MutexGuard, Once};
 
 use crate::irq::IrqGuard;
+use crate::percpu;
 use crate::screen::{Screen, ScreenError};
 use crate::serial::{self, Port};
 
 /// Held while the text of one call is written.
 static LINE: Mutex<()> = Mutex::new(());
+/// The CPU that holds it, plus one. Relaxed: a CPU looks for its own number, which nobody else stores.
+static HOLDER: AtomicU32 = AtomicU32::new(0);
+/// Nobody is to begin a line. Relaxed: who does not see it yet still needs the lock.
+static CLOSED: AtomicBool = AtomicBool::new(false);
 static SCREEN: Once<Screen> = Once::new();
 /// The last emergency found the lock's holder dead: the next ones do not wait for it.
 static HOLDER_DEAD: AtomicBool = AtomicBool::new(false);
 
 /// Turns of waiting for the lock in normal life: more than all CPUs together need for a line at 115,200 baud.
 const PATIENT: u32 = 1 << 26;
+/// Turns of waiting for one line alone, of some 4,000 characters at 115,200 baud.
+const ONE_LINE: u32 = 1 << 22;
 /// Turns of waiting in an emergency, enough for a living holder to end its line: some 20 ms on a board, and ten
 /// times that in an emulator.
 const URGENT: u32 = 1 << 18;
@@ -44,11 +54,19 @@ pub fn attach_screen(frame_buffer: FrameBuffer) -> Result<&'static Screen, Scree
     })
 }
 
-/// Writes the text in one piece. Interrupts of this CPU are off meanwhile; while it waits they are as they were.
+/// Writes the text in one piece; nothing once the console is closed. Interrupts of this CPU are off meanwhile; while it waits they
+/// are as they were.
 ///
 /// Not for handlers of exceptions and non-maskable interrupts: these use [`emergency_write`].
 pub fn write_fmt(args: fmt::Arguments<'_>) {
-    write(args, PATIENT);
+    if is_closed() {
+        return;
+    }
+    let line = Line::take(PATIENT);
+    if !is_closed() {
+        write(args);
+    }
+    drop(line);
 }
 
 /// Sends one byte by a serial port, if that needs no wait; says whether it has.
@@ -65,26 +83,38 @@ pub fn try_send(port: Port, byte: u8) -> bool {
 pub fn emergency_write(args: fmt::Arguments<'_>) {
     // Relaxed: a hint; a stale value costs one more wait or one mixed line.
     let patience = if HOLDER_DEAD.load(Ordering::Relaxed) { 1 } else { URGENT };
-    let locked = write(args, patience);
-    HOLDER_DEAD.store(!locked, Ordering::Relaxed);
+    let line = Line::take(patience);
+    HOLDER_DEAD.store(line.lock.is_none(), Ordering::Relaxed);
+    write(args);
 }
 
-/// Ends all printing, for who ends the machine and has nothing more to say: waits for a line that has been begun, and no other
-/// one begins.
+/// Ends all printing but that of emergencies, for who ends the machine and has nothing more to say.
 ///
+/// A line that has been begun is ended, unless it takes very long or is the caller's own; no other one begins.
 /// Interrupts of this CPU are off afterwards; while it waits they are as they were.
 pub fn close() {
-    let _for_good = ManuallyDrop::new(Line::take(PATIENT));
+    CLOSED.store(true, Ordering::Relaxed);
+    let off = IrqGuard::new();
+    // The caller may stand in a function that formats a part of a line.
+    let patience = if HOLDER.load(Ordering::Relaxed) == this_cpu() { 0 } else { ONE_LINE };
+    drop(off);
+    let _for_good = ManuallyDrop::new(Line::take(patience));
 }
 
-/// Returns whether the lock was held.
-fn write(args: fmt::Arguments<'_>, patience: u32) -> bool {
-    let line = Line::take(patience);
+fn is_closed() -> bool {
+    CLOSED.load(Ordering::Relaxed)
+}
+
+/// A number of this CPU that is not 0. Interrupts are off.
+fn this_cpu() -> u32 {
+    percpu::of_this_cpu().id().0 + 1
+}
+
+fn write(args: fmt::Arguments<'_>) {
     if Everywhere.write_fmt(args).is_err() {
         // The devices never fail; a formatting function of the caller did.
         put("[text missing: a Display or Debug function failed]\n");
     }
-    line.lock.is_some()
 }
 
 /// The lock, if it could be had, with interrupts off.
@@ -99,6 +129,7 @@ impl Line {
         for _ in 0..patience {
             let off = IrqGuard::new();
             if let Some(lock) = LINE.try_lock() {
+                HOLDER.store(this_cpu(), Ordering::Relaxed);
                 return Self { lock: Some(lock), _off: off };
             }
             // Interrupts come back on: a CPU that waits here still answers when the world is stopped.
@@ -106,6 +137,14 @@ impl Line {
             core::hint::spin_loop();
         }
         Self { lock: None, _off: IrqGuard::new() }
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        if self.lock.is_some() {
+            HOLDER.store(0, Ordering::Relaxed);
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use uart_16550::backend::Backend;
 use uart_16550::spec::FIFO_SIZE;
-use uart_16550::spec::registers::{FifoTriggerLevel, IER, LSR, MCR, offsets};
+use uart_16550::spec::registers::{FifoTriggerLevel, IER, LSR, MCR};
 use uart_16550::{BaudRate, Config, Uart16550};
 use x86_64::instructions::port::Port as IoPort;
 
@@ -24,6 +24,8 @@ const READY_POLLS: u32 = 1 << 21;
 
 /// The modem control register.
 const MODEM_CONTROL: u8 = 4;
+/// The line status register.
+const LINE_STATUS: u16 = 5;
 
 /// A serial port at its customary address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,7 +126,7 @@ impl Backend for Bounded {
     unsafe fn read(&mut self, register_offset: u8) -> u8 {
         // SAFETY: a UART's register (the caller's contract), or a port where nothing is: it reads as ones.
         let value = unsafe { IoPort::new(self.base + u16::from(register_offset)).read() };
-        if usize::from(register_offset) == offsets::LSR { self.bound(value) } else { value }
+        if u16::from(register_offset) == LINE_STATUS { self.bound(value) } else { value }
     }
 
     unsafe fn write(&mut self, register_offset: u8, value: u8) {
@@ -187,6 +189,21 @@ pub fn write_bytes(port: Port, bytes: &[u8]) -> bool {
         uart.send_bytes_exact(part);
     }
     state.given_up.load(Ordering::Relaxed) == before
+}
+
+/// Waits until the UART has sent all that it was given; not for a stuck one.
+pub fn drain(port: Port) {
+    if !is_present(port) {
+        return;
+    }
+    let line_status = port.state().base + LINE_STATUS;
+    // Not by the driver, to which every byte counts as sent once there is room for the next.
+    let is_empty = || {
+        // SAFETY: the register of a UART that `init` has found. Reading it forgets an overrun, which nobody will ask for.
+        let status: u8 = unsafe { IoPort::new(line_status).read() };
+        LSR::from_bits_retain(status).contains(LSR::TRANSMITTER_EMPTY)
+    };
+    (0..READY_POLLS).find(|_| is_empty());
 }
 
 /// Whether a byte has come in and was not taken.
