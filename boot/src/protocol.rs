@@ -62,7 +62,7 @@ impl Transcript {
         }
     }
 
-    /// Takes a last line without an end, and marks it: the guest died while it spoke.
+    /// Takes a last line without an end, and marks it: the guest ended, or was ended, in its middle.
     pub fn close(&mut self) {
         if !self.line.is_empty() {
             self.line.extend(CUT_OFF);

@@ -13,11 +13,11 @@ use sched::join::{Detach, JoinWord, Outcome, Slot};
 use sched::{GoIndex, GoRef, Goid};
 
 use crate::builder::{Builder, GoError};
+use crate::bury;
 use crate::go::{spawn, spawn_with};
 use crate::m;
 use crate::panic::throw;
 use crate::park::{Wait, WaitReason, gopark_on};
-use crate::perform;
 use crate::shelf::Shelf;
 use crate::stacks::{OwnStack, check_g_stack};
 
@@ -267,7 +267,7 @@ impl<T> Inner<T> {
             Slot::Kept => {}
             Slot::Free => {
                 let m = m::current(&pinned);
-                perform::free_slot(m, m.proc().owner(), slot);
+                bury::free_slot(m, m.proc().owner(), slot);
             }
         }
     }

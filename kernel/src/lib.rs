@@ -73,6 +73,7 @@ mod tick;
 #[expect(unsafe_code, reason = "makes the slots of the goroutine table in pages of their own")]
 mod slots;
 
+mod bury;
 mod wake;
 
 #[expect(unsafe_code, reason = "switches contexts")]
@@ -212,8 +213,8 @@ pub fn breakpoint() {
     machine::exception::breakpoint();
 }
 
-/// Ends the machine with an exit code, at once and on all CPUs. Only a line that is just being printed is ended first, if that takes
-/// seconds at most.
+/// Ends the machine with an exit code, at once and on all CPUs. A line that another CPU is printing comes out whole first, unless that
+/// takes seconds.
 ///
 /// Under QEMU codes up to 110 reach the host; larger ones arrive as 110. On a board the machine halts.
 ///

@@ -10,6 +10,7 @@
 //! second disaster on the way is one line and the end. A third, in that line, is the end alone.
 
 use core::fmt;
+use core::mem::ManuallyDrop;
 use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
@@ -21,7 +22,7 @@ use machine::entry::Frame;
 use machine::exception::{self, Fatal};
 use machine::idt;
 use machine::irq;
-use machine::percpu;
+use machine::percpu::{self, Pinned};
 use machine::qemu;
 use machine::smp;
 use machine::vector::Vector;
@@ -98,7 +99,8 @@ fn take_floor() -> bool {
 
 /// Ends the machine with `code`; no other CPU runs on.
 pub(crate) fn exit(code: u8) -> ! {
-    // While the others still run: one may be in the middle of a line.
+    // The others still run, as one may be in the middle of a line; this goroutine is not to be put off meanwhile.
+    let _here = ManuallyDrop::new(Pinned::new());
     console::close();
     take_floor();
     qemu::exit(code)

@@ -17,18 +17,16 @@ use machine::context;
 use machine::irq;
 use machine::percpu::{self, Pinned};
 use machine::vector::Vector;
-use sched::join::Slot;
 use sched::note::WakeAction;
 use sched::pick::{Picked, Place, Source, Turn};
 use sched::table;
 use sched::{GoIndex, Owner, Parked, Processor};
 
+use crate::bury::bury;
 use crate::goroutine::{Body, Goroutines};
-use crate::idle_stacks;
 use crate::m::{self, Here, M, Preemption, ask};
 use crate::panic::{check, throw};
 use crate::runtime::Runtime;
-use crate::slots;
 use crate::tick;
 use crate::wake::{send, wake_one};
 
@@ -196,22 +194,6 @@ pub(crate) fn arrive(word: u64, pinned: &Pinned) {
     } else if word != SCHEDULER {
         arrive_for_others(word, pinned);
     }
-}
-
-/// The end of a goroutine whose stack nobody stands on any more.
-#[inline(never)]
-fn bury(m: &'static M, slot: &'static table::Slot<Body>) {
-    let owner = m.proc().owner();
-    if slot.body().is_wired() {
-        slot.body().unwire(slot.index());
-    }
-    check(slot.status().exit());
-    match slot.body().join.leave() {
-        Slot::Free => free_slot(m, owner, slot),
-        Slot::Kept => {}
-    }
-    // At last: who finds by the count that it is alone also finds the slot and the stack where the dead have theirs.
-    owner.counters().exited.add(1);
 }
 
 /// The rest of [`arrive`].
@@ -469,24 +451,4 @@ fn enqueue_wired(rt: &'static Runtime, m: &M, home: &'static M, g: GoIndex) {
         WakeAction::Nothing if first => send(home, Vector::RESCHEDULE),
         WakeAction::Nothing => {}
     }
-}
-
-/// Frees the slot of a dead goroutine, which falls to the caller.
-#[expect(clippy::inline_always, reason = "a call costs a third of the whole")]
-#[inline(always)]
-pub(crate) fn free_slot(m: &'static M, owner: Owner<'_>, slot: &table::Slot<Body>) {
-    if !slot.body().has_one_page() || !owner.try_put_free(slot) {
-        free_slot_otherwise(m, slot);
-    }
-}
-
-/// The rest of [`free_slot`].
-#[cold]
-#[inline(never)]
-fn free_slot_otherwise(m: &'static M, slot: &table::Slot<Body>) {
-    if !slot.body().has_one_page() {
-        idle_stacks::put(m, slot.body(), slot.index());
-    }
-    let rt = m::runtime_of(m);
-    slots::keep(rt, m, m.proc().owner().put_free(&rt.table, slot.index()));
 }

@@ -14,13 +14,14 @@
 //! assert!(memory.available() <= memory.total);
 //! ```
 
+use core::sync::atomic::{Ordering, fence};
+
 use machine::clock::{self, Nanos, Ticks};
 use machine::frames;
 use machine::paging;
 use machine::percpu::CpuId;
-use sched::counters::Snapshot;
-
 use sched::GoRef;
+use sched::counters::Snapshot;
 
 use crate::goroutine::is_unused;
 use crate::heap;
@@ -46,11 +47,13 @@ pub fn gomaxprocs() -> usize {
 /// Goroutines that exist, the main one included. Exact when nobody starts or ends one meanwhile.
 ///
 /// One that has ended does not count, although its value may not have been claimed. Its end may be seen a moment before it is counted:
-/// whoever has just joined it may still find it here.
+/// whoever has just joined it may still find it here. Who finds it no more finds its stack among those that are unused, if its handle is gone.
 pub fn num_goroutine() -> u64 {
     let procs = m::runtime().all_procs();
     // Ends are read first: one that is counted as ended was counted as started.
     let exited: u64 = procs.iter().map(sched::Processor::exited).sum();
+    // Acquire pairs with the Release in `bury::count_end`.
+    fence(Ordering::Acquire);
     let spawned: u64 = procs.iter().map(sched::Processor::spawned).sum();
     spawned.saturating_sub(exited)
 }

@@ -11,7 +11,8 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 
 use gzero::time::{Duration, Ticker, Timer, sleep};
 use gzero::{
-    WaitReason, current, dump, go, go_named, gopark, goready, gosched, num_cpu, park, println, testing,
+    StopReason, WaitReason, current, dump, go, go_named, gopark, goready, gosched, num_cpu, park, println,
+    stop_the_world, testing,
 };
 
 tests::image! {
@@ -42,6 +43,9 @@ tests::image! {
         ("exit:7", "", an_exit_code_reaches_the_host),
         ("exit:0", "chatter\t!(cut off)", an_exit_cuts_no_line_off),
         ("exit:7", "so far (cut off)", an_exit_inside_a_line_is_its_end),
+        ("exit:7", "chatter\t!(cut off)", one_of_many_exits_counts),
+        ("exit:7", "chatter\t!(cut off)", an_exit_in_a_stopped_world),
+        ("exit:7", "chatter\t!(cut off)", an_exit_in_an_interrupt_handler),
         ("panic", "memory allocation of", an_allocation_that_cannot_be),
         ("panic", "lock order: taking Stops while holding Frames", locks_in_the_wrong_order),
     ],
@@ -71,7 +75,7 @@ fn nobody_prints_beside_a_report() {
     panic!("silence");
 }
 
-/// The other CPUs print from now on; this comes back when they have begun.
+/// The other CPUs print from now on; this comes back when some lines are out.
 fn the_others_print(text: &'static (impl Display + Sync)) {
     static LINES: AtomicUsize = AtomicUsize::new(0);
     for _ in 1..num_cpu().max(2) {
@@ -182,21 +186,41 @@ fn an_exit_code_reaches_the_host() {
     gzero::exit(7);
 }
 
-/// The other CPUs are in the middle of a line nearly all the time.
-fn an_exit_cuts_no_line_off() {
-    struct Slowly;
+/// Whoever prints it is in the middle of a line nearly all the time.
+struct Slowly;
 
-    impl Display for Slowly {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("chat")?;
-            for _ in 0..10_000 {
-                spin_loop();
-            }
-            f.write_str("ter")
+impl Display for Slowly {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("chat")?;
+        for _ in 0..10_000 {
+            spin_loop();
         }
+        f.write_str("ter")
     }
+}
+
+fn an_exit_cuts_no_line_off() {
     the_others_print(&Slowly);
     gzero::exit(0);
+}
+
+fn one_of_many_exits_counts() {
+    the_others_print(&Slowly);
+    for _ in 0..2 * num_cpu() {
+        go(|| gzero::exit(7));
+    }
+    gzero::exit(7);
+}
+
+fn an_exit_in_a_stopped_world() {
+    the_others_print(&Slowly);
+    let _stopped = stop_the_world(StopReason::Program);
+    gzero::exit(7);
+}
+
+fn an_exit_in_an_interrupt_handler() {
+    the_others_print(&Slowly);
+    testing::in_interrupt(|| gzero::exit(7));
 }
 
 fn an_exit_inside_a_line_is_its_end() {

@@ -205,7 +205,7 @@ fn a_stopped_function_is_not_called() {
 const SLOTS: [u32; 13] = [5, 3, 6, 6, 6, 1, 1, 2, 7, 9, 4, 8, 0];
 
 /// Goroutines wait for timers that were set in no order. They come in the order of their times: unless the machine
-/// stands still for longer than the time between two, and then again.
+/// stands still for longer than the time between two: then it is tried again.
 fn in_order<W: Send + 'static>(
     set: impl Fn(Duration) -> W,
     wait: impl Fn(&W) -> Instant + Copy + Send + 'static,

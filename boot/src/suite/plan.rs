@@ -96,7 +96,7 @@ const SKYNET: &str = "run=skynet rounds=200 leaves=100000";
 /// checks that. With 255 the host has so few for them that most waits are its own.
 const LEAVES: [(u32, &str); 5] = [(1, ""), (2, ""), (4, ""), (64, " contended=1"), (255, "")];
 
-/// Limit for boots of test images: beside another one, on a host that may be slow, they take longer than for somebody who waits.
+/// Limit for boots of test images here: beside another boot, and on a slow host, they take longer than alone.
 const PATIENT: &str = "--timeout 300";
 
 /// Some inputs for the fuzzer, the same ones in each run; more of them by hand.

@@ -2,12 +2,12 @@
 //!
 //! One lock keeps the text of one call together. It ranks last: whoever holds it takes no other lock, so that
 //! any code may print. It guards lines and nothing else: the devices bear writers that do not hold it
-//! ([`crate::serial`], [`crate::screen`]). So nobody has to wait for it for ever, and a writer that has
-//! waited too long for a holder that cannot go on (it was interrupted on this very CPU, or its CPU is
-//! frozen) writes without it. The report of a disaster comes out, at worst in the middle of a line.
+//! ([`crate::serial`], [`crate::screen`]). So nobody has to wait for it for ever: a writer writes without it when this very CPU
+//! holds it (what it formats prints, or it was interrupted), or when it has waited too long for a CPU that is frozen. The report of a
+//! disaster comes out, at worst in the middle of a line.
 //!
-//! Who ends the machine without a report closes the console before it stops the other CPUs, so that it cuts no line off. A flag keeps
-//! others from beginning new lines meanwhile, and the lock, which is then never released, keeps those out who have missed the flag.
+//! Whoever ends the machine without a report closes the console first and stops the other CPUs then, so that no line is cut off. A flag
+//! keeps others from beginning lines; the lock, which is never released again, keeps out those who have not seen the flag.
 
 use core::fmt::{self, Write as _};
 use core::mem::ManuallyDrop;
@@ -25,7 +25,7 @@ use crate::serial::{self, Port};
 static LINE: Mutex<()> = Mutex::new(());
 /// The CPU that holds it, plus one. Relaxed: a CPU looks for its own number, which nobody else stores.
 static HOLDER: AtomicU32 = AtomicU32::new(0);
-/// Nobody is to begin a line. Relaxed: who does not see it yet still needs the lock.
+/// Nobody is to begin a line, but for emergencies. Relaxed: who does not see it yet still needs the lock.
 static CLOSED: AtomicBool = AtomicBool::new(false);
 static SCREEN: Once<Screen> = Once::new();
 /// The last emergency found the lock's holder dead: the next ones do not wait for it.
@@ -54,19 +54,19 @@ pub fn attach_screen(frame_buffer: FrameBuffer) -> Result<&'static Screen, Scree
     })
 }
 
-/// Writes the text in one piece; nothing once the console is closed. Interrupts of this CPU are off meanwhile; while it waits they
+/// Writes the text in one piece; nothing once `exit` has begun. Interrupts of this CPU are off meanwhile; while it waits they
 /// are as they were.
 ///
 /// Not for handlers of exceptions and non-maskable interrupts: these use [`emergency_write`].
 pub fn write_fmt(args: fmt::Arguments<'_>) {
     if is_closed() {
+        // Not to stand in the way of who has closed it.
         return;
     }
-    let line = Line::take(PATIENT);
+    let _line = Line::take(PATIENT);
     if !is_closed() {
         write(args);
     }
-    drop(line);
 }
 
 /// Sends one byte by a serial port, if that needs no wait; says whether it has.
@@ -94,11 +94,7 @@ pub fn emergency_write(args: fmt::Arguments<'_>) {
 /// Interrupts of this CPU are off afterwards; while it waits they are as they were.
 pub fn close() {
     CLOSED.store(true, Ordering::Relaxed);
-    let off = IrqGuard::new();
-    // The caller may stand in a function that formats a part of a line.
-    let patience = if HOLDER.load(Ordering::Relaxed) == this_cpu() { 0 } else { ONE_LINE };
-    drop(off);
-    let _for_good = ManuallyDrop::new(Line::take(patience));
+    let _for_good = ManuallyDrop::new(Line::take(ONE_LINE));
 }
 
 fn is_closed() -> bool {
@@ -131,6 +127,9 @@ impl Line {
             if let Some(lock) = LINE.try_lock() {
                 HOLDER.store(this_cpu(), Ordering::Relaxed);
                 return Self { lock: Some(lock), _off: off };
+            }
+            if HOLDER.load(Ordering::Relaxed) == this_cpu() {
+                break;
             }
             // Interrupts come back on: a CPU that waits here still answers when the world is stopped.
             drop(off);

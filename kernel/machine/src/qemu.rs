@@ -12,9 +12,10 @@ const BASE: u8 = 0x10;
 /// The largest code that survives: QEMU exits with `2 * value + 1`, of which the host keeps 8 bits.
 const LARGEST: u8 = 110;
 
-/// Ends the emulator with `code`, at most 110. On a board nothing listens there: this CPU then halts for good.
+/// Waits until the UARTs are empty, then ends the emulator with `code`, at most 110. On a board nothing listens there: this CPU then
+/// halts for good.
 pub fn exit(code: u8) -> ! {
-    // What is still in a UART would be lost with the emulator.
+    // What is still in them would be lost with the emulator.
     serial::drain(Port::Com1);
     serial::drain(Port::Com2);
     // SAFETY: ends the emulator. On boards 0xf0 to 0xff belong to the coprocessor of the 80386; 0xf4 is unused.

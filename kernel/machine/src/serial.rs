@@ -25,7 +25,7 @@ const READY_POLLS: u32 = 1 << 21;
 /// The modem control register.
 const MODEM_CONTROL: u8 = 4;
 /// The line status register.
-const LINE_STATUS: u16 = 5;
+const LINE_STATUS: u8 = 5;
 
 /// A serial port at its customary address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,7 +126,7 @@ impl Backend for Bounded {
     unsafe fn read(&mut self, register_offset: u8) -> u8 {
         // SAFETY: a UART's register (the caller's contract), or a port where nothing is: it reads as ones.
         let value = unsafe { IoPort::new(self.base + u16::from(register_offset)).read() };
-        if u16::from(register_offset) == LINE_STATUS { self.bound(value) } else { value }
+        if register_offset == LINE_STATUS { self.bound(value) } else { value }
     }
 
     unsafe fn write(&mut self, register_offset: u8, value: u8) {
@@ -191,12 +191,14 @@ pub fn write_bytes(port: Port, bytes: &[u8]) -> bool {
     state.given_up.load(Ordering::Relaxed) == before
 }
 
-/// Waits until the UART has sent all that it was given; not for a stuck one.
+/// Waits, for `READY_POLLS` reads at most, until the UART has sent all that it was given; not at all for one that is stuck.
 pub fn drain(port: Port) {
-    if !is_present(port) {
+    let state = port.state();
+    // Relaxed: a hint; whoever writes beside this changes it.
+    if !is_present(port) || state.polls.load(Ordering::Relaxed) >= READY_POLLS {
         return;
     }
-    let line_status = port.state().base + LINE_STATUS;
+    let line_status = state.base + u16::from(LINE_STATUS);
     // Not by the driver, to which every byte counts as sent once there is room for the next.
     let is_empty = || {
         // SAFETY: the register of a UART that `init` has found. Reading it forgets an overrun, which nobody will ask for.
