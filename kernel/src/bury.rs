@@ -20,9 +20,10 @@ pub(crate) fn bury(m: &'static M, slot: &'static table::Slot<Body>) {
         slot.body().unwire(slot.index());
     }
     check(slot.status().exit());
-    match slot.body().join.leave() {
-        Slot::Free if !keeps(owner, slot) => bury_otherwise(m, slot),
-        Slot::Free | Slot::Kept => count_end(owner),
+    if slot.body().join.leave() == Slot::Free && !try_keep(owner, slot) {
+        bury_otherwise(m, slot);
+    } else {
+        count_end(owner);
     }
 }
 
@@ -45,13 +46,13 @@ fn count_end(owner: Owner<'_>) {
 #[expect(clippy::inline_always, reason = "a call costs a third of the whole")]
 #[inline(always)]
 pub(crate) fn free_slot(m: &'static M, owner: Owner<'_>, slot: &table::Slot<Body>) {
-    if !keeps(owner, slot) {
+    if !try_keep(owner, slot) {
         free_slot_otherwise(m, slot);
     }
 }
 
-/// Puts a dead slot among those that the P keeps, if it has room for it there.
-fn keeps(owner: Owner<'_>, slot: &table::Slot<Body>) -> bool {
+/// Puts a dead slot among those that the P keeps, if it has room for it there, and says whether it has.
+fn try_keep(owner: Owner<'_>, slot: &table::Slot<Body>) -> bool {
     slot.body().has_one_page() && owner.try_put_free(slot)
 }
 

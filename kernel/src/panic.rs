@@ -10,7 +10,6 @@
 //! second disaster on the way is one line and the end. A third, in that line, is the end alone.
 
 use core::fmt;
-use core::mem::ManuallyDrop;
 use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
@@ -100,7 +99,7 @@ fn take_floor() -> bool {
 /// Ends the machine with `code`; no other CPU runs on.
 pub(crate) fn exit(code: u8) -> ! {
     // The others still run, as one may be in the middle of a line; this goroutine is not to be put off meanwhile.
-    let _here = ManuallyDrop::new(Pinned::new());
+    let _here = Pinned::new();
     console::close();
     take_floor();
     qemu::exit(code)

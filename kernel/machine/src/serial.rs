@@ -12,7 +12,7 @@ use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use uart_16550::backend::Backend;
 use uart_16550::spec::FIFO_SIZE;
-use uart_16550::spec::registers::{FifoTriggerLevel, IER, LSR, MCR};
+use uart_16550::spec::registers::{FifoTriggerLevel, IER, LSR, MCR, offsets};
 use uart_16550::{BaudRate, Config, Uart16550};
 use x86_64::instructions::port::Port as IoPort;
 
@@ -23,9 +23,11 @@ use x86_64::instructions::port::Port as IoPort;
 const READY_POLLS: u32 = 1 << 21;
 
 /// The modem control register.
-const MODEM_CONTROL: u8 = 4;
+#[expect(clippy::cast_possible_truncation, reason = "registers have numbers up to 7")]
+const MODEM_CONTROL: u8 = offsets::MCR as u8;
 /// The line status register.
-const LINE_STATUS: u8 = 5;
+#[expect(clippy::cast_possible_truncation, reason = "registers have numbers up to 7")]
+const LINE_STATUS: u8 = offsets::LSR as u8;
 
 /// A serial port at its customary address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
